@@ -1,0 +1,349 @@
+//! The loop: continuous step, core step, extrapolation, and what keeps the best state safe.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use crate::factorization::Report;
+use crate::mask::{AnnealedSweep, MaskSelector, NoWagP, SampledGroup};
+use crate::options::Method;
+use crate::wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};
+use crate::{Error, Factorization, Layer, NoWagLoss, Options, ProxyLoss, State, Step, Target};
+
+/// What part of a run an iteration belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Masks are drawn at a temperature above zero: the loss may rise.
+    Annealing,
+    /// Every step takes the best it can find.
+    Descending,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// All iterations were done.
+    Iterations,
+    /// The loss stopped falling: no progress for the options' patience.
+    Converged,
+    /// The time budget was used up.
+    TimeBudget,
+    /// The observer asked for it; the result is the best state so far.
+    Cancelled,
+}
+
+impl StopReason {
+    /// A lower-case word for reports: `iterations`, `converged`, `time_budget` or `cancelled`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StopReason::Iterations => "iterations",
+            StopReason::Converged => "converged",
+            StopReason::TimeBudget => "time_budget",
+            StopReason::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What the observer is told after every iteration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The iteration that has just ended, from 1.
+    pub iteration: usize,
+    /// Most iterations of the run.
+    pub iterations: usize,
+    /// Relative proxy loss after it.
+    pub loss: f64,
+    /// Lowest relative proxy loss so far, that of NoWag-P included.
+    pub best_loss: f64,
+    /// What part of the run it belongs to.
+    pub phase: Phase,
+    /// Time since the run began.
+    pub elapsed: Duration,
+}
+
+/// Factorises a layer: the one call most programs need.
+///
+/// # Errors
+/// [`Error::Option`] for an option out of range, [`Error::ColumnsNotMultiple`] where the pattern does not divide the
+/// layer's columns, [`Error::Threads`] where worker threads cannot be started.
+///
+/// ```
+/// use armor_core::{Hessian, Layer, Options, factorize};
+/// use ndarray::Array2;
+///
+/// let weight = Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+/// let layer = Layer::new(&weight, Hessian::identity(64))?;
+/// let result = factorize(&layer, &Options::exact().block(16).iterations(20))?;
+/// assert!(result.loss() < result.nowag_p_loss());
+/// # Ok::<(), armor_core::Error>(())
+/// ```
+pub fn factorize(layer: &Layer<'_>, options: &Options) -> Result<Factorization, Error> {
+    Descent::new(options)?.run(layer)
+}
+
+type Observer<'a> = Box<dyn FnMut(&Progress) -> ControlFlow<()> + Send + 'a>;
+
+/// A run in the making: a preset's parts, any of which can be replaced, and an observer.
+///
+/// ```
+/// use armor_core::{Descent, Hessian, Layer, Options, StopReason};
+/// use ndarray::Array2;
+/// use std::ops::ControlFlow;
+///
+/// let weight = Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+/// let layer = Layer::new(&weight, Hessian::identity(64))?;
+/// let result = Descent::new(&Options::exact().block(16))?
+///     .observer(|progress| if progress.iteration == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+///     .run(&layer)?;
+/// assert_eq!(result.stop_reason(), StopReason::Cancelled);
+/// assert_eq!(result.history().len(), 4);
+/// # Ok::<(), armor_core::Error>(())
+/// ```
+pub struct Descent<'a> {
+    options: Options,
+    proxy_loss: Box<dyn ProxyLoss + 'a>,
+    initial_mask: Box<dyn MaskSelector + 'a>,
+    wrapper_update: Box<dyn WrapperUpdate + 'a>,
+    core_update: Box<dyn MaskSelector + 'a>,
+    observer: Observer<'a>,
+}
+
+impl<'a> Descent<'a> {
+    /// Puts together the parts of the options' method.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for the first option out of range.
+    pub fn new(options: &Options) -> Result<Self, Error> {
+        options.validate()?;
+        let wrapper_update: Box<dyn WrapperUpdate> = match options.method {
+            Method::Exact => Box::new(LeastSquares),
+            Method::Paper => Box::new(JointAdam::new(options.learning_rate)),
+            Method::Gradient => Box::new(SequentialGradient),
+        };
+        let core_update: Box<dyn MaskSelector> = match options.method {
+            Method::Exact => Box::new(AnnealedSweep::default()),
+            Method::Paper | Method::Gradient => Box::new(SampledGroup),
+        };
+        Ok(Descent {
+            options: options.clone(),
+            proxy_loss: Box::new(NoWagLoss),
+            initial_mask: Box::new(NoWagP),
+            wrapper_update,
+            core_update,
+            observer: Box::new(|_| ControlFlow::Continue(())),
+        })
+    }
+
+    /// Replaces the loss. Default: [`NoWagLoss`].
+    pub fn proxy_loss(mut self, loss: impl ProxyLoss + 'a) -> Self {
+        self.proxy_loss = Box::new(loss);
+        self
+    }
+
+    /// Replaces the initial mask. Default: [`NoWagP`].
+    pub fn initial_mask(mut self, selector: impl MaskSelector + 'a) -> Self {
+        self.initial_mask = Box::new(selector);
+        self
+    }
+
+    /// Replaces the continuous step.
+    pub fn wrapper_update(mut self, update: impl WrapperUpdate + 'a) -> Self {
+        self.wrapper_update = Box::new(update);
+        self
+    }
+
+    /// Replaces the core step.
+    pub fn core_update(mut self, selector: impl MaskSelector + 'a) -> Self {
+        self.core_update = Box::new(selector);
+        self
+    }
+
+    /// Calls `observer` once an iteration; `ControlFlow::Break` cancels the run, which then returns its best state.
+    pub fn observer(mut self, observer: impl FnMut(&Progress) -> ControlFlow<()> + Send + 'a) -> Self {
+        self.observer = Box::new(observer);
+        self
+    }
+
+    /// Factorises the layer.
+    ///
+    /// # Errors
+    /// As [`factorize`], and whatever a part of the caller's own returns.
+    pub fn run(mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+        let pattern = self.options.pattern;
+        if !layer.cols().is_multiple_of(pattern.m()) {
+            return Err(Error::ColumnsNotMultiple { cols: layer.cols(), n: pattern.n(), m: pattern.m() });
+        }
+        let threads = self.options.threads;
+        if threads == 0 {
+            return self.run_here(layer);
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| Error::Threads { threads, reason: error.to_string() })?;
+        pool.install(|| self.run_here(layer))
+    }
+
+    fn run_here(&mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+        let start = Instant::now();
+        let normalization = self.proxy_loss.normalize(layer)?;
+        let blocks = (self.options.left_block, self.options.right_block);
+        let target = Target::new(layer, normalization, blocks, self.options.pattern)?;
+        let mut state = State::new(&target);
+        self.initial_mask.select(&mut state, &Step { iteration: 0, seed: self.options.seed, temperature: 0.0 })?;
+        let mut run = Run::new(self.options.clone(), state, start);
+        let stop_reason = self.iterate(&mut run)?;
+        let (best, history) = run.finish();
+        let report = Report { history, stop_reason, elapsed: start.elapsed() };
+        Factorization::new(layer, best, report, start)
+    }
+
+    fn iterate(&mut self, run: &mut Run<'_>) -> Result<StopReason, Error> {
+        for iteration in 1..=self.options.iterations {
+            let step = run.begin(iteration);
+            self.wrapper_update.update(&mut run.state, &step)?;
+            self.core_update.select(&mut run.state, &step)?;
+            if run.overshot(&step) {
+                let plain = run.retreat(iteration);
+                self.wrapper_update.update(&mut run.state, &plain)?;
+                self.core_update.select(&mut run.state, &plain)?;
+            }
+            let progress = run.end(&step);
+            if (self.observer)(&progress).is_break() {
+                return Ok(StopReason::Cancelled);
+            }
+            if run.stalled >= self.options.patience {
+                return Ok(StopReason::Converged);
+            }
+            if self.options.time_budget.is_some_and(|budget| progress.elapsed >= budget) {
+                return Ok(StopReason::TimeBudget);
+            }
+        }
+        Ok(StopReason::Iterations)
+    }
+}
+
+/// Share of the run after which the temperature is zero.
+const COOLED_AT: f64 = 0.7;
+
+/// The loop's own state.
+struct Run<'t> {
+    options: Options,
+    state: State<'t>,
+    /// The state before the iteration under way, before it was extrapolated.
+    previous: Option<State<'t>>,
+    best: State<'t>,
+    best_loss: f64,
+    /// Absolute loss after the last iteration.
+    loss: f64,
+    beta: f64,
+    /// Iterations since the loss last fell by more than the tolerance, and the loss it fell to.
+    stalled: usize,
+    reached: f64,
+    history: Vec<f64>,
+    start: Instant,
+}
+
+impl<'t> Run<'t> {
+    fn new(options: Options, mut state: State<'t>, start: Instant) -> Self {
+        let loss = state.loss();
+        Run {
+            options,
+            best: state.clone(),
+            best_loss: loss,
+            history: vec![state.target().relative(loss)],
+            state,
+            previous: None,
+            loss,
+            beta: 0.0,
+            stalled: 0,
+            reached: f64::INFINITY,
+            start,
+        }
+    }
+
+    fn extrapolates(&self) -> bool {
+        self.options.method == Method::Exact && self.options.max_extrapolation > 0.0
+    }
+
+    /// Temperature at the start of an iteration: T = τ · (loss / groups) · max(0, 1 − progress / 0.7)².
+    fn temperature(&self, iteration: usize) -> f64 {
+        if self.options.method != Method::Exact || self.options.temperature == 0.0 {
+            return 0.0;
+        }
+        let spent = match self.options.time_budget {
+            Some(budget) => self.start.elapsed().as_secs_f64() / budget.as_secs_f64(),
+            None => 0.0,
+        };
+        let progress = spent.max(iteration as f64 / self.options.iterations as f64);
+        let cooling = (1.0 - progress / COOLED_AT).max(0.0).powi(2);
+        let core = self.state.core();
+        self.options.temperature * cooling * self.loss / (core.rows() * core.groups()) as f64
+    }
+
+    /// Extrapolates, and says where the iteration stands.
+    fn begin(&mut self, iteration: usize) -> Step {
+        let step = Step { iteration, seed: self.options.seed, temperature: self.temperature(iteration) };
+        if self.extrapolates() {
+            let before = self.state.clone();
+            if let Some(previous) = &self.previous {
+                self.beta = self.options.max_extrapolation.min(1.05 * self.beta + 0.02);
+                self.state.extrapolate(previous, self.beta);
+            }
+            self.previous = Some(before);
+        }
+        step
+    }
+
+    /// Whether a greedy, extrapolated iteration ended above where it began.
+    fn overshot(&mut self, step: &Step) -> bool {
+        step.temperature == 0.0 && self.extrapolates() && self.state.loss() > self.loss
+    }
+
+    /// Goes back to the state before the iteration, for a plain step.
+    fn retreat(&mut self, iteration: usize) -> Step {
+        self.beta /= 2.0;
+        if let Some(previous) = &self.previous {
+            self.state = previous.clone();
+        }
+        Step { iteration, seed: self.options.seed, temperature: 0.0 }
+    }
+
+    /// Takes stock after an iteration.
+    fn end(&mut self, step: &Step) -> Progress {
+        let loss = self.state.loss();
+        if step.temperature == 0.0 && self.extrapolates() && loss > self.loss {
+            // A plain step that rises only does so by rounding: the descent has reached its floor.
+            if let Some(previous) = &self.previous {
+                self.state = previous.clone();
+            }
+        } else {
+            self.loss = loss;
+        }
+        self.history.push(self.state.target().relative(self.loss));
+        if self.loss < self.best_loss {
+            self.best_loss = self.loss;
+            self.best = self.state.clone();
+        }
+        if step.temperature > 0.0 || self.loss < self.reached * (1.0 - self.options.tolerance) {
+            self.stalled = 0;
+            self.reached = self.loss;
+        } else {
+            self.stalled += 1;
+        }
+        Progress {
+            iteration: step.iteration,
+            iterations: self.options.iterations,
+            loss: self.state.target().relative(self.loss),
+            best_loss: self.state.target().relative(self.best_loss),
+            phase: if step.temperature > 0.0 { Phase::Annealing } else { Phase::Descending },
+            elapsed: self.start.elapsed(),
+        }
+    }
+
+    fn finish(self) -> (State<'t>, Vec<f64>) {
+        (self.best, self.history)
+    }
+}

@@ -1,0 +1,148 @@
+//! What can go wrong, always with the argument's name and the first offending position.
+
+use thiserror::Error;
+
+/// Why a call was refused.
+///
+/// Every variant names the argument, says what was wrong with it and, for arrays, gives the first bad index in
+/// row-major order. Nothing is computed and nothing is written when an error is returned.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The weight has no rows or no columns.
+    #[error("weight: {rows} × {cols} has no entries")]
+    EmptyWeight {
+        /// Output features.
+        rows: usize,
+        /// Input features.
+        cols: usize,
+    },
+    /// A weight is NaN, infinite, or too large for f32.
+    #[error("weight: entry [{row}, {col}] is {value}, expected a finite f32 number")]
+    WeightNotFinite {
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// `rows × cols` elements cannot be addressed.
+    #[error("weight: {rows} × {cols} entries overflow the address space")]
+    SizeOverflow {
+        /// Output features.
+        rows: usize,
+        /// Input features.
+        cols: usize,
+    },
+    /// The pattern does not divide the number of columns.
+    #[error("weight: {cols} columns are not a multiple of {m}, the group of the {n}:{m} pattern")]
+    ColumnsNotMultiple {
+        /// Input features.
+        cols: usize,
+        /// Kept entries of a group.
+        n: usize,
+        /// Entries of a group.
+        m: usize,
+    },
+    /// The Hessian does not belong to a weight of this width.
+    #[error("hessian: covers {len} inputs, but the weight has {cols} columns")]
+    HessianLength {
+        /// Inputs that the Hessian covers.
+        len: usize,
+        /// Columns of the weight.
+        cols: usize,
+    },
+    /// A full Hessian must be square.
+    #[error("hessian: {rows} × {cols} is not square")]
+    HessianNotSquare {
+        /// Rows given.
+        rows: usize,
+        /// Columns given.
+        cols: usize,
+    },
+    /// A Hessian entry is NaN, infinite, or too large for f32.
+    #[error("hessian: entry [{row}, {col}] is {value}, expected a finite f32 number")]
+    HessianNotFinite {
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// A mean of squares cannot be negative.
+    #[error("hessian: diagonal entry {index} is {value}, expected a non-negative number")]
+    HessianNegative {
+        /// Position of the first such entry on the diagonal.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// The sparsity pattern is not N:M with 0 < N < M ≤ 8.
+    #[error("pattern: {n}:{m} is not N:M with 0 < N < M ≤ 8")]
+    Pattern {
+        /// Kept entries of a group.
+        n: usize,
+        /// Entries of a group.
+        m: usize,
+    },
+    /// A pattern's text is not of the form `N:M`.
+    #[error("pattern: \"{text}\" is not of the form N:M")]
+    PatternText {
+        /// The text given.
+        text: String,
+    },
+    /// An option lies outside its range.
+    #[error("option {name}: {value} is out of range, expected {expected}")]
+    Option {
+        /// The option's name, as its setter is called.
+        name: &'static str,
+        /// The value given.
+        value: String,
+        /// The range it must lie in.
+        expected: &'static str,
+    },
+    /// A matrix or vector has the wrong size.
+    #[error("{argument}: has length {found}, expected {expected}")]
+    Length {
+        /// The argument's name.
+        argument: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length needed.
+        expected: usize,
+    },
+    /// An entry that must be a positive finite number is not.
+    #[error("{argument}: entry {index} is {value}, expected a positive finite number")]
+    NotPositive {
+        /// The argument's name.
+        argument: &'static str,
+        /// Position of the first such entry.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// A group's kept positions are not exactly N distinct positions below M.
+    #[error("mask: {mask:#010b} of row {row}, group {group} does not keep {n} of {m}")]
+    GroupMask {
+        /// Row of the core.
+        row: usize,
+        /// Group within the row.
+        group: usize,
+        /// Kept positions, bit j for column j of the group.
+        mask: u8,
+        /// Entries that must be kept.
+        n: usize,
+        /// Entries of a group.
+        m: usize,
+    },
+    /// The worker threads could not be started.
+    #[error("threads: could not start {threads} worker threads: {reason}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+}

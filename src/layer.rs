@@ -1,0 +1,183 @@
+//! A layer to factorise: its weight and the Hessian of its inputs, checked once at the door.
+
+use half::{bf16, f16};
+use ndarray::{ArrayView1, ArrayView2, s};
+use rayon::prelude::*;
+use std::ops::Range;
+
+use crate::{Error, Hessian};
+
+/// A number type that weights and Hessians may be given in: `f32`, `f64`, [`half::f16`], [`half::bf16`].
+pub trait Element: Copy + Send + Sync + sealed::Sealed {
+    /// Converts to f64, exactly.
+    fn to_f64(self) -> f64;
+    /// Wraps a view of this type.
+    fn weight(view: ArrayView2<'_, Self>) -> Weight<'_>
+    where
+        Self: Sized;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A borrowed m × k weight (rows = output features, columns = input features), with any strides.
+///
+/// Made from an ndarray view of any [`Element`] by `into()`; nothing is copied.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Weight<'a> {
+    /// IEEE single precision.
+    F32(ArrayView2<'a, f32>),
+    /// IEEE double precision; entries must lie in f32's range.
+    F64(ArrayView2<'a, f64>),
+    /// IEEE half precision.
+    F16(ArrayView2<'a, f16>),
+    /// bfloat16.
+    Bf16(ArrayView2<'a, bf16>),
+}
+
+macro_rules! elements {
+    ($($type:ty, $variant:ident, $to_f64:expr;)*) => {
+        $(
+            impl sealed::Sealed for $type {}
+
+            impl Element for $type {
+                fn to_f64(self) -> f64 {
+                    $to_f64(self)
+                }
+
+                fn weight(view: ArrayView2<'_, Self>) -> Weight<'_> {
+                    Weight::$variant(view)
+                }
+            }
+        )*
+    };
+}
+
+elements! {
+    f32, F32, f64::from;
+    f64, F64, std::convert::identity;
+    f16, F16, f16::to_f64;
+    bf16, Bf16, bf16::to_f64;
+}
+
+/// Runs an expression on the view inside a [`Weight`], whatever its element type.
+macro_rules! with_view {
+    ($weight:expr, $view:ident => $body:expr) => {
+        match $weight {
+            Weight::F32($view) => $body,
+            Weight::F64($view) => $body,
+            Weight::F16($view) => $body,
+            Weight::Bf16($view) => $body,
+        }
+    };
+}
+
+impl<'a, T: Element> From<ArrayView2<'a, T>> for Weight<'a> {
+    fn from(view: ArrayView2<'a, T>) -> Self {
+        T::weight(view)
+    }
+}
+
+impl<'a, T: Element> From<&'a ndarray::Array2<T>> for Weight<'a> {
+    fn from(array: &'a ndarray::Array2<T>) -> Self {
+        T::weight(array.view())
+    }
+}
+
+impl Weight<'_> {
+    /// Rows and columns, (m, k).
+    pub fn dim(&self) -> (usize, usize) {
+        with_view!(self, view => view.dim())
+    }
+
+    /// Copies columns `cols` of row `row` into `out`, as f32.
+    pub(crate) fn copy_row(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        fn copy<T: Element>(view: ArrayView1<'_, T>, out: &mut [f32]) {
+            for (to, from) in out.iter_mut().zip(view) {
+                *to = from.to_f64() as f32;
+            }
+        }
+        with_view!(self, view => copy(view.slice(s![row, cols]), out))
+    }
+
+    fn first_bad_column(&self, row: usize) -> Option<(usize, f64)> {
+        fn scan<T: Element>(view: ArrayView1<'_, T>) -> Option<(usize, f64)> {
+            view.iter().map(|&x| x.to_f64()).enumerate().find(|&(_, x)| !fits_f32(x))
+        }
+        with_view!(self, view => scan(view.row(row)))
+    }
+}
+
+/// Whether `x` is finite and stays so in f32.
+pub(crate) fn fits_f32(x: f64) -> bool {
+    (x as f32).is_finite()
+}
+
+/// One linear layer of a network: the weight W, m × k, and the Hessian H of its k inputs.
+///
+/// A `Layer` that exists is sound: every weight is finite in f32 and the Hessian covers all columns.
+///
+/// ```
+/// use armor_core::{Hessian, Layer};
+/// use ndarray::{Array2, array};
+///
+/// let weight: Array2<f32> = array![[0.1, -0.4, 0.2, 0.9], [1.0, 0.3, -0.2, 0.5]];
+/// let layer = Layer::new(&weight, Hessian::diagonal(&array![1.0_f32, 4.0, 0.5, 2.0])?)?;
+/// assert_eq!((layer.rows(), layer.cols()), (2, 4));
+/// # Ok::<(), armor_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Layer<'a> {
+    weight: Weight<'a>,
+    hessian: Hessian,
+}
+
+impl<'a> Layer<'a> {
+    /// Pairs a weight, m × k, with the Hessian of its k inputs.
+    ///
+    /// # Errors
+    /// [`Error::EmptyWeight`], [`Error::SizeOverflow`], [`Error::HessianLength`], or
+    /// [`Error::WeightNotFinite`] with the first NaN or infinity in row-major order.
+    pub fn new(weight: impl Into<Weight<'a>>, hessian: Hessian) -> Result<Self, Error> {
+        let weight = weight.into();
+        let (rows, cols) = weight.dim();
+        if rows == 0 || cols == 0 {
+            return Err(Error::EmptyWeight { rows, cols });
+        }
+        if rows.checked_mul(cols).is_none_or(|n| n > isize::MAX as usize / size_of::<f64>()) {
+            return Err(Error::SizeOverflow { rows, cols });
+        }
+        if hessian.len() != cols {
+            return Err(Error::HessianLength { len: hessian.len(), cols });
+        }
+        let bad = (0..rows).into_par_iter().find_map_first(|row| {
+            weight.first_bad_column(row).map(|(col, value)| Error::WeightNotFinite { row, col, value })
+        });
+        match bad {
+            Some(error) => Err(error),
+            None => Ok(Layer { weight, hessian }),
+        }
+    }
+
+    /// Output features, m.
+    pub fn rows(&self) -> usize {
+        self.weight.dim().0
+    }
+
+    /// Input features, k.
+    pub fn cols(&self) -> usize {
+        self.weight.dim().1
+    }
+
+    /// The weight, m × k.
+    pub fn weight(&self) -> &Weight<'a> {
+        &self.weight
+    }
+
+    /// The Hessian of the inputs.
+    pub fn hessian(&self) -> &Hessian {
+        &self.hessian
+    }
+}

@@ -1,0 +1,36 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs, unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
+#![allow(clippy::neg_cmp_op_on_partial_ord, reason = "`!(x > 0.0)` is how a NaN is refused")]
+
+mod block_diagonal;
+mod descent;
+mod error;
+mod factorization;
+mod hessian;
+mod layer;
+mod linalg;
+mod mask;
+mod normalize;
+mod options;
+mod pattern;
+mod proxy_loss;
+mod scratch;
+mod sparse_core;
+mod state;
+mod wrapper;
+
+pub use block_diagonal::BlockDiagonal;
+pub use descent::{Descent, Phase, Progress, StopReason, factorize};
+pub use error::Error;
+pub use factorization::Factorization;
+pub use hessian::Hessian;
+pub use layer::{Element, Layer, Weight};
+pub use mask::{AnnealedSweep, ExactSweep, Magnitude, MaskSelector, NoWagP, SampledGroup};
+pub use normalize::{Normalization, Target};
+pub use options::{Method, Options};
+pub use pattern::Pattern;
+pub use proxy_loss::{NoWagLoss, OutputError, ProxyLoss};
+pub use sparse_core::SparseCore;
+pub use state::{State, Step};
+pub use wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};

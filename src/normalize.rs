@@ -1,0 +1,245 @@
+//! From the layer to the whitened target of the descent, and back from its factors to the caller's weight.
+
+use rayon::prelude::*;
+
+use crate::block_diagonal::Partition;
+use crate::{BlockDiagonal, Error, Layer, Pattern, SparseCore};
+
+/// The weights of a separable proxy loss: Σ_ij d_j (W̄_ij − Ŵ̄_ij)² with W̄_ij = W_ij / (r1_j r2_i).
+///
+/// Both W and Ŵ are divided by the scales, so the loss says what a difference of one scale unit costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalization {
+    /// Row scales r2, length m, positive.
+    pub rows: Vec<f64>,
+    /// Column scales r1, length k, positive.
+    pub cols: Vec<f64>,
+    /// Column importances d, length k, positive.
+    pub importance: Vec<f64>,
+}
+
+impl Normalization {
+    /// NoWag's scales (arXiv 2504.14569, used by ARMOR, section 3): r1_j = ‖W_:j‖, then r2_i = ‖(W / r1)_i:‖.
+    ///
+    /// A zero row or column gets scale 1. The importance is the layer's Hessian diagonal over its mean.
+    pub fn nowag(layer: &Layer<'_>) -> Self {
+        let positive = |squares: f64| if squares > 0.0 { squares.sqrt() } else { 1.0 };
+        let cols: Vec<f64> = column_squares(layer).into_iter().map(positive).collect();
+        let rows = (0..layer.rows())
+            .into_par_iter()
+            .map_init(
+                || vec![0.0; layer.cols()],
+                |row, i| {
+                    layer.weight().copy_row(i, 0..layer.cols(), row);
+                    positive(row.iter().zip(&cols).map(|(&w, r)| (f64::from(w) / r).powi(2)).sum())
+                },
+            )
+            .collect();
+        Normalization { rows, cols, importance: layer.hessian().importance() }
+    }
+
+    /// Leaves rows and columns as they are, but for one common scale (the root mean square of W).
+    pub fn plain(layer: &Layer<'_>) -> Self {
+        let (m, k) = (layer.rows(), layer.cols());
+        let mean = column_squares(layer).iter().sum::<f64>() / (m as f64 * k as f64);
+        let scale = if mean > 0.0 { mean.sqrt() } else { 1.0 };
+        Normalization { rows: vec![1.0; m], cols: vec![scale; k], importance: layer.hessian().importance() }
+    }
+
+    /// Weight of the squared error of entry (row, col) of the caller's W in this loss.
+    pub(crate) fn error_weight(&self, row: usize, col: usize) -> f64 {
+        self.importance[col] / (self.cols[col] * self.rows[row]).powi(2)
+    }
+
+    fn check(&self, layer: &Layer<'_>) -> Result<(), Error> {
+        let parts = [
+            ("normalization.rows", &self.rows, layer.rows()),
+            ("normalization.cols", &self.cols, layer.cols()),
+            ("normalization.importance", &self.importance, layer.cols()),
+        ];
+        for (argument, values, expected) in parts {
+            if values.len() != expected {
+                return Err(Error::Length { argument, found: values.len(), expected });
+            }
+            let bad = values.iter().position(|&x| !(x.is_finite() && x > 0.0));
+            if let Some(index) = bad {
+                return Err(Error::NotPositive { argument, index, value: values[index] });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Σ_i W_ij² for every column j; chunks of fixed height keep the sum the same for any number of threads.
+fn column_squares(layer: &Layer<'_>) -> Vec<f64> {
+    const CHUNK: usize = 256;
+    let (rows, cols) = (layer.rows(), layer.cols());
+    let partials: Vec<Vec<f64>> = (0..rows.div_ceil(CHUNK))
+        .into_par_iter()
+        .map(|chunk| {
+            let mut row = vec![0.0; cols];
+            let mut squares = vec![0.0; cols];
+            for i in chunk * CHUNK..rows.min((chunk + 1) * CHUNK) {
+                layer.weight().copy_row(i, 0..cols, &mut row);
+                for (square, &w) in squares.iter_mut().zip(&row) {
+                    *square += f64::from(w) * f64::from(w);
+                }
+            }
+            squares
+        })
+        .collect();
+    let mut total = vec![0.0; cols];
+    for partial in partials {
+        for (sum, part) in total.iter_mut().zip(partial) {
+            *sum += part;
+        }
+    }
+    total
+}
+
+/// What the descent approximates: the whitened weight Y = W̄ diag(√d), m × k, for which the proxy loss is
+/// ‖Y − A S B̃‖²_F with B̃ = B diag(√d).
+///
+/// Stored in column panels, one for each block of the right wrapper, each panel row-major.
+#[derive(Clone, Debug)]
+pub struct Target {
+    normalization: Normalization,
+    rows: Partition,
+    cols: Partition,
+    pattern: Pattern,
+    values: Vec<f32>,
+    energy: f64,
+}
+
+impl Target {
+    /// Whitens a layer for blocks of `left` rows and `right` columns.
+    ///
+    /// # Errors
+    /// [`Error::Length`] or [`Error::NotPositive`] where the normalization does not fit the layer.
+    pub(crate) fn new(
+        layer: &Layer<'_>,
+        normalization: Normalization,
+        (left, right): (usize, usize),
+        pattern: Pattern,
+    ) -> Result<Self, Error> {
+        normalization.check(layer)?;
+        let rows = Partition::new(layer.rows(), left);
+        let cols = Partition::new(layer.cols(), right);
+        let mut values = vec![0.0; layer.rows() * layer.cols()];
+        let energies: Vec<f64> = values
+            .par_chunks_mut(rows.len * cols.block)
+            .enumerate()
+            .map(|(b, panel)| whiten_panel(layer, &normalization, cols.range(b), panel))
+            .collect();
+        let energy = energies.iter().sum();
+        Ok(Target { normalization, rows, cols, pattern, values, energy })
+    }
+
+    /// Output features, m.
+    pub fn rows(&self) -> usize {
+        self.rows.len
+    }
+
+    /// Input features, k.
+    pub fn cols(&self) -> usize {
+        self.cols.len
+    }
+
+    /// The sparsity pattern of the core.
+    pub fn pattern(&self) -> Pattern {
+        self.pattern
+    }
+
+    /// The loss at Ŵ = 0, ‖Y‖²; reported losses are divided by it.
+    pub fn energy(&self) -> f64 {
+        self.energy
+    }
+
+    /// The loss's scales and importances.
+    pub fn normalization(&self) -> &Normalization {
+        &self.normalization
+    }
+
+    /// Entry (row, col) of the whitened weight Y.
+    ///
+    /// # Panics
+    /// If it lies outside the matrix.
+    pub fn whitened(&self, row: usize, col: usize) -> f32 {
+        let b = col / self.cols.block;
+        self.panel(b)[row * self.cols.size(b) + col - self.cols.start(b)]
+    }
+
+    /// Entry (row, col) of the normalised weight W̄ = Y diag(1 / √d).
+    ///
+    /// # Panics
+    /// If it lies outside the matrix.
+    pub fn normalized(&self, row: usize, col: usize) -> f32 {
+        (f64::from(self.whitened(row, col)) / self.normalization.importance[col].sqrt()) as f32
+    }
+
+    pub(crate) fn row_blocks(&self) -> Partition {
+        self.rows
+    }
+
+    pub(crate) fn col_blocks(&self) -> Partition {
+        self.cols
+    }
+
+    /// Panel `b`: the m rows of column block `b`, row-major.
+    pub(crate) fn panel(&self, b: usize) -> &[f32] {
+        let start = self.cols.start(b) * self.rows.len;
+        &self.values[start..start + self.rows.len * self.cols.size(b)]
+    }
+
+    /// Block (a, b) of Y, row-major.
+    pub(crate) fn block(&self, a: usize, b: usize) -> &[f32] {
+        let width = self.cols.size(b);
+        let rows = self.rows.range(a);
+        &self.panel(b)[rows.start * width..rows.end * width]
+    }
+
+    /// A loss relative to its value at Ŵ = 0; 0 for a weight that is all zeros.
+    pub(crate) fn relative(&self, loss: f64) -> f64 {
+        if self.energy > 0.0 { loss / self.energy } else { 0.0 }
+    }
+
+    /// Turns whitened factors into those of the caller's weight, in place: A ← diag(r2) A / c, B ← c B̃ diag(r1 / √d).
+    ///
+    /// The power of two c gives both wrappers the same largest scale, so neither leaves f32's range.
+    pub(crate) fn fold(&self, left: &mut BlockDiagonal, right: &mut BlockDiagonal) {
+        let Normalization { rows, cols, importance } = &self.normalization;
+        let largest = |scales: &[f64]| scales.iter().copied().fold(0.0, f64::max);
+        let balance = ((largest(rows) / largest(cols)).log2() / 2.0).round().exp2();
+        left.scale(|i| rows[i] / balance, |_| 1.0);
+        right.scale(|_| 1.0, |j| cols[j] * balance / importance[j].sqrt());
+    }
+
+    /// The starting point: identity wrappers (B̃ = diag(√d)) around an all-zero core that keeps the first N of M.
+    pub(crate) fn identity_factors(&self) -> (BlockDiagonal, SparseCore, BlockDiagonal) {
+        let roots: Vec<f64> = self.normalization.importance.iter().map(|d| d.sqrt()).collect();
+        (
+            BlockDiagonal::identity(self.rows.len, self.rows.block),
+            SparseCore::zeros(self.rows.len, self.cols, self.pattern),
+            BlockDiagonal::from_diagonal(&roots, self.cols.block),
+        )
+    }
+}
+
+/// Fills one panel of Y and returns its sum of squares.
+fn whiten_panel(
+    layer: &Layer<'_>,
+    normalization: &Normalization,
+    cols: std::ops::Range<usize>,
+    panel: &mut [f32],
+) -> f64 {
+    let scales: Vec<f64> = cols.clone().map(|j| normalization.importance[j].sqrt() / normalization.cols[j]).collect();
+    let mut energy = 0.0;
+    for (i, row) in panel.chunks_exact_mut(cols.len()).enumerate() {
+        layer.weight().copy_row(i, cols.clone(), row);
+        for (value, scale) in row.iter_mut().zip(&scales) {
+            *value = (f64::from(*value) * scale / normalization.rows[i]) as f32;
+            energy += f64::from(*value).powi(2);
+        }
+    }
+    energy
+}

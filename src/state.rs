@@ -1,0 +1,168 @@
+//! The factors in progress, in the whitened coordinates of the descent.
+
+use rayon::prelude::*;
+
+use crate::linalg::{rows_of, set_product, sum_of_squares};
+use crate::scratch::with_scratch;
+use crate::{BlockDiagonal, SparseCore, Target};
+
+/// Where in a run an update happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The iteration, from 1; 0 while the initial mask is selected.
+    pub iteration: usize,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Temperature of the mask selection, in the units of the absolute loss of one group; 0 is greedy.
+    pub temperature: f64,
+}
+
+/// The factors A, S and B̃ = B diag(√d) of the whitened target Y ≈ A S B̃.
+///
+/// [`MaskSelector`](crate::MaskSelector) and [`WrapperUpdate`](crate::WrapperUpdate) change it in place.
+#[derive(Clone, Debug)]
+pub struct State<'t> {
+    target: &'t Target,
+    left: BlockDiagonal,
+    core: SparseCore,
+    right: BlockDiagonal,
+    loss: Option<f64>,
+}
+
+impl<'t> State<'t> {
+    /// Starts from identity wrappers and a core of zeros.
+    pub(crate) fn new(target: &'t Target) -> Self {
+        let (left, core, right) = target.identity_factors();
+        State { target, left, core, right, loss: None }
+    }
+
+    /// What is approximated.
+    pub fn target(&self) -> &'t Target {
+        self.target
+    }
+
+    /// The left wrapper A, m × m.
+    pub fn left(&self) -> &BlockDiagonal {
+        &self.left
+    }
+
+    /// The sparse core S, m × k.
+    pub fn core(&self) -> &SparseCore {
+        &self.core
+    }
+
+    /// The whitened right wrapper B̃, k × k.
+    pub fn right(&self) -> &BlockDiagonal {
+        &self.right
+    }
+
+    /// The core, to be changed.
+    pub fn core_mut(&mut self) -> &mut SparseCore {
+        self.loss = None;
+        &mut self.core
+    }
+
+    pub(crate) fn left_mut(&mut self) -> &mut BlockDiagonal {
+        self.loss = None;
+        &mut self.left
+    }
+
+    pub(crate) fn right_mut(&mut self) -> &mut BlockDiagonal {
+        self.loss = None;
+        &mut self.right
+    }
+
+    /// Takes the core out to be changed beside the wrappers; [`State::put_core`] gives it back.
+    pub(crate) fn take_core(&mut self) -> SparseCore {
+        let empty = SparseCore::zeros(0, self.target.col_blocks(), self.target.pattern());
+        std::mem::replace(self.core_mut(), empty)
+    }
+
+    /// Gives back a core taken out, with the absolute loss where it is known.
+    pub(crate) fn put_core(&mut self, core: SparseCore, loss: Option<f64>) {
+        self.core = core;
+        self.loss = loss;
+    }
+
+    /// Changes every block of A in place, in parallel; `change` sees the state without A, the block's index and the
+    /// block, row-major.
+    pub(crate) fn change_left(&mut self, change: impl Fn(&State<'_>, usize, &mut [f32]) + Sync) {
+        let mut left = self.left_mut().take();
+        left.par_blocks_mut().enumerate().for_each(|(a, block)| change(self, a, block));
+        self.left = left;
+    }
+
+    /// Changes every block of B̃ in place, as [`State::change_left`] does for A.
+    pub(crate) fn change_right(&mut self, change: impl Fn(&State<'_>, usize, &mut [f32]) + Sync) {
+        let mut right = self.right_mut().take();
+        right.par_blocks_mut().enumerate().for_each(|(b, block)| change(self, b, block));
+        self.right = right;
+    }
+
+    pub(crate) fn into_factors(self) -> (BlockDiagonal, SparseCore, BlockDiagonal) {
+        (self.left, self.core, self.right)
+    }
+
+    /// The absolute loss ‖Y − A S B̃‖², computed only if the last update did not already know it.
+    pub fn loss(&mut self) -> f64 {
+        if let Some(loss) = self.loss {
+            return loss;
+        }
+        let loss = self.residual_energy();
+        self.loss = Some(loss);
+        loss
+    }
+
+    fn residual_energy(&self) -> f64 {
+        let (rows, cols) = (self.target.row_blocks(), self.target.col_blocks());
+        let blocks = rows.count() * cols.count();
+        let energies: Vec<f64> = (0..blocks)
+            .into_par_iter()
+            .map(|index| {
+                let (a, b) = (index / cols.count(), index % cols.count());
+                let size = rows.size(a) * cols.size(b);
+                with_scratch([size, size, size], |[dense, product, residual]| {
+                    self.core.expand(b, rows.range(a), dense);
+                    self.residual(a, b, dense, product, residual)
+                })
+            })
+            .collect();
+        energies.iter().sum()
+    }
+
+    /// Writes the residual A_a S_ab B̃_b − Y_ab of one block, given its dense core, and returns its sum of squares.
+    ///
+    /// `product` receives A_a S_ab. All are p × q, row-major.
+    pub(crate) fn residual(&self, a: usize, b: usize, dense: &[f32], product: &mut [f32], residual: &mut [f32]) -> f64 {
+        let p = self.target.row_blocks().size(a);
+        let q = self.target.col_blocks().size(b);
+        set_product(product, rows_of(self.left.values(a), p), rows_of(dense, q));
+        set_product(residual, rows_of(product, q), rows_of(self.right.values(b), q));
+        for (residual, &target) in residual.iter_mut().zip(self.target.block(a, b)) {
+            *residual -= target;
+        }
+        sum_of_squares(residual)
+    }
+
+    /// Writes half the gradient of the loss in S_ab, Aᵀ E B̃ᵀ with the residual E; `half` receives Aᵀ E.
+    pub(crate) fn core_gradient(&self, a: usize, b: usize, residual: &[f32], half: &mut [f32], gradient: &mut [f32]) {
+        let p = self.target.row_blocks().size(a);
+        let q = self.target.col_blocks().size(b);
+        set_product(half, rows_of(self.left.values(a), p).transpose(), rows_of(residual, q));
+        set_product(gradient, rows_of(half, q), rows_of(self.right.values(b), q).transpose());
+    }
+
+    /// Moves all three factors along their last change: X ← X + factor (X − X_previous), the core only in groups
+    /// whose mask did not change.
+    pub(crate) fn extrapolate(&mut self, previous: &State<'_>, factor: f64) {
+        let factor = factor as f32;
+        let pairs = [(self.left.data_mut(), previous.left.data()), (self.right.data_mut(), previous.right.data())];
+        for (values, old_values) in pairs {
+            for (value, old) in values.iter_mut().zip(old_values) {
+                *value += factor * (*value - old);
+            }
+        }
+        self.core.extrapolate(&previous.core, factor);
+        self.loss = None;
+    }
+}

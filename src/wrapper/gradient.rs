@@ -1,0 +1,101 @@
+//! The sequential gradient step of the paper's convergence proof (appendix): A, then B, then W', each by 1/L.
+
+use rayon::prelude::*;
+
+use super::normal_equations::{NormalEquations, transposed};
+use crate::linalg::{largest_eigenvalue, rows_of, set_product};
+use crate::scratch::with_scratch;
+use crate::sparse_core::{columns, expand_groups};
+use crate::wrapper::WrapperUpdate;
+use crate::{Error, State, Step};
+
+/// One gradient step on A, then on B, then on the core's values, each of length 1/L with L the Lipschitz constant
+/// of that block's gradient: the loss never rises.
+///
+/// B is the wrapper of the normalised weight, B = B̃ diag(1/√d), as in the paper.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SequentialGradient;
+
+impl WrapperUpdate for SequentialGradient {
+    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+        state.change_left(|state, a, block| {
+            let equations = NormalEquations::left(state, a);
+            let current = transposed(block, equations.n);
+            let n = equations.n;
+            descend(&equations, &current, |_| 1.0, |row, col, value| block[col * n + row] = value);
+        });
+        state.change_right(|state, b, block| {
+            let equations = NormalEquations::right(state, b);
+            let current: Vec<f64> = block.iter().map(|&x| f64::from(x)).collect();
+            let target = state.target();
+            let importance = &target.normalization().importance[target.col_blocks().range(b)];
+            let largest = importance.iter().copied().fold(0.0, f64::max);
+            let n = equations.n;
+            descend(
+                &equations,
+                &current,
+                |col| importance[col] / largest,
+                |row, col, value| block[row * n + col] = value,
+            );
+        });
+        descend_core(state);
+        Ok(())
+    }
+}
+
+/// Sets X − D (gram · X − rhs) / λ with λ the largest eigenvalue of gram and D the column factors, all ≤ 1.
+fn descend(
+    equations: &NormalEquations,
+    current: &[f64],
+    factor: impl Fn(usize) -> f64,
+    mut set: impl FnMut(usize, usize, f32),
+) {
+    let n = equations.n;
+    let largest = largest_eigenvalue(&equations.gram, n);
+    if !(largest > 0.0) {
+        return;
+    }
+    let mut product = vec![0.0; n * n];
+    set_product(&mut product, rows_of(&equations.gram, n), rows_of(current, n));
+    for index in 0..n * n {
+        let gradient = product[index] - equations.rhs[index];
+        set(index / n, index % n, (current[index] - factor(index % n) * gradient / largest) as f32);
+    }
+}
+
+/// Steps every kept value of block (a, b) by its half gradient over λ(AᵀA) λ(B̃ B̃ᵀ).
+fn descend_core(state: &mut State<'_>) {
+    let largest_of_gram = |values: &[f32], n: usize| {
+        let values: Vec<f64> = values.iter().map(|&x| f64::from(x)).collect();
+        let mut gram = vec![0.0; n * n];
+        let block = rows_of(&values, n);
+        set_product(&mut gram, block.transpose(), block);
+        largest_eigenvalue(&gram, n)
+    };
+    let (rows, cols) = (state.target().row_blocks(), state.target().col_blocks());
+    let left: Vec<f64> =
+        (0..rows.count()).into_par_iter().map(|a| largest_of_gram(state.left().values(a), rows.size(a))).collect();
+    let right: Vec<f64> =
+        (0..cols.count()).into_par_iter().map(|b| largest_of_gram(state.right().values(b), cols.size(b))).collect();
+    let pattern = state.target().pattern();
+    let mut core = state.take_core();
+    core.pieces_mut(rows.block).for_each(|((b, a), core)| {
+        let size = rows.size(a) * cols.size(b);
+        let lipschitz = left[a] * right[b];
+        if !(lipschitz > 0.0) {
+            return;
+        }
+        with_scratch([size; 4], |[dense, product, residual, gradient]| {
+            expand_groups(pattern, core.masks, core.values, dense);
+            state.residual(a, b, dense, product, residual);
+            state.core_gradient(a, b, residual, product, gradient);
+            let values = core.values.chunks_exact_mut(pattern.n());
+            for ((values, &mask), gradient) in values.zip(&*core.masks).zip(gradient.chunks_exact(pattern.m())) {
+                for (value, column) in values.iter_mut().zip(columns(mask)) {
+                    *value -= (f64::from(gradient[column]) / lipschitz) as f32;
+                }
+            }
+        });
+    });
+    state.put_core(core, None);
+}
