@@ -225,8 +225,12 @@ impl<'a> Descent<'a> {
     }
 }
 
-/// Share of the run after which the temperature is zero.
-const COOLED_AT: f64 = 0.7;
+/// Share of the run after which the temperature is zero: the rest is enough to settle the values of the last masks.
+const COOLED_AT: f64 = 0.9;
+
+/// Shape of the cooling. Below 1 the run spends its time at middling temperatures, where masks are decided, and passes
+/// quickly through low ones; measured on four layers at 60 and 120 iterations, better than 1, 1.5 and 2.
+const COOLING_EXPONENT: f64 = 0.7;
 
 /// The loop's own state.
 struct Run<'t> {
@@ -268,7 +272,7 @@ impl<'t> Run<'t> {
         self.options.method == Method::Exact && self.options.max_extrapolation > 0.0
     }
 
-    /// Temperature at the start of an iteration: T = τ · (loss / groups) · max(0, 1 − progress / 0.7)².
+    /// Temperature at the start of an iteration: T = τ · (loss / groups) · max(0, 1 − progress / 0.9)^0.7.
     fn temperature(&self, iteration: usize) -> f64 {
         if self.options.method != Method::Exact || self.options.temperature == 0.0 {
             return 0.0;
@@ -278,7 +282,7 @@ impl<'t> Run<'t> {
             None => 0.0,
         };
         let progress = spent.max(iteration as f64 / self.options.iterations as f64);
-        let cooling = (1.0 - progress / COOLED_AT).max(0.0).powi(2);
+        let cooling = (1.0 - progress / COOLED_AT).max(0.0).powf(COOLING_EXPONENT);
         let core = self.state.core();
         self.options.temperature * cooling * self.loss / (core.rows() * core.groups()) as f64
     }

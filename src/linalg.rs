@@ -110,7 +110,7 @@ fn solve_positive_definite(matrix: &[f64], rhs: &mut [f64], n: usize) -> bool {
     solved && rhs.iter().all(|x| x.is_finite())
 }
 
-#[cfg(any(test, not(feature = "lapack")))]
+#[cfg_attr(all(feature = "lapack", not(test)), expect(dead_code, reason = "the other backend is in use"))]
 fn solve_positive_definite_faer(matrix: &[f64], rhs: &mut [f64], n: usize) -> bool {
     use faer::linalg::solvers::SolveCore;
     let Ok(cholesky) = rows_of(matrix, n).llt(faer::Side::Lower) else {
@@ -140,4 +140,69 @@ pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
         }
     }
     sums.iter().sum::<f64>() + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A well-conditioned symmetric matrix of size n and a right-hand side with c columns.
+    fn problem(n: usize, c: usize) -> (Vec<f64>, Vec<f64>) {
+        let factor: Vec<f64> = (0..n * n).map(|i| ((i * 37 + 11) % 101) as f64 / 101.0 - 0.5).collect();
+        let mut gram = vec![0.0; n * n];
+        set_product(&mut gram, rows_of(&factor, n), rows_of(&factor, n).transpose());
+        for i in 0..n {
+            gram[i * n + i] += 1.0;
+        }
+        (gram, (0..n * c).map(|i| ((i * 53 + 7) % 89) as f64 - 44.0).collect())
+    }
+
+    #[test]
+    fn solution_satisfies_the_equations() {
+        for (n, c) in [(1, 1), (2, 5), (7, 3), (64, 64), (65, 1), (128, 128)] {
+            let (gram, rhs) = problem(n, c);
+            let mut solution = rhs.clone();
+            assert!(solve_positive_definite(&gram, &mut solution, n));
+            let mut product = vec![0.0; n * c];
+            set_product(&mut product, rows_of(&gram, n), rows_of(&solution, c));
+            for (p, r) in product.iter().zip(&rhs) {
+                assert!((p - r).abs() < 1e-9 * (1.0 + r.abs()), "{p} is not {r} at n = {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn indefinite_matrix_is_refused() {
+        assert!(!solve_positive_definite(&[1.0, 2.0, 2.0, 1.0], &mut [1.0, 1.0], 2));
+    }
+
+    #[test]
+    fn singular_gram_still_gives_a_solution_near_the_current_one() {
+        let (gram, rhs, current) = ([1.0, 1.0, 1.0, 1.0], [2.0, 2.0], [5.0, -5.0]);
+        let mut solution = rhs;
+        solve_proximal(&gram, &mut solution, &current, 2, 1e-6);
+        assert!((solution[0] + solution[1] - 2.0).abs() < 1e-4, "{solution:?} does not solve the equations");
+        assert!((solution[0] - solution[1] - 10.0).abs() < 1e-4, "{solution:?} left the null space's current value");
+    }
+
+    #[test]
+    fn zero_gram_keeps_the_current_value() {
+        let mut rhs = [1.0, 2.0];
+        solve_proximal(&[0.0; 4], &mut rhs, &[3.0, 4.0], 2, 1e-6);
+        assert_eq!(rhs, [3.0, 4.0]);
+    }
+
+    #[cfg(feature = "lapack")]
+    #[test]
+    fn both_backends_agree() {
+        for (n, c) in [(1, 1), (3, 8), (64, 64), (100, 7), (128, 128)] {
+            let (gram, rhs) = problem(n, c);
+            let (mut by_faer, mut by_lapack) = (rhs.clone(), rhs);
+            assert!(solve_positive_definite_faer(&gram, &mut by_faer, n));
+            assert!(lapack::solve_positive_definite(&gram, &mut by_lapack, n));
+            for (f, l) in by_faer.iter().zip(&by_lapack) {
+                assert!((f - l).abs() <= 1e-10 * (1.0 + f.abs()), "{f} by faer, {l} by LAPACK at n = {n}");
+            }
+        }
+    }
 }

@@ -57,7 +57,7 @@ impl Options {
             time_budget: None,
             tolerance: 1e-6,
             patience: 100,
-            temperature: 2.0,
+            temperature: 1.5,
             max_extrapolation: 0.95,
             learning_rate: 1e-4,
             seed: 0,
@@ -141,7 +141,7 @@ impl Options {
         self
     }
 
-    /// Annealing τ: the temperature at the start, in units of the mean loss of one group. Default: 2 (`exact`), 0
+    /// Annealing τ: the temperature at the start, in units of the mean loss of one group. Default: 1.5 (`exact`), 0
     /// (`paper`). Range: 0 (greedy) to 100. Only [`Method::Exact`] anneals.
     pub fn temperature(mut self, tau: f64) -> Self {
         self.temperature = tau;

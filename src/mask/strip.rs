@@ -233,8 +233,8 @@ impl Strip<'_> {
             for gain in &mut gains[..count] {
                 for lane in 0..LANES {
                     total[lane] += exp_of_negative::<S>((gain[lane] - best[lane]) * cold);
-                    gain[lane] = total[lane];
                 }
+                *gain = total;
             }
             let mut threshold = [0.0; LANES];
             for lane in 0..lanes {
@@ -284,11 +284,11 @@ impl Strip<'_> {
     fn finish_row<S: Simd>(&mut self, simd: S, row: usize, inverse: &Lanes) {
         let (lanes, p, q) = self.shape;
         let (first, end) = self.rows;
-        for lane in 0..lanes {
+        for (lane, inverse) in inverse.iter().enumerate().take(lanes) {
             let change = &mut self.changes[(lane * (end - first) + row - first) * q..][..q];
             let block = &mut self.gradients[lane * p * q..(lane + 1) * p * q];
             for (change, gradient) in change.iter_mut().zip(&block[row * q..(row + 1) * q]) {
-                *change = (*change + gradient) * inverse[lane];
+                *change = (*change + gradient) * inverse;
             }
             for below in row + 1..end {
                 let coupling = self.left_grams[(lane * p + below) * p + row];
