@@ -1,0 +1,163 @@
+//! Shows a result: the table, and the files.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use armor_core::{Factorization, Pattern};
+use plotters::prelude::*;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::json;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// A finished run and what it was asked for.
+pub struct Summary<'a> {
+    pub name: &'a str,
+    pub preset: &'a str,
+    pub pattern: Pattern,
+    pub seed: u64,
+    pub threads: usize,
+    pub result: &'a Factorization,
+}
+
+impl Summary<'_> {
+    pub fn print(&self) {
+        let r = self.result;
+        let (rows, cols) = (r.core().rows(), r.core().cols());
+        let lower = if r.nowag_p_loss() > 0.0 { 100.0 * (1.0 - r.loss() / r.nowag_p_loss()) } else { 0.0 };
+        let seconds = r.elapsed().as_secs_f64();
+        let line = |label: &str, value: String| println!("{label:<22}{value}");
+        line("layer", format!("{} ({rows} × {cols})", self.name));
+        line(
+            "factors",
+            format!(
+                "{} core, blocks of {} and {}, preset {}",
+                self.pattern,
+                r.left().block_size(),
+                r.right().block_size(),
+                self.preset
+            ),
+        );
+        line("loss of NoWag-P", format!("{:.6}", r.nowag_p_loss()));
+        line("loss", format!("{:.6}  ({lower:.1} % lower)", r.loss()));
+        line("wrapper overhead", format!("{:.2} % of the weight's entries", 100.0 * r.overhead()));
+        for (dtype, bytes) in [("f32", 4), ("f16", 2)] {
+            let (stored, dense) = (r.stored_bytes(bytes), rows * cols * bytes);
+            let share = 100.0 * stored as f64 / dense as f64;
+            line(&format!("size in {dtype}"), format!("{stored} bytes, {share:.1} % of dense ({dense})"));
+        }
+        let done = r.iterations();
+        line("iterations", format!("{done} (stopped: {})", r.stop_reason().as_str()));
+        line("time", format!("{seconds:.2} s, {:.2} ms an iteration", 1e3 * seconds / done as f64));
+    }
+
+    /// Writes the three files into `folder`, which is made if need be; each appears whole or not at all.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        put(folder, "factors.safetensors", &self.factors()?)?;
+        put(folder, "report.json", format!("{:#}\n", self.report()).as_bytes())?;
+        put(folder, "loss.svg", self.plot()?.as_bytes())
+    }
+
+    fn report(&self) -> serde_json::Value {
+        let r = self.result;
+        let seconds = r.elapsed().as_secs_f64();
+        json!({
+            "name": self.name,
+            "rows": r.core().rows(),
+            "cols": r.core().cols(),
+            "preset": self.preset,
+            "pattern": self.pattern.to_string(),
+            "left_block": r.left().block_size(),
+            "right_block": r.right().block_size(),
+            "nowag_p_loss": r.nowag_p_loss(),
+            "loss": r.loss(),
+            "history": r.history(),
+            "iterations": r.iterations(),
+            "seconds": seconds,
+            "seconds_per_iteration": seconds / r.iterations() as f64,
+            "overhead": r.overhead(),
+            "stop_reason": r.stop_reason().as_str(),
+            "threads": self.threads,
+            "seed": self.seed,
+        })
+    }
+
+    fn factors(&self) -> Result<Vec<u8>> {
+        let stem = self.name.strip_suffix(".weight").unwrap_or(self.name);
+        let (left, right) = (self.result.left().to_padded(), self.result.right().to_padded());
+        let core = self.result.core();
+        let (compressed, bitmask) = (core.compressed(), core.bitmask());
+        let floats = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let slice = |values: Option<&[f32]>| values.map(floats).ok_or("an export is not contiguous");
+        let shape: Vec<u8> = [core.rows() as i64, core.cols() as i64].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let parts = [
+            ("left", Dtype::F32, left.shape().to_vec(), slice(left.as_slice())?),
+            ("right", Dtype::F32, right.shape().to_vec(), slice(right.as_slice())?),
+            ("core.compressed", Dtype::F32, compressed.shape().to_vec(), slice(compressed.as_slice())?),
+            ("core.bitmask", Dtype::U8, bitmask.shape().to_vec(), bitmask.iter().copied().collect()),
+            ("core.shape", Dtype::I64, vec![2], shape),
+        ];
+        let mut tensors = Vec::new();
+        for (part, dtype, shape, bytes) in &parts {
+            tensors.push((format!("{stem}.armor.{part}"), TensorView::new(*dtype, shape.clone(), bytes)?));
+        }
+        let metadata = [
+            ("armor.format", "1".to_owned()),
+            ("armor.pattern", self.pattern.to_string()),
+            ("armor.left_block", self.result.left().block_size().to_string()),
+            ("armor.right_block", self.result.right().block_size().to_string()),
+        ];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Ok(safetensors::serialize(tensors, Some(metadata))?)
+    }
+
+    /// Loss over iterations on a logarithmic axis, NoWag-P as a line.
+    fn plot(&self) -> Result<String> {
+        let history = self.result.history();
+        let nowag = self.result.nowag_p_loss();
+        let positive = || history.iter().copied().chain([nowag]).filter(|&loss| loss > 0.0);
+        let lowest = positive().fold(1.0, f64::min) / 1.3;
+        let highest = positive().fold(lowest, f64::max) * 1.3;
+        let last = self.result.iterations().max(1);
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, (800, 480)).into_drawing_area();
+            root.fill(&WHITE)?;
+            let mut chart = ChartBuilder::on(&root)
+                .caption(format!("{} ({})", self.name, self.preset), ("sans-serif", 18))
+                .margin(16)
+                .x_label_area_size(44)
+                .y_label_area_size(72)
+                .build_cartesian_2d(0..last, (lowest..highest).log_scale())?;
+            chart
+                .configure_mesh()
+                .x_desc("iteration")
+                .y_desc("relative proxy loss")
+                .y_label_formatter(&|loss| format!("{loss:.4}"))
+                .draw()?;
+            let points = history.iter().map(|&loss| loss.max(lowest)).enumerate();
+            chart
+                .draw_series(LineSeries::new(points, BLUE.stroke_width(2)))?
+                .label("A · S · B")
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 20, y)], BLUE.stroke_width(2)));
+            chart
+                .draw_series(LineSeries::new([(0, nowag.max(lowest)), (last, nowag.max(lowest))], RED.stroke_width(2)))?
+                .label("NoWag-P")
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 20, y)], RED.stroke_width(2)));
+            chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+            root.present()?;
+        }
+        Ok(svg)
+    }
+}
+
+/// Writes under a temporary name first.
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let (path, partial) = (folder.join(name), folder.join(format!("{name}.partial")));
+    fs::write(&partial, bytes)
+        .and_then(|()| fs::rename(&partial, &path))
+        .map_err(|error| format!("{}: {error}", path.display()).into())
+}
