@@ -272,6 +272,11 @@ impl<'t> Run<'t> {
         self.options.method == Method::Exact && self.options.max_extrapolation > 0.0
     }
 
+    /// Whether a greedy iteration cannot raise the loss but by rounding; Adam's can.
+    fn guards(&self) -> bool {
+        self.options.method != Method::Paper
+    }
+
     /// Temperature at the start of an iteration: T = τ · (loss / groups) · max(0, 1 − progress / 0.9)^0.7.
     fn temperature(&self, iteration: usize) -> f64 {
         if self.options.method != Method::Exact || self.options.temperature == 0.0 {
@@ -290,9 +295,11 @@ impl<'t> Run<'t> {
     /// Extrapolates, and says where the iteration stands.
     fn begin(&mut self, iteration: usize) -> Step {
         let step = Step { iteration, seed: self.options.seed, temperature: self.temperature(iteration) };
-        if self.extrapolates() {
+        if self.guards() {
             let before = self.state.clone();
-            if let Some(previous) = &self.previous {
+            if let Some(previous) = &self.previous
+                && self.extrapolates()
+            {
                 self.beta = self.options.max_extrapolation.min(1.05 * self.beta + 0.02);
                 self.state.extrapolate(previous, self.beta);
             }
@@ -318,8 +325,8 @@ impl<'t> Run<'t> {
     /// Takes stock after an iteration.
     fn end(&mut self, step: &Step) -> Progress {
         let loss = self.state.loss();
-        if step.temperature == 0.0 && self.extrapolates() && loss > self.loss {
-            // A plain step that rises only does so by rounding: the descent has reached its floor.
+        if step.temperature == 0.0 && self.guards() && loss > self.loss {
+            // A plain step rises by rounding alone: the descent has reached its floor.
             if let Some(previous) = &self.previous {
                 self.state = previous.clone();
             }

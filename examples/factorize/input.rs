@@ -45,6 +45,16 @@ impl File {
         }
     }
 
+    fn tensor<'t>(&self, tensors: &SafeTensors<'t>, name: &str) -> Result<TensorView<'t>> {
+        tensors.tensor(name).map_err(|_| {
+            let mut names: Vec<&str> = tensors.names().into_iter().collect();
+            names.sort_unstable();
+            let more = if names.len() > 8 { ", …" } else { "" };
+            names.truncate(8);
+            self.context(name, format!("no such tensor; the file has {}{more}", names.join(", ")))
+        })
+    }
+
     fn context(&self, name: &str, what: impl std::fmt::Display) -> Box<dyn Error> {
         format!("{}: {name}: {what}", self.path.display()).into()
     }
@@ -85,9 +95,9 @@ impl Source {
 
     /// Hands the layer to `body`, whatever its element type.
     pub fn with_layer<R>(&self, body: impl FnOnce(&Layer<'_>) -> Result<R>) -> Result<R> {
-        let hessian = self.read_hessian()?;
         let tensors = self.weights.tensors()?;
-        let weight = tensors.tensor(&self.name).map_err(|error| self.weights.context(&self.name, error))?;
+        let weight = self.weights.tensor(&tensors, &self.name)?;
+        let hessian = self.read_hessian()?;
         let &[rows, cols] = weight.shape() else {
             return Err(self.weights.context(&self.name, format!("has shape {:?}, expected two axes", weight.shape())));
         };
@@ -104,7 +114,7 @@ impl Source {
     fn read_hessian(&self) -> Result<Hessian> {
         let file = self.hessians.as_ref().unwrap_or(&self.weights);
         let tensors = file.tensors()?;
-        let tensor = tensors.tensor(&self.hessian).map_err(|error| file.context(&self.hessian, error))?;
+        let tensor = file.tensor(&tensors, &self.hessian)?;
         let hessian = match tensor.dtype() {
             Dtype::F32 => hessian::<f32>(&tensor),
             Dtype::F64 => hessian::<f64>(&tensor),

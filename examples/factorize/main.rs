@@ -49,7 +49,7 @@ struct Arguments {
     /// Seed of every random choice
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Worker threads, 0 for one a core
+    /// Worker threads, 0 for as many as rayon picks: RAYON_NUM_THREADS, or one a core
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Output folder
@@ -92,6 +92,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         arguments.hessian.as_deref(),
         arguments.hessian_file.as_deref(),
     )?;
+    // Before the descent: a folder that cannot be written must not cost a finished run.
+    output::make_folder(&arguments.out)?;
     let result = source.with_layer(|layer| Ok(descend(&options, |descent| descent.run(layer))?))?;
     let summary = output::Summary {
         name: source.name(),

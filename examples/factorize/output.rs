@@ -53,9 +53,8 @@ impl Summary<'_> {
         line("time", format!("{seconds:.2} s, {:.2} ms an iteration", 1e3 * seconds / done as f64));
     }
 
-    /// Writes the three files into `folder`, which is made if need be; each appears whole or not at all.
+    /// Writes the three files into `folder`, which exists; each appears whole or not at all.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         put(folder, "factors.safetensors", &self.factors()?)?;
         put(folder, "report.json", format!("{:#}\n", self.report()).as_bytes())?;
         put(folder, "loss.svg", self.plot()?.as_bytes())
@@ -119,8 +118,10 @@ impl Summary<'_> {
         let history = self.result.history();
         let nowag = self.result.nowag_p_loss();
         let positive = || history.iter().copied().chain([nowag]).filter(|&loss| loss > 0.0);
-        let lowest = positive().fold(1.0, f64::min) / 1.3;
-        let highest = positive().fold(lowest, f64::max) * 1.3;
+        let lowest = positive().fold(1.0, f64::min) / 1.1;
+        let highest = positive().fold(lowest, f64::max) * 1.1;
+        // Room for the legend above the curves.
+        let highest = highest * (highest / lowest).powf(0.2);
         let last = self.result.iterations().max(1);
         let mut svg = String::new();
         {
@@ -131,12 +132,13 @@ impl Summary<'_> {
                 .margin(16)
                 .x_label_area_size(44)
                 .y_label_area_size(72)
-                .build_cartesian_2d(0..last, (lowest..highest).log_scale())?;
+                .build_cartesian_2d(0..last, (lowest..highest).log_scale().with_key_points(ticks(lowest, highest)))?;
             chart
                 .configure_mesh()
                 .x_desc("iteration")
                 .y_desc("relative proxy loss")
-                .y_label_formatter(&|loss| format!("{loss:.4}"))
+                .y_label_formatter(&|loss| loss.to_string())
+                .disable_x_mesh()
                 .draw()?;
             let points = history.iter().map(|&loss| loss.max(lowest)).enumerate();
             chart
@@ -147,11 +149,35 @@ impl Summary<'_> {
                 .draw_series(LineSeries::new([(0, nowag.max(lowest)), (last, nowag.max(lowest))], RED.stroke_width(2)))?
                 .label("NoWag-P")
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 20, y)], RED.stroke_width(2)));
-            chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperRight)
+                .background_style(WHITE)
+                .border_style(BLACK)
+                .draw()?;
             root.present()?;
         }
         Ok(svg)
     }
+}
+
+/// Makes the output folder, with its parents, unless it is there.
+pub fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()).into())
+}
+
+/// Ticks of a logarithmic axis: 1 to 9 in every decade, or fewer where that would crowd it.
+fn ticks(lowest: f64, highest: f64) -> Vec<f64> {
+    let digits: &[u8] = match highest / lowest {
+        ..20.0 => &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+        20.0..2000.0 => &[1, 2, 5],
+        _ => &[1],
+    };
+    let decades = lowest.log10().floor() as i32..=highest.log10().ceil() as i32;
+    // Parsed, since 7 · 10⁻² as a product would be labelled 0.07000000000000001.
+    let ticks =
+        decades.flat_map(|decade| digits.iter().filter_map(move |digit| format!("{digit}e{decade}").parse().ok()));
+    ticks.filter(|tick| (lowest..=highest).contains(tick)).collect()
 }
 
 /// Writes under a temporary name first.

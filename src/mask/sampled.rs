@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::groups::{GroupTables, Ridge};
 use super::noise::BlockNoise;
 use crate::linalg::{rows_of, set_product};
-use crate::mask::MaskSelector;
+use crate::mask::{MaskSelector, loss_after};
 use crate::scratch::with_scratch;
 use crate::sparse_core::{CoreRowsMut, columns, expand_groups};
 use crate::{Error, State, Step};
@@ -22,15 +22,15 @@ impl MaskSelector for SampledGroup {
     fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
         let mut core = state.take_core();
         let height = state.target().row_blocks().block;
-        let losses: Vec<f64> =
+        let losses: Vec<(f64, f64)> =
             core.pieces_mut(height).map(|((b, a), rows)| update_block(state, step, a, b, rows)).collect();
-        state.put_core(core, Some(losses.iter().sum()));
+        state.put_core(core, loss_after(&losses));
         Ok(())
     }
 }
 
-/// Solves one drawn group of block (a, b); returns the block's loss afterwards.
-fn update_block(state: &State<'_>, step: &Step, a: usize, b: usize, core: CoreRowsMut<'_>) -> f64 {
+/// Solves one drawn group of block (a, b); returns the block's loss before and its change.
+fn update_block(state: &State<'_>, step: &Step, a: usize, b: usize, core: CoreRowsMut<'_>) -> (f64, f64) {
     let target = state.target();
     let pattern = target.pattern();
     let (p, q) = (target.row_blocks().size(a), target.col_blocks().size(b));
@@ -46,13 +46,13 @@ fn update_block(state: &State<'_>, step: &Step, a: usize, b: usize, core: CoreRo
         let range = start..start + pattern.m();
         let (mask, values, change) = group.solve(&dense[range.clone()], &gradient[range]);
         if change >= 0.0 {
-            return loss;
+            return (loss, 0.0);
         }
         core.masks[index] = mask;
         for (slot, column) in columns(mask).enumerate() {
             core.values[index * pattern.n() + slot] = values[column] as f32;
         }
-        loss + change
+        (loss, change)
     })
 }
 

@@ -7,7 +7,7 @@ use super::groups::{GroupTables, Ridge};
 use super::noise::BlockNoise;
 use super::strip::{LANES, Strip};
 use crate::linalg::{add_product, part_of, rows_of, set_product};
-use crate::mask::MaskSelector;
+use crate::mask::{MaskSelector, loss_after};
 use crate::scratch::with_scratch;
 use crate::sparse_core::CoreRowsMut;
 use crate::{Error, State, Step};
@@ -49,11 +49,11 @@ impl ExactSweep {
         self.prepare(state);
         let mut core = state.take_core();
         let batch = Batches::new(state);
-        let losses: Vec<f64> = core
+        let losses: Vec<(f64, f64)> = core
             .pieces_mut(batch.rows())
             .map(|((b, piece), rows)| sweep_batch(state, step, &self.left_grams, b, batch.blocks(piece), rows))
             .collect();
-        state.put_core(core, Some(losses.iter().sum()));
+        state.put_core(core, loss_after(&losses));
     }
 
     /// Computes P_a = AᵀA for every block of the left wrapper.
@@ -94,7 +94,7 @@ impl Batches {
     }
 }
 
-/// Sweeps the blocks `blocks` of panel `b`; returns their loss afterwards.
+/// Sweeps the blocks `blocks` of panel `b`; returns their loss before and its change.
 fn sweep_batch(
     state: &State<'_>,
     step: &Step,
@@ -102,7 +102,7 @@ fn sweep_batch(
     b: usize,
     blocks: std::ops::Range<usize>,
     core: CoreRowsMut<'_>,
-) -> f64 {
+) -> (f64, f64) {
     let target = state.target();
     let (pattern, rows) = (target.pattern(), target.row_blocks());
     let q = target.col_blocks().size(b);
@@ -112,7 +112,7 @@ fn sweep_batch(
     let mut tables = GroupTables::new(pattern);
     let groups = q / pattern.m();
     let CoreRowsMut { mut values, mut masks } = core;
-    let mut loss = 0.0;
+    let (mut loss, mut change) = (0.0, 0.0);
     let lanes = blocks.len();
     with_scratch(
         [q * q, full * q, full * q, full * q, lanes * full * q, lanes * STRIP * q, lanes * full * groups],
@@ -154,7 +154,7 @@ fn sweep_batch(
                 let grams = &left_grams[run.start * full * full..][..run.len() * p * p];
                 for start in (0..p).step_by(STRIP) {
                     let end = p.min(start + STRIP);
-                    loss += Arch::new().dispatch(Strip {
+                    change += Arch::new().dispatch(Strip {
                         tables: &tables,
                         pattern: (pattern.n(), pattern.m()),
                         shape: (run.len(), p, q),
@@ -176,13 +176,13 @@ fn sweep_batch(
                             end - start,
                             p,
                         );
-                        let change = &changes[lane * (end - start) * q..(lane + 1) * (end - start) * q];
+                        let moved = &changes[lane * (end - start) * q..(lane + 1) * (end - start) * q];
                         let below = &mut gradients[lane * size + end * q..(lane + 1) * size];
-                        add_product(below, coupling, rows_of(change, q));
+                        add_product(below, coupling, rows_of(moved, q));
                     }
                 }
             }
         },
     );
-    loss
+    (loss, change)
 }
