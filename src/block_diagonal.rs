@@ -1,6 +1,6 @@
 //! The wrappers' type: a block-diagonal matrix, and the partition of rows or columns that it follows.
 
-use ndarray::{Array2, Array3, ArrayView2, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut2, s};
 use rayon::slice::ParallelSliceMut;
 use std::ops::Range;
 
@@ -98,6 +98,17 @@ impl BlockDiagonal {
     pub fn block(&self, index: usize) -> ArrayView2<'_, f32> {
         let size = self.partition.size(index);
         ArrayView2::from_shape((size, size), self.values(index)).expect("a block holds size × size values")
+    }
+
+    /// Block `index`, to be changed.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn block_mut(&mut self, index: usize) -> ArrayViewMut2<'_, f32> {
+        let size = self.partition.size(index);
+        let start = index * self.partition.block * self.partition.block;
+        ArrayViewMut2::from_shape((size, size), &mut self.data[start..start + size * size])
+            .expect("a block holds size × size values")
     }
 
     /// All blocks as one array [blocks, p, p], a smaller last block padded with zeros.

@@ -106,14 +106,16 @@ impl Factorization {
         values * bytes_per_value + self.core.rows() * self.core.cols().div_ceil(8)
     }
 
-    /// Computes Ŵ = A S B, m × k, in f64 and rounds it to f32.
+    /// Computes Ŵ = A S B, m × k, in f64 and rounds it to the nearest f32 number.
     pub fn reconstruct(&self) -> Array2<f32> {
         let mut product = Array2::zeros((self.core.rows(), self.core.cols()));
         let cols = self.right.partition();
         for b in 0..cols.count() {
             let panel = product_panel(&self.left, &self.core, &self.right, b);
             let panel = Array2::from_shape_vec((self.core.rows(), cols.size(b)), panel).expect("a panel is m × q");
-            product.slice_mut(s![.., cols.range(b)]).assign(&panel.mapv(|x| x as f32));
+            product
+                .slice_mut(s![.., cols.range(b)])
+                .assign(&panel.mapv(|x| x.clamp(f32::MIN.into(), f32::MAX.into()) as f32));
         }
         product
     }

@@ -1,4 +1,4 @@
-//! Working memory that every thread keeps, so the descent allocates nothing after its first iteration.
+//! Working memory for block products, which every thread keeps from one iteration to the next.
 
 use std::cell::Cell;
 

@@ -62,12 +62,14 @@ impl<'t> State<'t> {
         &mut self.core
     }
 
-    pub(crate) fn left_mut(&mut self) -> &mut BlockDiagonal {
+    /// The left wrapper, to be changed.
+    pub fn left_mut(&mut self) -> &mut BlockDiagonal {
         self.loss = None;
         &mut self.left
     }
 
-    pub(crate) fn right_mut(&mut self) -> &mut BlockDiagonal {
+    /// The whitened right wrapper, to be changed.
+    pub fn right_mut(&mut self) -> &mut BlockDiagonal {
         self.loss = None;
         &mut self.right
     }
