@@ -2,25 +2,37 @@
 
 use std::cell::Cell;
 
-thread_local! {
-    static BUFFER: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+use bytemuck::{Pod, Zeroable};
+
+/// A cache line, which is also the widest SIMD register: no load of one straddles two lines.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; Line::LEN]);
+
+impl Line {
+    const LEN: usize = 16;
 }
 
-/// Runs `body` with slices of the given lengths, whose content is whatever was left there.
+thread_local! {
+    static BUFFER: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+}
+
+/// Runs `body` with slices of the given lengths, each at the start of a cache line, whose content is whatever was left
+/// there.
 pub(crate) fn with_scratch<const COUNT: usize, R>(
     lengths: [usize; COUNT],
     body: impl FnOnce([&mut [f32]; COUNT]) -> R,
 ) -> R {
     let mut buffer = BUFFER.take();
-    let needed = lengths.iter().sum();
+    let needed = lengths.iter().map(|length| length.div_ceil(Line::LEN)).sum();
     if buffer.len() < needed {
-        buffer.resize(needed, 0.0);
+        buffer.resize(needed, Line::zeroed());
     }
     let mut rest = buffer.as_mut_slice();
     let slices = lengths.map(|length| {
-        let (slice, tail) = std::mem::take(&mut rest).split_at_mut(length);
+        let (lines, tail) = std::mem::take(&mut rest).split_at_mut(length.div_ceil(Line::LEN));
         rest = tail;
-        slice
+        &mut bytemuck::cast_slice_mut(lines)[..length]
     });
     let result = body(slices);
     BUFFER.set(buffer);

@@ -33,6 +33,20 @@ pub(crate) struct CoreRowsMut<'a> {
     pub masks: &'a mut [u8],
 }
 
+impl<'a> CoreRowsMut<'a> {
+    /// Splits off the first `groups` groups.
+    pub fn split_at(self, groups: usize, pattern: Pattern) -> (Self, Self) {
+        let (values, values_after) = self.values.split_at_mut(groups * pattern.n());
+        let (masks, masks_after) = self.masks.split_at_mut(groups);
+        (CoreRowsMut { values, masks }, CoreRowsMut { values: values_after, masks: masks_after })
+    }
+
+    /// Lends the same rows once more.
+    pub fn reborrow(&mut self) -> CoreRowsMut<'_> {
+        CoreRowsMut { values: self.values, masks: self.masks }
+    }
+}
+
 impl SparseCore {
     /// Makes a core of zeros that keeps the first N of every group.
     pub(crate) fn zeros(rows: usize, cols: Partition, pattern: Pattern) -> Self {

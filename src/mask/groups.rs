@@ -14,6 +14,7 @@ pub(super) struct Ridge {
 ///
 /// With the other groups fixed, the loss of group values s is P_rr sᵀ Q s − 2 hᵀ s + const; the best values on a
 /// mask are s = Q_mm⁻¹ h_m / P_rr, and they lower the loss by h_mᵀ Q_mm⁻¹ h_m / P_rr.
+#[derive(Clone, Debug)]
 pub(super) struct GroupTables {
     pattern: Pattern,
     masks: Vec<u8>,
@@ -26,6 +27,9 @@ pub(super) struct GroupTables {
 }
 
 impl GroupTables {
+    /// Most masks that a pattern has: 4 of 8.
+    pub const MOST_MASKS: usize = 70;
+
     pub fn new(pattern: Pattern) -> Self {
         let masks: Vec<u8> = (0..=u8::MAX).filter(|&mask| pattern.admits(mask)).collect();
         let members = masks.iter().flat_map(|&mask| columns(mask)).collect();
@@ -51,6 +55,10 @@ impl GroupTables {
                 self.inverses.extend(inverse[..n * n].iter().map(|&x| x as f32));
             }
         }
+    }
+
+    pub fn pattern(&self) -> Pattern {
+        self.pattern
     }
 
     pub fn masks(&self) -> &[u8] {

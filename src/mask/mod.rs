@@ -1,12 +1,15 @@
 //! Which N of every M entries the core keeps.
 
+mod group_solve;
 mod groups;
 mod initial;
+mod lanes;
 mod noise;
 mod sampled;
 mod strip;
 mod sweep;
 
+pub use lanes::InstructionSet;
 pub use initial::{Magnitude, NoWagP};
 pub use sampled::SampledGroup;
 pub use sweep::{AnnealedSweep, ExactSweep};

@@ -1,368 +1,321 @@
-//! The inner kernel of a sweep: every group of a strip of rows, for up to 16 blocks that share one right wrapper.
+//! The inner kernel of a sweep: every group of a strip of rows, for several blocks that share one right wrapper.
 //!
-//! Blocks are lanes: the small solves of one group run for all of them at once, then each lane's gradient row takes
-//! its rank-M change. Dispatched at run time to the widest instructions that the CPU has.
+//! Blocks are lanes. A row of all blocks is turned into vectors, one for each column, that hold that column's entry in
+//! every block; the groups are then solved for all blocks at once, and what a group changes in its row is M vector
+//! products a column. Nothing is added up across lanes, so the number of lanes does not show in the result.
 
-use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
+use super::group_solve::{AnyPattern, Draw, Group, GroupSolve, Problem, TwoOfFour};
 use super::groups::GroupTables;
-use crate::sparse_core::{CoreRowsMut, columns};
+use super::lanes::{Kernel, Lanes};
+use crate::Pattern;
+use crate::sparse_core::CoreRowsMut;
 
-/// Blocks that run side by side: one AVX-512 register of f32.
-pub(super) const LANES: usize = 16;
+/// Rows that are swept between two products with the rest of the block: enough for an efficient product, few enough
+/// for their changes to stay in the second-level cache.
+pub(super) const STRIP: usize = 16;
 
-/// One number of each lane.
-type Lanes = [f32; LANES];
+/// Most lanes of any instruction set.
+const MOST_LANES: usize = 16;
 
-/// Most masks that a pattern has: 4 of 8.
-const MOST_MASKS: usize = 70;
+/// A diagonal entry of AᵀA below this is a dead column of A: its row of S does not count, and stays.
+const DEAD: f32 = 1e-30;
 
-/// A strip of rows in up to 16 blocks of one column panel.
+/// Blocks that are swept side by side: how many, their rows and columns.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub blocks: usize,
+    pub p: usize,
+    pub q: usize,
+}
+
+/// A strip of rows in several blocks of one column panel.
 pub(super) struct Strip<'a> {
     pub tables: &'a GroupTables,
-    /// Kept and all columns of a group.
-    pub pattern: (usize, usize),
-    /// Number of blocks, rows of a block, columns of a block.
-    pub shape: (usize, usize, usize),
-    /// First and last + 1 row of the strip within its block.
-    pub rows: (usize, usize),
-    /// Half gradients, [lane][p × q].
+    pub pattern: Pattern,
+    pub shape: Shape,
+    /// Rows of the strip within their block, at most [`STRIP`].
+    pub rows: Range<usize>,
+    /// [block][p × q]: half gradients in the strip's rows, which receive the rows of ΔS Q.
     pub gradients: &'a mut [f32],
-    /// Gram matrices P = AᵀA, [lane][p × p].
+    /// Gram matrices P = AᵀA, [block][p × p].
     pub left_grams: &'a [f32],
     /// Gram matrix Q = B̃ B̃ᵀ, q × q.
     pub right_gram: &'a [f32],
     /// Core of the blocks, one after the other.
     pub core: CoreRowsMut<'a>,
-    /// Temperature and uniform numbers [lane][row][group]; `None` keeps the best mask.
+    /// Temperature and uniform numbers [block][row][group]; `None` keeps the best mask.
     pub noise: Option<(f64, &'a [f32])>,
-    /// Receives ΔS Q of the strip's rows, [lane][row in strip][q].
-    pub changes: &'a mut [f32],
+    /// As many numbers as [`Strip::scratch`] says, of any value.
+    pub scratch: &'a mut [f32],
 }
 
-impl WithSimd for Strip<'_> {
+impl Strip<'_> {
+    /// Length of the scratch memory for blocks of `q` columns.
+    pub fn scratch(pattern: Pattern, q: usize) -> usize {
+        (q + STRIP * q + (pattern.n() + 2) * (q / pattern.m())) * MOST_LANES
+    }
+}
+
+impl Kernel for Strip<'_> {
     /// Change of the loss.
     type Output = f64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) -> f64 {
-        match self.pattern {
-            (2, 4) => self.sweep::<S, 2, 4>(simd),
-            _ => self.sweep::<S, 0, 0>(simd),
+    fn run<S: Lanes>(self, simd: S) -> f64 {
+        if self.pattern == Pattern::TWO_FOUR {
+            self.sweep(simd, &TwoOfFour)
+        } else {
+            let tables = self.tables;
+            self.sweep(simd, &AnyPattern(tables))
         }
     }
 }
 
-/// a · b + c in the fewest instructions of the dispatched CPU.
-#[inline(always)]
-fn fused<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
-    if S::IS_SCALAR { a * b + c } else { a.mul_add(b, c) }
+/// Vectors of one row, one number of every block in each.
+struct RowVectors<'s, S: Lanes> {
+    /// Gradient over P_rr at the start of the row, by column.
+    gradient: &'s mut [S::f32s],
+    /// ΔS Q of the strip's rows so far, by row, then column.
+    changes: &'s mut [S::f32s],
+    /// Kept values by group, then slot.
+    values: &'s mut [S::f32s],
+    masks: &'s mut [S::u32s],
+    uniforms: &'s mut [S::f32s],
 }
 
 impl Strip<'_> {
-    /// Sweeps the strip for a pattern known at compile time, or for `self.pattern` where N and M are 0.
     #[inline(always)]
-    fn sweep<S: Simd, const N: usize, const M: usize>(&mut self, simd: S) -> f64 {
-        let (lanes, p, q) = self.shape;
-        let m = if M > 0 { M } else { self.pattern.1 };
-        let height = self.rows.1 - self.rows.0;
-        let mut change = 0.0;
-        for row in self.rows.0..self.rows.1 {
-            let mut curvature = [0.0; LANES];
-            let mut inverse = [0.0; LANES];
-            for lane in 0..lanes {
-                let value = self.left_grams[(lane * p + row) * p + row];
-                curvature[lane] = value;
-                inverse[lane] = if value > f32::MIN_POSITIVE { 1.0 / value } else { 0.0 };
-                let change = &mut self.changes[(lane * height + row - self.rows.0) * q..][..q];
-                for (change, gradient) in change.iter_mut().zip(&self.gradients[(lane * p + row) * q..]) {
-                    *change = -gradient;
-                }
-            }
-            let mut row_change = [0.0; LANES];
-            for group in 0..q / m {
-                let steps = self.solve_group::<S, N, M>(row, group, &curvature, &inverse, &mut row_change);
-                self.move_gradient_row::<S, M>(simd, row, group, &steps);
-            }
-            change += row_change.iter().map(|&x| f64::from(x)).sum::<f64>();
-            self.finish_row(simd, row, &inverse);
-        }
-        change
-    }
-
-    /// Solves one group of one row in every lane, stores it, and returns P_rr δ by column of the group.
-    #[inline(always)]
-    fn solve_group<S: Simd, const N: usize, const M: usize>(
-        &mut self,
-        row: usize,
-        group: usize,
-        curvature: &Lanes,
-        inverse: &Lanes,
-        change: &mut Lanes,
-    ) -> [Lanes; 8] {
-        let n = if N > 0 { N } else { self.pattern.0 };
-        let m = if M > 0 { M } else { self.pattern.1 };
-        let (lanes, p, q) = self.shape;
+    fn sweep<S: Lanes, G: GroupSolve>(self, simd: S, solver: &G) -> f64 {
+        let Strip { tables, pattern, shape, rows, gradients, left_grams, right_gram, core, noise, scratch } = self;
+        let Shape { blocks, p, q } = shape;
+        let (n, m) = (pattern.n(), pattern.m());
         let groups = q / m;
-        let gram = self.tables.gram(group);
+        let (vectors, _) = S::as_mut_simd_f32s(scratch);
+        let (gradient, vectors) = vectors.split_at_mut(q);
+        let (changes, vectors) = vectors.split_at_mut(STRIP * q);
+        let (values, vectors) = vectors.split_at_mut(n * groups);
+        let (masks, vectors) = vectors.split_at_mut(groups);
+        let masks = bytemuck::cast_slice_mut(masks);
+        let (uniforms, _) = vectors.split_at_mut(groups);
+        let work = RowVectors::<S> { gradient, changes, values, masks, uniforms };
+        let mut loss_change = 0.0;
+        for row in rows.clone() {
+            let done = row - rows.start;
+            let curvature = diagonal(left_grams, shape, row, row);
+            let inverse = curvature.map(|x| if x > DEAD { 1.0 / x } else { 0.0 });
+            let inverses = load(simd, &inverse);
 
-        let mut old = [[0.0; LANES]; 8];
-        let mut gradient = [[0.0; LANES]; 8];
-        for lane in 0..lanes {
-            let index = (lane * p + row) * groups + group;
-            for (slot, column) in columns(self.core.masks[index]).enumerate() {
-                old[column][lane] = self.core.values[index * n + slot];
+            gather(simd, blocks, gradients, p * q, row * q, work.gradient);
+            carry_in(simd, shape, left_grams, row, done, &inverse, work.gradient, work.changes);
+            gather(simd, blocks, core.values, p * n * groups, row * n * groups, work.values);
+            gather_masks::<S>(blocks, core.masks, p * groups, row * groups, work.masks);
+            let mut cold = [0.0; MOST_LANES];
+            if let Some((temperature, uniforms)) = noise {
+                gather(simd, blocks, uniforms, p * groups, row * groups, work.uniforms);
+                cold = curvature.map(|x| (f64::from(x) / temperature * std::f64::consts::LOG2_E) as f32);
             }
-            let values = &self.gradients[(lane * p + row) * q + group * m..][..m];
-            for (column, &value) in values.iter().enumerate() {
-                gradient[column][lane] = value;
-            }
-        }
+            let cold = load(simd, &cold);
 
-        let mut h = [[0.0; LANES]; 8];
-        for i in 0..m {
-            for lane in 0..LANES {
-                let mut sum = 0.0;
+            let change = &mut work.changes[done * q..(done + 1) * q];
+            change.fill(simd.splat_f32s(0.0));
+            let mut row_change = simd.splat_f32s(0.0);
+            for group in 0..groups {
+                let mut current = [simd.splat_f32s(0.0); Pattern::MAX_M];
                 for j in 0..m {
-                    sum = fused::<S>(gram[i * m + j], old[j][lane], sum);
+                    current[j] = simd.add_f32s(work.gradient[group * m + j], change[group * m + j]);
                 }
-                h[i][lane] = fused::<S>(curvature[lane], sum, -gradient[i][lane]);
-            }
-        }
-
-        let chosen = self.choose_mask::<S, N>(row, group, groups, &h, inverse);
-
-        let inverses = self.tables.inverses(group);
-        let mut new = [[0.0; LANES]; 8];
-        for lane in 0..lanes {
-            let members = self.tables.members(chosen[lane]);
-            let table = &inverses[chosen[lane] * n * n..][..n * n];
-            for i in 0..n {
-                let mut sum = 0.0;
-                for j in 0..n {
-                    sum = fused::<S>(table[i * n + j], h[members[j]][lane], sum);
-                }
-                new[members[i]][lane] = sum * inverse[lane];
-            }
-        }
-
-        let mut step = [[0.0; LANES]; 8];
-        for i in 0..m {
-            for lane in 0..LANES {
-                step[i][lane] = new[i][lane] - old[i][lane];
-            }
-        }
-        let mut gain = [0.0; LANES];
-        for i in 0..m {
-            for lane in 0..LANES {
-                let mut sum = 0.0;
-                for j in 0..m {
-                    sum = fused::<S>(gram[i * m + j], step[j][lane], sum);
-                }
-                let slope = fused::<S>(curvature[lane], sum, 2.0 * gradient[i][lane]);
-                gain[lane] = fused::<S>(step[i][lane], slope, gain[lane]);
-            }
-        }
-
-        let greedy = self.noise.is_none();
-        for lane in 0..lanes {
-            if greedy && !(gain[lane] < 0.0) {
-                gain[lane] = 0.0;
-                for step in &mut step {
-                    step[lane] = 0.0;
-                }
-                continue;
-            }
-            let index = (lane * p + row) * groups + group;
-            self.core.masks[index] = self.tables.masks()[chosen[lane]];
-            for (slot, &column) in self.tables.members(chosen[lane]).iter().enumerate() {
-                self.core.values[index * n + slot] = new[column][lane];
-            }
-        }
-        for lane in 0..LANES {
-            change[lane] += gain[lane];
-        }
-        for step in &mut step[..m] {
-            for lane in 0..LANES {
-                step[lane] *= curvature[lane];
-            }
-        }
-        step
-    }
-
-    /// Number of the mask to keep in every lane: of largest gain, or drawn with probability ∝ exp(gain / T).
-    #[inline(always)]
-    fn choose_mask<S: Simd, const N: usize>(
-        &self,
-        row: usize,
-        group: usize,
-        groups: usize,
-        h: &[Lanes; 8],
-        inverse: &Lanes,
-    ) -> [usize; LANES] {
-        let n = if N > 0 { N } else { self.pattern.0 };
-        let inverses = self.tables.inverses(group);
-        let count = self.tables.masks().len();
-        let mut gains = [[0.0; LANES]; MOST_MASKS];
-        let mut best = [f32::NEG_INFINITY; LANES];
-        let mut best_index = [0u32; LANES];
-        for (index, gain) in gains[..count].iter_mut().enumerate() {
-            let members = self.tables.members(index);
-            let table = &inverses[index * n * n..][..n * n];
-            for i in 0..n {
-                let hi = &h[members[i]];
-                for lane in 0..LANES {
-                    let mut sum = 0.0;
-                    for j in 0..n {
-                        sum = fused::<S>(table[i * n + j], h[members[j]][lane], sum);
+                let problem = Problem {
+                    gram: tables.gram(group),
+                    inverses: tables.inverses(group),
+                    gradient: current,
+                    alive: simd.greater_than_f32s(inverses, simd.splat_f32s(0.0)),
+                    draw: if noise.is_some() { Some(Draw { cold, uniform: work.uniforms[group] }) } else { None },
+                };
+                let mut state = Group { mask: work.masks[group], values: [simd.splat_f32s(0.0); Pattern::MAX_M] };
+                state.values[..n].copy_from_slice(&work.values[group * n..(group + 1) * n]);
+                let (step, lost) = solver.solve(simd, &problem, &mut state);
+                work.masks[group] = state.mask;
+                work.values[group * n..(group + 1) * n].copy_from_slice(&state.values[..n]);
+                row_change = simd.add_f32s(row_change, lost);
+                let gram_rows = &right_gram[group * m * q..(group + 1) * m * q];
+                if m == 4 {
+                    add_outer(simd, &[step[0], step[1], step[2], step[3]], gram_rows, change);
+                } else {
+                    for (step, gram_row) in step.iter().zip(gram_rows.chunks_exact(q)) {
+                        add_outer(simd, &[*step], gram_row, change);
                     }
-                    gain[lane] = fused::<S>(sum, hi[lane], gain[lane]);
                 }
             }
-            for lane in 0..LANES {
-                gain[lane] *= inverse[lane];
-                let better = gain[lane] > best[lane];
-                best[lane] = if better { gain[lane] } else { best[lane] };
-                best_index[lane] = if better { index as u32 } else { best_index[lane] };
-            }
-        }
-        if let Some((temperature, uniforms)) = self.noise {
-            let (lanes, p, _) = self.shape;
-            let cold = (1.0 / temperature) as f32;
-            let mut total = [0.0; LANES];
-            for gain in &mut gains[..count] {
-                for lane in 0..LANES {
-                    total[lane] += exp_of_negative::<S>((gain[lane] - best[lane]) * cold);
-                }
-                *gain = total;
-            }
-            let mut threshold = [0.0; LANES];
-            for lane in 0..lanes {
-                threshold[lane] = uniforms[(lane * p + row) * groups + group] * total[lane];
-            }
-            best_index = [0; LANES];
-            for cumulative in &gains[..count - 1] {
-                for lane in 0..LANES {
-                    best_index[lane] += u32::from(cumulative[lane] <= threshold[lane]);
-                }
-            }
-        }
-        best_index.map(|index| index as usize)
-    }
 
-    /// Adds P_rr δᵀ Q_g: to the gradient row of every lane.
-    #[inline(always)]
-    fn move_gradient_row<S: Simd, const M: usize>(&mut self, simd: S, row: usize, group: usize, steps: &[Lanes; 8]) {
-        let m = if M > 0 { M } else { self.pattern.1 };
-        let (lanes, p, q) = self.shape;
-        let gram = &self.right_gram[group * m * q..(group + 1) * m * q];
-        let gradients = &mut self.gradients[..lanes * p * q];
-        for (pair, blocks) in gradients.chunks_mut(2 * p * q).enumerate() {
-            let lane = 2 * pair;
-            let (first, second) = blocks.split_at_mut(p * q);
-            let first = &mut first[row * q..(row + 1) * q];
-            if second.is_empty() {
-                for j in 0..m {
-                    add_row(simd, steps[j][lane], &gram[j * q..(j + 1) * q], first);
-                }
-                continue;
-            }
-            let second = &mut second[row * q..(row + 1) * q];
-            if M > 0 {
-                add_rows_to_pair::<S, M>(simd, lane, steps, gram, first, second);
-            } else {
-                for j in 0..m {
-                    add_row(simd, steps[j][lane], &gram[j * q..(j + 1) * q], first);
-                    add_row(simd, steps[j][lane + 1], &gram[j * q..(j + 1) * q], second);
-                }
+            scatter(simd, blocks, change, gradients, p * q, row * q);
+            scatter(simd, blocks, work.values, core.values, p * n * groups, row * n * groups);
+            scatter_masks::<S>(blocks, work.masks, core.masks, p * groups, row * groups);
+            let row_change: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&row_change));
+            for (change, curvature) in row_change.iter().zip(curvature).take(blocks) {
+                loss_change += f64::from(*change) * f64::from(curvature);
             }
         }
-    }
-
-    /// Turns the row's gradient change into ΔS Q and carries it to the strip's rows below.
-    #[inline(always)]
-    fn finish_row<S: Simd>(&mut self, simd: S, row: usize, inverse: &Lanes) {
-        let (lanes, p, q) = self.shape;
-        let (first, end) = self.rows;
-        for (lane, inverse) in inverse.iter().enumerate().take(lanes) {
-            let change = &mut self.changes[(lane * (end - first) + row - first) * q..][..q];
-            let block = &mut self.gradients[lane * p * q..(lane + 1) * p * q];
-            for (change, gradient) in change.iter_mut().zip(&block[row * q..(row + 1) * q]) {
-                *change = (*change + gradient) * inverse;
-            }
-            for below in row + 1..end {
-                let coupling = self.left_grams[(lane * p + below) * p + row];
-                add_row(simd, coupling, change, &mut block[below * q..(below + 1) * q]);
-            }
-        }
+        loss_change
     }
 }
 
-/// to += factor · from.
+/// Entry (row, col) of every block's left Gram matrix; zero for lanes without a block.
 #[inline(always)]
-fn add_row<S: Simd>(simd: S, factor: f32, from: &[f32], to: &mut [f32]) {
-    let (from_vectors, from_tail) = S::as_simd_f32s(from);
-    let (to_vectors, to_tail) = S::as_mut_simd_f32s(to);
-    let factors = simd.splat_f32s(factor);
-    for (to, &from) in to_vectors.iter_mut().zip(from_vectors) {
-        *to = simd.mul_add_f32s(factors, from, *to);
-    }
-    for (to, &from) in to_tail.iter_mut().zip(from_tail) {
-        *to = fused::<S>(factor, from, *to);
-    }
+fn diagonal(left_grams: &[f32], shape: Shape, row: usize, col: usize) -> [f32; MOST_LANES] {
+    let Shape { blocks, p, .. } = shape;
+    std::array::from_fn(|block| if block < blocks { left_grams[(block * p + row) * p + col] } else { 0.0 })
 }
 
-/// Adds M rows of `gram`, weighted by the steps of lanes `lane` and `lane + 1`, to one row of each; every row of
-/// `gram` is loaded once for both.
 #[inline(always)]
-fn add_rows_to_pair<S: Simd, const M: usize>(
+fn load<S: Lanes>(simd: S, lanes: &[f32; MOST_LANES]) -> S::f32s {
+    simd.partial_load_f32s(&lanes[..S::F32_LANES])
+}
+
+/// Columns that the two inner products hold in registers: half of those that the instruction set has, or fewer.
+const WIDE: usize = 8;
+
+/// gradient ← (gradient + Σ_r' P_rr' (ΔS Q)_r') / P_rr over the strip's rows r' that are done.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a part of one loop, inlined into it")]
+fn carry_in<S: Lanes>(
     simd: S,
-    lane: usize,
-    steps: &[Lanes; 8],
-    gram: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
+    shape: Shape,
+    left_grams: &[f32],
+    row: usize,
+    done: usize,
+    inverse: &[f32; MOST_LANES],
+    gradient: &mut [S::f32s],
+    changes: &[S::f32s],
 ) {
-    let q = first.len();
-    let (first_vectors, first_tail) = S::as_mut_simd_f32s(first);
-    let (second_vectors, second_tail) = S::as_mut_simd_f32s(second);
-    let count = first_vectors.len();
-    let rows: [&[S::f32s]; M] = std::array::from_fn(|j| &S::as_simd_f32s(&gram[j * q..(j + 1) * q]).0[..count]);
-    let first_steps: [S::f32s; M] = std::array::from_fn(|j| simd.splat_f32s(steps[j][lane]));
-    let second_steps: [S::f32s; M] = std::array::from_fn(|j| simd.splat_f32s(steps[j][lane + 1]));
-    let second_vectors = &mut second_vectors[..count];
-    for v in 0..count {
-        let (mut x, mut y) = (first_vectors[v], second_vectors[v]);
-        for j in 0..M {
-            x = simd.mul_add_f32s(first_steps[j], rows[j][v], x);
-            y = simd.mul_add_f32s(second_steps[j], rows[j][v], y);
-        }
-        first_vectors[v] = x;
-        second_vectors[v] = y;
+    let q = shape.q;
+    let inverses = load(simd, inverse);
+    let mut coupling = [simd.splat_f32s(0.0); STRIP];
+    for (before, coupling) in coupling[..done].iter_mut().enumerate() {
+        let entries = diagonal(left_grams, shape, row, row - done + before);
+        *coupling = simd.mul_f32s(load(simd, &entries), inverses);
     }
-    let start = q - first_tail.len();
-    for (t, (x, y)) in first_tail.iter_mut().zip(second_tail).enumerate() {
-        for j in 0..M {
-            *x = fused::<S>(steps[j][lane], gram[j * q + start + t], *x);
-            *y = fused::<S>(steps[j][lane + 1], gram[j * q + start + t], *y);
+    let (tiles, tail) = gradient.as_chunks_mut::<WIDE>();
+    let tail_start = tiles.len() * WIDE;
+    for (tile, gradient) in tiles.iter_mut().enumerate() {
+        let mut sums = *gradient;
+        for sum in &mut sums {
+            *sum = simd.mul_f32s(*sum, inverses);
+        }
+        for (before, &coupling) in coupling[..done].iter().enumerate() {
+            let change = &changes[before * q + tile * WIDE..][..WIDE];
+            for x in 0..WIDE {
+                sums[x] = simd.fused(coupling, change[x], sums[x]);
+            }
+        }
+        *gradient = sums;
+    }
+    for (column, gradient) in tail.iter_mut().enumerate() {
+        let mut sum = simd.mul_f32s(*gradient, inverses);
+        for (before, &coupling) in coupling[..done].iter().enumerate() {
+            sum = simd.fused(coupling, changes[before * q + tail_start + column], sum);
+        }
+        *gradient = sum;
+    }
+}
+
+/// change_c += Σ_j step_j rows_jc for the C rows of `rows`, each as long as `change`.
+#[inline(always)]
+fn add_outer<S: Lanes, const C: usize>(simd: S, step: &[S::f32s; C], rows: &[f32], change: &mut [S::f32s]) {
+    let q = change.len();
+    let (tiles, tail) = change.as_chunks_mut::<WIDE>();
+    let tail_start = tiles.len() * WIDE;
+    let mut row_tiles = [rows.as_chunks::<WIDE>().0; C];
+    for j in 0..C {
+        row_tiles[j] = &rows[j * q..(j + 1) * q].as_chunks::<WIDE>().0[..tiles.len()];
+    }
+    for (tile, change) in tiles.iter_mut().enumerate() {
+        let mut sums = *change;
+        for j in 0..C {
+            for x in 0..WIDE {
+                sums[x] = simd.fused(step[j], simd.splat_f32s(row_tiles[j][tile][x]), sums[x]);
+            }
+        }
+        *change = sums;
+    }
+    for (column, change) in tail.iter_mut().enumerate() {
+        for j in 0..C {
+            *change = simd.fused(step[j], simd.splat_f32s(rows[j * q + tail_start + column]), *change);
         }
     }
 }
 
-/// exp(x) for x ≤ 0 to about 2 units in the last place; 0 below −87.
-///
-/// 2^i · 2^f with i the nearest integer to x / ln 2 and the Taylor polynomial of e^(f ln 2) on |f| ≤ 1/2. Written
-/// without branches or library calls, so it runs in every lane at once.
+/// Turns `out.len()` numbers of every block, at `offset` in blocks of `stride`, into vectors.
 #[inline(always)]
-fn exp_of_negative<S: Simd>(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0;
-    let scaled = x * std::f32::consts::LOG2_E;
-    let integer = (scaled + ROUND) - ROUND;
-    let r = (scaled - integer) * std::f32::consts::LN_2;
-    let mut value = 1.0 / 720.0;
-    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        value = fused::<S>(value, r, coefficient);
+fn gather<S: Lanes>(simd: S, blocks: usize, from: &[f32], stride: usize, offset: usize, out: &mut [S::f32s]) {
+    let lanes = S::F32_LANES;
+    let len = out.len();
+    let full = len / lanes * lanes;
+    for start in (0..full).step_by(lanes) {
+        let tile = &mut out[start..start + lanes];
+        for (block, row) in tile.iter_mut().enumerate() {
+            *row = if block < blocks {
+                S::as_simd_f32s(&from[block * stride + offset + start..][..lanes]).0[0]
+            } else {
+                simd.splat_f32s(0.0)
+            };
+        }
+        simd.transpose(tile);
     }
-    let exponent = integer.max(-127.0) as i32 + 127;
-    value * f32::from_bits((exponent as u32) << 23)
+    let tail: &mut [f32] = bytemuck::cast_slice_mut(&mut out[full..]);
+    for block in 0..lanes {
+        for x in full..len {
+            tail[(x - full) * lanes + block] = if block < blocks { from[block * stride + offset + x] } else { 0.0 };
+        }
+    }
+}
+
+/// Writes vectors back where [`gather`] found them.
+#[inline(always)]
+fn scatter<S: Lanes>(simd: S, blocks: usize, from: &[S::f32s], to: &mut [f32], stride: usize, offset: usize) {
+    let lanes = S::F32_LANES;
+    let len = from.len();
+    let full = len / lanes * lanes;
+    let mut tile = [simd.splat_f32s(0.0); MOST_LANES];
+    for start in (0..full).step_by(lanes) {
+        tile[..lanes].copy_from_slice(&from[start..start + lanes]);
+        simd.transpose(&mut tile[..lanes]);
+        for (block, &row) in tile[..blocks].iter().enumerate() {
+            S::as_mut_simd_f32s(&mut to[block * stride + offset + start..][..lanes]).0[0] = row;
+        }
+    }
+    let tail: &[f32] = bytemuck::cast_slice(&from[full..]);
+    for block in 0..blocks {
+        for x in full..len {
+            to[block * stride + offset + x] = tail[(x - full) * lanes + block];
+        }
+    }
+}
+
+#[inline(always)]
+fn gather_masks<S: Lanes>(blocks: usize, from: &[u8], stride: usize, offset: usize, out: &mut [S::u32s]) {
+    let (lanes, groups) = (S::F32_LANES, out.len());
+    let out: &mut [u32] = bytemuck::cast_slice_mut(out);
+    for block in 0..blocks {
+        for (group, &mask) in from[block * stride + offset..][..groups].iter().enumerate() {
+            out[group * lanes + block] = mask.into();
+        }
+    }
+    for block in blocks..lanes {
+        for group in 0..groups {
+            out[group * lanes + block] = 0;
+        }
+    }
+}
+
+#[inline(always)]
+fn scatter_masks<S: Lanes>(blocks: usize, from: &[S::u32s], to: &mut [u8], stride: usize, offset: usize) {
+    let (lanes, groups) = (S::F32_LANES, from.len());
+    let from: &[u32] = bytemuck::cast_slice(from);
+    for block in 0..blocks {
+        for (group, mask) in to[block * stride + offset..][..groups].iter_mut().enumerate() {
+            *mask = from[group * lanes + block] as u8;
+        }
+    }
 }

@@ -1,21 +1,26 @@
 //! The exact core update: one Gauss–Seidel sweep over every group of every block, mask and values together.
 
-use pulp::Arch;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::groups::{GroupTables, Ridge};
+use super::lanes::InstructionSet;
 use super::noise::BlockNoise;
-use super::strip::{LANES, Strip};
+use super::strip::{STRIP, Shape, Strip};
+use crate::block_diagonal::Partition;
 use crate::linalg::{add_product, part_of, rows_of, set_product};
 use crate::mask::{MaskSelector, loss_after};
 use crate::scratch::with_scratch;
-use crate::sparse_core::CoreRowsMut;
+use crate::sparse_core::{CoreRowsMut, expand_groups};
 use crate::{Error, State, Step};
 
 /// Solves every group exactly once, keeping the best of all masks: the loss never rises.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ExactSweep {
+    instructions: InstructionSet,
     left_grams: Vec<f32>,
+    panels: Vec<Panel>,
 }
 
 /// As [`ExactSweep`], but draws the mask with probability ∝ exp(gain / T) at the step's temperature T.
@@ -23,6 +28,26 @@ pub struct ExactSweep {
 /// The values are exact for the drawn mask. At T = 0 it is the exact sweep.
 #[derive(Clone, Debug, Default)]
 pub struct AnnealedSweep(ExactSweep);
+
+impl ExactSweep {
+    /// Makes a sweep that runs on these instructions, or on portable ones where the CPU lacks them. Default: the best.
+    pub fn on(instructions: InstructionSet) -> Self {
+        ExactSweep { instructions, left_grams: Vec::new(), panels: Vec::new() }
+    }
+}
+
+impl Default for ExactSweep {
+    fn default() -> Self {
+        Self::on(InstructionSet::best())
+    }
+}
+
+impl AnnealedSweep {
+    /// As [`ExactSweep::on`].
+    pub fn on(instructions: InstructionSet) -> Self {
+        AnnealedSweep(ExactSweep::on(instructions))
+    }
+}
 
 impl MaskSelector for ExactSweep {
     fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
@@ -38,8 +63,13 @@ impl MaskSelector for AnnealedSweep {
     }
 }
 
-/// Rows that are swept between two products with the rows below.
-const STRIP: usize = 16;
+/// What all blocks of one column panel share.
+#[derive(Clone, Debug)]
+struct Panel {
+    /// Q = B̃ B̃ᵀ, q × q.
+    gram: Vec<f32>,
+    tables: GroupTables,
+}
 
 /// Ridge of the group solves: the square root of f32's precision would bias values, this only breaks ties.
 const RIDGE: Ridge = Ridge { relative: 1e-6, absolute: 0.0 };
@@ -48,15 +78,29 @@ impl ExactSweep {
     fn sweep(&mut self, state: &mut State<'_>, step: &Step) {
         self.prepare(state);
         let mut core = state.take_core();
-        let batch = Batches::new(state);
+        let batches = Batches { lanes: self.instructions.lanes(), partition: state.target().row_blocks() };
+
         let losses: Vec<(f64, f64)> = core
-            .pieces_mut(batch.rows())
-            .map(|((b, piece), rows)| sweep_batch(state, step, &self.left_grams, b, batch.blocks(piece), rows))
+            .pieces_mut(batches.rows())
+            .map(|((b, piece), core)| {
+                let panel = &self.panels[b];
+                let mut sum = (0.0, 0.0);
+                let mut rest = core;
+                // A smaller last block cannot share lanes with the others.
+                for blocks in batches.runs(piece) {
+                    let batch = Batch { state, step, b, blocks, panel };
+                    let (core, after) = rest.split_at(batch.groups(), state.target().pattern());
+                    rest = after;
+                    let (loss, change) = batch.sweep(self.instructions, &self.left_grams, core);
+                    sum = (sum.0 + loss, sum.1 + change);
+                }
+                sum
+            })
             .collect();
         state.put_core(core, loss_after(&losses));
     }
 
-    /// Computes P_a = AᵀA for every block of the left wrapper.
+    /// Computes P_a = AᵀA for every block of the left wrapper, and Q_b and its tables for every panel.
     fn prepare(&mut self, state: &State<'_>) {
         let left = state.left();
         let p = left.block_size();
@@ -66,123 +110,117 @@ impl ExactSweep {
             let block = rows_of(left.values(a), size);
             set_product(gram, block.transpose(), block);
         });
+        let pattern = state.target().pattern();
+        self.panels.resize_with(state.right().blocks(), || Panel { gram: Vec::new(), tables: GroupTables::new(pattern) });
+        self.panels.par_iter_mut().enumerate().for_each(|(b, panel)| {
+            let q = state.right().partition().size(b);
+            let block = rows_of(state.right().values(b), q);
+            panel.gram.resize(q * q, 0.0);
+            set_product(&mut panel.gram, block, block.transpose());
+            panel.tables.prepare(&panel.gram, q, RIDGE);
+        });
     }
 }
 
-/// How the block rows of a panel are cut into batches of equal blocks, as even as can be.
+/// How the block rows of a panel are cut into batches of as many as there are lanes.
 #[derive(Clone, Copy)]
 struct Batches {
-    per_batch: usize,
-    count: usize,
-    height: usize,
+    lanes: usize,
+    partition: Partition,
 }
 
 impl Batches {
-    fn new(state: &State<'_>) -> Self {
-        let blocks = state.target().row_blocks();
-        let count = blocks.count();
-        Batches { per_batch: count.div_ceil(count.div_ceil(LANES)), count, height: blocks.block }
-    }
-
     fn rows(self) -> usize {
-        self.per_batch * self.height
+        self.lanes * self.partition.block
     }
 
-    fn blocks(self, piece: usize) -> std::ops::Range<usize> {
-        let start = piece * self.per_batch;
-        start..self.count.min(start + self.per_batch)
+    /// The batch's blocks in runs of equal size: a smaller last block cannot share lanes with the others.
+    fn runs(self, batch: usize) -> impl Iterator<Item = Range<usize>> {
+        let start = batch * self.lanes;
+        let end = self.partition.count().min(start + self.lanes);
+        let full = (self.partition.len / self.partition.block).clamp(start, end);
+        [start..full, full..end].into_iter().filter(|blocks| !blocks.is_empty())
     }
 }
 
-/// Sweeps the blocks `blocks` of panel `b`; returns their loss before and its change.
-fn sweep_batch(
-    state: &State<'_>,
-    step: &Step,
-    left_grams: &[f32],
+/// Blocks of equal size in column panel `b`.
+struct Batch<'a> {
+    state: &'a State<'a>,
+    step: &'a Step,
     b: usize,
-    blocks: std::ops::Range<usize>,
-    core: CoreRowsMut<'_>,
-) -> (f64, f64) {
-    let target = state.target();
-    let (pattern, rows) = (target.pattern(), target.row_blocks());
-    let q = target.col_blocks().size(b);
-    let full = rows.block;
-    // A smaller last block cannot share lanes with the others.
-    let equal = blocks.clone().filter(|&a| rows.size(a) == full).count();
-    let mut tables = GroupTables::new(pattern);
-    let groups = q / pattern.m();
-    let CoreRowsMut { mut values, mut masks } = core;
-    let (mut loss, mut change) = (0.0, 0.0);
-    let lanes = blocks.len();
-    with_scratch(
-        [q * q, full * q, full * q, full * q, lanes * full * q, lanes * STRIP * q, lanes * full * groups],
-        |[right_gram, dense, product, residual, gradients, changes, uniforms]| {
-            let right = rows_of(state.right().values(b), q);
-            set_product(right_gram, right, right.transpose());
-            tables.prepare(right_gram, q, RIDGE);
-            for run in [blocks.start..blocks.start + equal, blocks.start + equal..blocks.end] {
-                if run.is_empty() {
-                    continue;
+    blocks: Range<usize>,
+    panel: &'a Panel,
+}
+
+impl Batch<'_> {
+    fn shape(&self) -> Shape {
+        let target = self.state.target();
+        let (p, q) = (target.row_blocks().size(self.blocks.start), target.col_blocks().size(self.b));
+        Shape { blocks: self.blocks.len(), p, q }
+    }
+
+    fn groups(&self) -> usize {
+        let Shape { blocks, p, q } = self.shape();
+        blocks * p * (q / self.state.target().pattern().m())
+    }
+
+    /// Sweeps the blocks; returns their loss before and its change.
+    fn sweep(&self, instructions: InstructionSet, left_grams: &[f32], mut core: CoreRowsMut<'_>) -> (f64, f64) {
+        let (pattern, block) = (self.state.target().pattern(), self.state.target().row_blocks().block);
+        let shape @ Shape { blocks, p, q } = self.shape();
+        let size = p * q;
+        let left_grams = &left_grams[self.blocks.start * block * block..][..blocks * p * p];
+        let lengths = [size, size, size, blocks * size, Strip::scratch(pattern, q), self.groups()];
+        with_scratch(lengths, |[dense, product, residual, gradients, scratch, uniforms]| {
+            let loss = self.gradients(&core, [dense, product, residual], gradients);
+            let noise = (self.step.temperature > 0.0).then(|| {
+                for (a, uniforms) in self.blocks.clone().zip(uniforms.chunks_exact_mut(self.groups() / blocks)) {
+                    BlockNoise::new(self.step, a, self.b).fill(uniforms);
                 }
-                let p = rows.size(run.start);
-                let size = p * q;
-                let (run_values, rest) = values.split_at_mut(run.len() * p * groups * pattern.n());
-                values = rest;
-                let (run_masks, rest) = masks.split_at_mut(run.len() * p * groups);
-                masks = rest;
-                for (lane, a) in run.clone().enumerate() {
-                    let range = lane * p * groups..(lane + 1) * p * groups;
-                    let kept = range.start * pattern.n()..range.end * pattern.n();
-                    crate::sparse_core::expand_groups(
+                (self.step.temperature, &*uniforms)
+            });
+            let mut change = 0.0;
+            for start in (0..p).step_by(STRIP) {
+                let rows = start..p.min(start + STRIP);
+                for (gradient, gram) in gradients.chunks_exact_mut(size).zip(left_grams.chunks_exact(p * p)) {
+                    // Rows above hold their change ΔS Q by now: carry it to the strip.
+                    let (above, strip) = gradient.split_at_mut(start * q);
+                    let coupling = part_of(&gram[start * p..], rows.len(), start, p);
+                    add_product(&mut strip[..rows.len() * q], coupling, rows_of(above, q));
+                }
+                change += instructions.dispatch(
+                    blocks,
+                    Strip {
+                        tables: &self.panel.tables,
                         pattern,
-                        &run_masks[range],
-                        &run_values[kept],
-                        &mut dense[..size],
-                    );
-                    let residual = &mut residual[..size];
-                    loss += state.residual(a, b, &dense[..size], &mut product[..size], residual);
-                    let gradient = &mut gradients[lane * size..(lane + 1) * size];
-                    state.core_gradient(a, b, residual, &mut dense[..size], gradient);
-                }
-                let noise = (step.temperature > 0.0).then(|| {
-                    for (lane, a) in run.clone().enumerate() {
-                        let range = lane * p * groups..(lane + 1) * p * groups;
-                        BlockNoise::new(step, a, b).fill(&mut uniforms[range]);
-                    }
-                    (step.temperature, &*uniforms)
-                });
-                let grams = &left_grams[run.start * full * full..][..run.len() * p * p];
-                for start in (0..p).step_by(STRIP) {
-                    let end = p.min(start + STRIP);
-                    change += Arch::new().dispatch(Strip {
-                        tables: &tables,
-                        pattern: (pattern.n(), pattern.m()),
-                        shape: (run.len(), p, q),
-                        rows: (start, end),
+                        shape,
+                        rows,
                         gradients,
-                        left_grams: grams,
-                        right_gram,
-                        core: CoreRowsMut { values: run_values, masks: run_masks },
+                        left_grams,
+                        right_gram: &self.panel.gram,
+                        core: core.reborrow(),
                         noise,
-                        changes,
-                    });
-                    if end == p {
-                        break;
-                    }
-                    for lane in 0..run.len() {
-                        let coupling = part_of(
-                            &grams[lane * p * p + end * p + start..(lane + 1) * p * p],
-                            p - end,
-                            end - start,
-                            p,
-                        );
-                        let moved = &changes[lane * (end - start) * q..(lane + 1) * (end - start) * q];
-                        let below = &mut gradients[lane * size + end * q..(lane + 1) * size];
-                        add_product(below, coupling, rows_of(moved, q));
-                    }
-                }
+                        scratch,
+                    },
+                );
             }
-        },
-    );
-    (loss, change)
+            (loss, change)
+        })
+    }
+
+    /// Fills half the gradient of every block and returns the blocks' loss.
+    fn gradients(&self, core: &CoreRowsMut<'_>, work: [&mut [f32]; 3], gradients: &mut [f32]) -> f64 {
+        let pattern = self.state.target().pattern();
+        let [dense, product, residual] = work;
+        let groups = dense.len() / pattern.m();
+        let mut loss = 0.0;
+        for ((block, a), gradient) in self.blocks.clone().enumerate().zip(gradients.chunks_exact_mut(dense.len())) {
+            let masks = &core.masks[block * groups..(block + 1) * groups];
+            let values = &core.values[block * groups * pattern.n()..(block + 1) * groups * pattern.n()];
+            expand_groups(pattern, masks, values, dense);
+            loss += self.state.residual(a, self.b, dense, product, residual);
+            self.state.core_gradient(a, self.b, residual, product, gradient);
+        }
+        loss
+    }
 }
