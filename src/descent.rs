@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::factorization::Report;
+use crate::factors::Factors;
 use crate::mask::{AnnealedSweep, MaskSelector, NoWagP, SampledGroup};
 use crate::options::Method;
 use crate::wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};
@@ -118,9 +119,9 @@ impl<'a> Descent<'a> {
     pub fn new(options: &Options) -> Result<Self, Error> {
         options.validate()?;
         let wrapper_update: Box<dyn WrapperUpdate> = match options.method {
-            Method::Exact => Box::new(LeastSquares),
+            Method::Exact => Box::new(LeastSquares::default()),
             Method::Paper => Box::new(JointAdam::new(options.learning_rate)),
-            Method::Gradient => Box::new(SequentialGradient),
+            Method::Gradient => Box::new(SequentialGradient::default()),
         };
         let core_update: Box<dyn MaskSelector> = match options.method {
             Method::Exact => Box::new(AnnealedSweep::default()),
@@ -196,8 +197,8 @@ impl<'a> Descent<'a> {
         let mut run = Run::new(self.options.clone(), state, start);
         let stop_reason = self.iterate(&mut run)?;
         let (best, history) = run.finish();
-        let report = Report { history, stop_reason, elapsed: start.elapsed() };
-        Factorization::new(layer, best, report, start)
+        let report = Report { history, stop_reason };
+        Factorization::new(layer, &target, best, report, start)
     }
 
     fn iterate(&mut self, run: &mut Run<'_>) -> Result<StopReason, Error> {
@@ -236,9 +237,11 @@ const COOLING_EXPONENT: f64 = 0.7;
 struct Run<'t> {
     options: Options,
     state: State<'t>,
-    /// The state before the iteration under way, before it was extrapolated.
-    previous: Option<State<'t>>,
-    best: State<'t>,
+    /// The factors before the iteration under way, before they were extrapolated.
+    previous: Factors,
+    /// The factors of lowest loss, unless the state itself holds them.
+    best: Factors,
+    best_is_current: bool,
     best_loss: f64,
     /// Absolute loss after the last iteration.
     loss: f64,
@@ -255,11 +258,12 @@ impl<'t> Run<'t> {
         let loss = state.loss();
         Run {
             options,
-            best: state.clone(),
+            previous: state.factors().clone(),
+            best: state.factors().clone(),
+            best_is_current: true,
             best_loss: loss,
             history: vec![state.target().relative(loss)],
             state,
-            previous: None,
             loss,
             beta: 0.0,
             stalled: 0,
@@ -295,15 +299,11 @@ impl<'t> Run<'t> {
     /// Extrapolates, and says where the iteration stands.
     fn begin(&mut self, iteration: usize) -> Step {
         let step = Step { iteration, seed: self.options.seed, temperature: self.temperature(iteration) };
-        if self.guards() {
-            let before = self.state.clone();
-            if let Some(previous) = &self.previous
-                && self.extrapolates()
-            {
-                self.beta = self.options.max_extrapolation.min(1.05 * self.beta + 0.02);
-                self.state.extrapolate(previous, self.beta);
-            }
-            self.previous = Some(before);
+        if iteration > 1 && self.extrapolates() {
+            self.beta = self.options.max_extrapolation.min(1.05 * self.beta + 0.02);
+            self.state.factors_mut().extrapolate(&mut self.previous, self.beta);
+        } else {
+            self.previous.copy_from(self.state.factors());
         }
         step
     }
@@ -316,9 +316,7 @@ impl<'t> Run<'t> {
     /// Goes back to the state before the iteration, for a plain step.
     fn retreat(&mut self, iteration: usize) -> Step {
         self.beta /= 2.0;
-        if let Some(previous) = &self.previous {
-            self.state = previous.clone();
-        }
+        self.state.factors_mut().copy_from(&self.previous);
         Step { iteration, seed: self.options.seed, temperature: 0.0 }
     }
 
@@ -327,17 +325,12 @@ impl<'t> Run<'t> {
         let loss = self.state.loss();
         if step.temperature == 0.0 && self.guards() && loss > self.loss {
             // A plain step rises by rounding alone: the descent has reached its floor.
-            if let Some(previous) = &self.previous {
-                self.state = previous.clone();
-            }
+            self.state.factors_mut().copy_from(&self.previous);
         } else {
             self.loss = loss;
+            self.remember_best();
         }
         self.history.push(self.state.target().relative(self.loss));
-        if self.loss < self.best_loss {
-            self.best_loss = self.loss;
-            self.best = self.state.clone();
-        }
         if step.temperature > 0.0 || self.loss < self.reached * (1.0 - self.options.tolerance) {
             self.stalled = 0;
             self.reached = self.loss;
@@ -354,7 +347,19 @@ impl<'t> Run<'t> {
         }
     }
 
-    fn finish(self) -> (State<'t>, Vec<f64>) {
-        (self.best, self.history)
+    /// Copies the factors of lowest loss only once the state has left them behind: they are the previous ones then.
+    fn remember_best(&mut self) {
+        if self.loss < self.best_loss {
+            self.best_loss = self.loss;
+            self.best_is_current = true;
+        } else if self.best_is_current {
+            self.best.copy_from(&self.previous);
+            self.best_is_current = false;
+        }
+    }
+
+    fn finish(self) -> (Factors, Vec<f64>) {
+        let best = if self.best_is_current { self.state.into_factors() } else { self.best };
+        (best, self.history)
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ndarray::{Array1, Array2, ArrayView1, s};
 use rayon::prelude::*;
 
+use crate::factors::Factors;
 use crate::linalg::{rows_of, set_product};
 use crate::mask::NoWagP;
 use crate::{BlockDiagonal, Error, Layer, MaskSelector, SparseCore, State, Step, StopReason, Target};
@@ -13,15 +14,12 @@ use crate::{BlockDiagonal, Error, Layer, MaskSelector, SparseCore, State, Step, 
 pub(crate) struct Report {
     pub history: Vec<f64>,
     pub stop_reason: StopReason,
-    pub elapsed: Duration,
 }
 
 /// A factorised layer, Ŵ = A S B for the caller's own W: immutable, all scaling folded into the wrappers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factorization {
-    left: BlockDiagonal,
-    core: SparseCore,
-    right: BlockDiagonal,
+    factors: Factors,
     loss: f64,
     nowag_p_loss: f64,
     history: Vec<f64>,
@@ -32,34 +30,39 @@ pub struct Factorization {
 impl Factorization {
     /// Folds the scaling of `best` into its wrappers and measures the result in f64 against the layer itself; falls
     /// back to NoWag-P where that is better.
-    pub(crate) fn new(layer: &Layer<'_>, best: State<'_>, report: Report, start: Instant) -> Result<Self, Error> {
-        let target = best.target();
+    pub(crate) fn new(
+        layer: &Layer<'_>,
+        target: &Target,
+        mut best: Factors,
+        report: Report,
+        start: Instant,
+    ) -> Result<Self, Error> {
         let mut baseline = State::new(target);
         NoWagP.select(&mut baseline, &Step { iteration: 0, seed: 0, temperature: 0.0 })?;
-        let baseline = Factors::fold(target, baseline);
-        let factors = Factors::fold(target, best);
-        let nowag_p_loss = baseline.loss(layer, target);
-        let loss = factors.loss(layer, target);
-        let (factors, loss) = if loss <= nowag_p_loss { (factors, loss) } else { (baseline, nowag_p_loss) };
-        let Factors { left, core, right } = factors;
-        let Report { history, stop_reason, elapsed } = report;
-        let elapsed = elapsed.max(start.elapsed());
-        Ok(Factorization { left, core, right, loss, nowag_p_loss, history, stop_reason, elapsed })
+        let mut baseline = baseline.into_factors();
+        for factors in [&mut baseline, &mut best] {
+            target.fold(&mut factors.left, &mut factors.right);
+        }
+        let nowag_p_loss = measured_loss(&baseline, layer, target);
+        let loss = measured_loss(&best, layer, target);
+        let (factors, loss) = if loss <= nowag_p_loss { (best, loss) } else { (baseline, nowag_p_loss) };
+        let Report { history, stop_reason } = report;
+        Ok(Factorization { factors, loss, nowag_p_loss, history, stop_reason, elapsed: start.elapsed() })
     }
 
     /// The left wrapper A, m × m in blocks of p.
     pub fn left(&self) -> &BlockDiagonal {
-        &self.left
+        &self.factors.left
     }
 
     /// The N:M sparse core S, m × k.
     pub fn core(&self) -> &SparseCore {
-        &self.core
+        &self.factors.core
     }
 
     /// The right wrapper B, k × k in blocks of q.
     pub fn right(&self) -> &BlockDiagonal {
-        &self.right
+        &self.factors.right
     }
 
     /// Relative proxy loss of these very factors, recomputed in f64 from their f32 values; 1 would be Ŵ = 0.
@@ -94,25 +97,25 @@ impl Factorization {
 
     /// Wrapper overhead: numbers in both wrappers over entries of W, about p/k + q/m.
     pub fn overhead(&self) -> f64 {
-        let wrappers = self.left.data().len() + self.right.data().len();
-        wrappers as f64 / (self.core.rows() as f64 * self.core.cols() as f64)
+        let wrappers = self.factors.left.data().len() + self.factors.right.data().len();
+        wrappers as f64 / (self.factors.core.rows() as f64 * self.factors.core.cols() as f64)
     }
 
     /// Bytes of the factors as stored: kept values and wrappers at `bytes_per_value` each (4 for f32, 2 for f16), and
     /// one bit an entry for the mask.
     pub fn stored_bytes(&self, bytes_per_value: usize) -> usize {
-        let kept = self.core.pattern().kept(self.core.cols()) * self.core.rows();
-        let values = kept + self.left.data().len() + self.right.data().len();
-        values * bytes_per_value + self.core.rows() * self.core.cols().div_ceil(8)
+        let kept = self.factors.core.pattern().kept(self.factors.core.cols()) * self.factors.core.rows();
+        let values = kept + self.factors.left.data().len() + self.factors.right.data().len();
+        values * bytes_per_value + self.factors.core.rows() * self.factors.core.cols().div_ceil(8)
     }
 
     /// Computes Ŵ = A S B, m × k, in f64 and rounds it to the nearest f32 number.
     pub fn reconstruct(&self) -> Array2<f32> {
-        let mut product = Array2::zeros((self.core.rows(), self.core.cols()));
-        let cols = self.right.partition();
+        let mut product = Array2::zeros((self.factors.core.rows(), self.factors.core.cols()));
+        let cols = self.factors.right.partition();
         for b in 0..cols.count() {
-            let panel = product_panel(&self.left, &self.core, &self.right, b);
-            let panel = Array2::from_shape_vec((self.core.rows(), cols.size(b)), panel).expect("a panel is m × q");
+            let panel = product_panel(&self.factors, b);
+            let panel = Array2::from_shape_vec((self.factors.core.rows(), cols.size(b)), panel).expect("a panel is m × q");
             product
                 .slice_mut(s![.., cols.range(b)])
                 .assign(&panel.mapv(|x| x.clamp(f32::MIN.into(), f32::MAX.into()) as f32));
@@ -125,58 +128,43 @@ impl Factorization {
     /// # Errors
     /// [`Error::Length`] unless x has k entries. NaN and infinities in x spread as in any product.
     pub fn apply(&self, x: ArrayView1<'_, f32>) -> Result<Array1<f32>, Error> {
-        if x.len() != self.core.cols() {
-            return Err(Error::Length { argument: "x", found: x.len(), expected: self.core.cols() });
+        if x.len() != self.factors.core.cols() {
+            return Err(Error::Length { argument: "x", found: x.len(), expected: self.factors.core.cols() });
         }
         let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-        let y = self.left.apply(&self.core.apply(&self.right.apply(&x)));
+        let y = self.factors.left.apply(&self.factors.core.apply(&self.factors.right.apply(&x)));
         Ok(y.into_iter().map(|y| y as f32).collect())
     }
 }
 
-/// Factors of the caller's weight.
-struct Factors {
-    left: BlockDiagonal,
-    core: SparseCore,
-    right: BlockDiagonal,
-}
-
-impl Factors {
-    fn fold(target: &Target, state: State<'_>) -> Self {
-        let (mut left, core, mut right) = state.into_factors();
-        target.fold(&mut left, &mut right);
-        Factors { left, core, right }
-    }
-
-    /// Relative loss against the caller's own weight, all in f64.
-    fn loss(&self, layer: &Layer<'_>, target: &Target) -> f64 {
-        let cols = self.right.partition();
-        let weights = target.normalization();
-        let sums: Vec<(f64, f64)> = (0..cols.count())
-            .into_par_iter()
-            .map(|b| {
-                let q = cols.size(b);
-                let panel = product_panel(&self.left, &self.core, &self.right, b);
-                let mut row = vec![0.0; q];
-                let (mut lost, mut energy) = (0.0, 0.0);
-                for (i, product) in panel.chunks_exact(q).enumerate() {
-                    layer.weight().copy_row(i, cols.range(b), &mut row);
-                    for (j, (&weight, &product)) in row.iter().zip(product).enumerate() {
-                        let scale = weights.error_weight(i, cols.start(b) + j);
-                        lost += scale * (f64::from(weight) - product).powi(2);
-                        energy += scale * f64::from(weight).powi(2);
-                    }
+/// Relative loss against the caller's own weight, all in f64.
+fn measured_loss(factors: &Factors, layer: &Layer<'_>, target: &Target) -> f64 {
+    let cols = factors.right.partition();
+    let weights = target.normalization();
+    let sums: Vec<(f64, f64)> = (0..cols.count())
+        .into_par_iter()
+        .map(|b| {
+            let q = cols.size(b);
+            let panel = product_panel(factors, b);
+            let mut row = vec![0.0; q];
+            let (mut lost, mut energy) = (0.0, 0.0);
+            for (i, product) in panel.chunks_exact(q).enumerate() {
+                layer.weight().copy_row(i, cols.range(b), &mut row);
+                for (j, (&weight, &product)) in row.iter().zip(product).enumerate() {
+                    let scale = weights.error_weight(i, cols.start(b) + j);
+                    lost += scale * (f64::from(weight) - product).powi(2);
+                    energy += scale * f64::from(weight).powi(2);
                 }
-                (lost, energy)
-            })
-            .collect();
-        let (lost, energy) = sums.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-        if energy > 0.0 { lost / energy } else { 0.0 }
-    }
+            }
+            (lost, energy)
+        })
+        .collect();
+    let (lost, energy) = sums.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+    if energy > 0.0 { lost / energy } else { 0.0 }
 }
 
 /// Column panel `b` of A S B in f64, m × q, row-major.
-fn product_panel(left: &BlockDiagonal, core: &SparseCore, right: &BlockDiagonal, b: usize) -> Vec<f64> {
+fn product_panel(Factors { left, core, right }: &Factors, b: usize) -> Vec<f64> {
     let to_f64 = |values: &[f32]| -> Vec<f64> { values.iter().map(|&x| f64::from(x)).collect() };
     let (rows, q) = (left.partition(), right.partition().size(b));
     let right = to_f64(right.values(b));

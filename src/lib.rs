@@ -5,8 +5,10 @@
 
 mod block_diagonal;
 mod descent;
+mod elementwise;
 mod error;
 mod factorization;
+mod factors;
 mod hessian;
 mod layer;
 mod linalg;

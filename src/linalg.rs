@@ -1,7 +1,6 @@
 //! Dense products and small symmetric solves: the only file that names faer.
 
-use faer::linalg::matmul::triangular::BlockStructure;
-use faer::linalg::matmul::{matmul, triangular};
+use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 #[cfg(feature = "lapack")]
@@ -49,20 +48,23 @@ pub(crate) fn add_product<T: Real>(out: &mut [T], lhs: View<'_, T>, rhs: View<'_
     product(out, Accum::Add, lhs, rhs);
 }
 
-/// Adds factor · factorᵀ to the lower triangle of `out`, row-major; the upper triangle is not touched.
+/// out = (lhs · rhs)ᵀ, row-major.
+pub(crate) fn set_product_transposed(out: &mut [f32], lhs: View<'_>, rhs: View<'_>) {
+    set_product(out, rhs.transpose(), lhs.transpose());
+}
+
+/// Adds factorᵀ · factor to the lower triangle of `out`, n × n, row-major; the upper triangle may hold anything after.
+///
+/// By strips of rows, each a product as wide as its part of the triangle.
 pub(crate) fn add_gram(out: &mut [f32], factor: View<'_>) {
-    let out = MatMut::from_row_major_slice_mut(out, factor.nrows(), factor.nrows());
-    triangular::matmul(
-        out,
-        BlockStructure::TriangularLower,
-        Accum::Add,
-        factor,
-        BlockStructure::Rectangular,
-        factor.transpose(),
-        BlockStructure::Rectangular,
-        1.0,
-        Par::Seq,
-    );
+    const STRIP: usize = 16;
+    let n = factor.ncols();
+    for start in (0..n).step_by(STRIP) {
+        let end = n.min(start + STRIP);
+        let strip = MatMut::from_column_major_slice_with_stride_mut(&mut out[start * n..], end, end - start, n);
+        let (lhs, rhs) = (factor.subcols(start, end - start), factor.subcols(0, end));
+        matmul(strip.transpose_mut(), Accum::Add, lhs.transpose(), rhs, 1.0, Par::Seq);
+    }
 }
 
 /// Copies the lower triangle of a row-major n × n matrix onto its upper one.
@@ -74,50 +76,82 @@ pub(crate) fn mirror_lower<T: Copy>(matrix: &mut [T], n: usize) {
     }
 }
 
-/// Solves (gram + ridge·I) X = rhs + ridge·current for X, in place of `rhs`: least squares with a proximal ridge.
-///
-/// `gram` is n × n, symmetric positive semi-definite, only its lower triangle is read; `rhs` and `current` are n × c.
-/// All are row-major. The ridge starts at `relative_ridge` × the mean of gram's diagonal and grows tenfold until the
-/// Cholesky factorisation succeeds; a gram without a positive diagonal, or one that never factors, leaves `current`.
-pub(crate) fn solve_proximal(gram: &[f64], rhs: &mut [f64], current: &[f64], n: usize, relative_ridge: f64) {
-    let mean = (0..n).map(|i| gram[i * n + i]).sum::<f64>() / n as f64;
-    if mean > 0.0 && mean.is_finite() {
-        let mut relative = relative_ridge;
-        while relative < 1.0 {
-            let ridge = relative * mean;
-            let mut shifted = gram.to_vec();
-            for i in 0..n {
-                shifted[i * n + i] += ridge;
-            }
-            let mut solution: Vec<f64> = rhs.iter().zip(current).map(|(r, x)| r + ridge * x).collect();
-            if solve_positive_definite(&shifted, &mut solution, n) {
-                rhs.copy_from_slice(&solution);
-                return;
-            }
-            relative *= 10.0;
-        }
-    }
-    rhs.copy_from_slice(current);
+/// Where the unknown X of a least-squares problem stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// X · gram = rhs.
+    LeftOfGram,
+    /// gram · X = rhs.
+    RightOfGram,
 }
 
-/// Solves matrix · X = rhs in place by Cholesky with the backend that the crate was built with; false where the
-/// matrix is not positive definite or the solution is not finite.
-fn solve_positive_definite(matrix: &[f64], rhs: &mut [f64], n: usize) -> bool {
+/// Solves gram · X = rhs with gram + ridge·I for gram and rhs + ridge·current for rhs: least squares with a proximal
+/// ridge. Or X · gram = rhs, as `side` says.
+///
+/// All are n × n and row-major, `gram` symmetric positive semi-definite. The ridge starts at `relative_ridge` × the
+/// mean of gram's diagonal and grows tenfold until the Cholesky factorisation succeeds. The second working array
+/// receives the solution; false for a gram without a positive diagonal, or one that never factors.
+pub(crate) fn solve_proximal(
+    gram: &[f64],
+    rhs: &[f64],
+    current: &[f64],
+    side: Unknown,
+    relative_ridge: f64,
+    [shifted, solution]: [&mut [f64]; 2],
+) -> bool {
+    let n = gram.len().isqrt();
+    let mean = (0..n).map(|i| gram[i * n + i]).sum::<f64>() / n as f64;
+    if !(mean > 0.0 && mean.is_finite()) {
+        return false;
+    }
+    let mut relative = relative_ridge;
+    while relative < 1.0 {
+        let ridge = relative * mean;
+        shifted.copy_from_slice(gram);
+        for i in 0..n {
+            shifted[i * n + i] += ridge;
+        }
+        for ((solution, rhs), current) in solution.iter_mut().zip(rhs).zip(current) {
+            *solution = rhs + ridge * current;
+        }
+        if solve_positive_definite(shifted, solution, n, side) {
+            return true;
+        }
+        relative *= 10.0;
+    }
+    false
+}
+
+/// Solves for X in place of `rhs` by Cholesky with the backend that the crate was built with; false where the matrix
+/// is not positive definite or the solution is not finite. Overwrites the matrix.
+fn solve_positive_definite(matrix: &mut [f64], rhs: &mut [f64], n: usize, side: Unknown) -> bool {
     #[cfg(feature = "lapack")]
-    let solved = lapack::solve_positive_definite(matrix, rhs, n);
+    let solved = lapack::solve_positive_definite(matrix, rhs, n, side);
     #[cfg(not(feature = "lapack"))]
-    let solved = solve_positive_definite_faer(matrix, rhs, n);
+    let solved = solve_positive_definite_faer(matrix, rhs, n, side);
     solved && rhs.iter().all(|x| x.is_finite())
 }
 
 #[cfg_attr(all(feature = "lapack", not(test)), expect(dead_code, reason = "the other backend is in use"))]
-fn solve_positive_definite_faer(matrix: &[f64], rhs: &mut [f64], n: usize) -> bool {
-    use faer::linalg::solvers::SolveCore;
-    let Ok(cholesky) = rows_of(matrix, n).llt(faer::Side::Lower) else {
+fn solve_positive_definite_faer(matrix: &mut [f64], rhs: &mut [f64], n: usize, side: Unknown) -> bool {
+    use faer::dyn_stack::{MemBuffer, MemStack};
+    use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+    use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
+    // Symmetric, so it may as well be column-major, which is what runs fast.
+    let factor = MatMut::from_column_major_slice_mut(matrix, n, n);
+    let stack = MemStack::new(&mut memory);
+    if cholesky_in_place(factor, Default::default(), Par::Seq, stack, Default::default()).is_err() {
         return false;
+    }
+    let lower = MatRef::from_column_major_slice(matrix, n, n);
+    let others = rhs.len() / n;
+    let mut unknown = match side {
+        Unknown::RightOfGram => MatMut::from_row_major_slice_mut(rhs, n, others),
+        Unknown::LeftOfGram => MatMut::from_row_major_slice_mut(rhs, others, n).transpose_mut(),
     };
-    let cols = rhs.len() / n;
-    cholesky.solve_in_place_with_conj(faer::Conj::No, MatMut::from_row_major_slice_mut(rhs, n, cols));
+    solve_lower_triangular_in_place(lower, unknown.as_mut(), Par::Seq);
+    solve_upper_triangular_in_place(lower.transpose(), unknown, Par::Seq);
     true
 }
 
@@ -127,19 +161,6 @@ pub(crate) fn largest_eigenvalue(matrix: &[f64], n: usize) -> f64 {
         Ok(ascending) => ascending.last().copied().unwrap_or(0.0),
         Err(_) => (0..n).map(|i| matrix[i * n + i]).sum(),
     }
-}
-
-/// Σ x², added up in f64; eight running sums, so it does not wait on one.
-pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
-    let mut sums = [0.0; 8];
-    let chunks = values.chunks_exact(8);
-    let tail: f64 = chunks.remainder().iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    for chunk in chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(x) * f64::from(x);
-        }
-    }
-    sums.iter().sum::<f64>() + tail
 }
 
 #[cfg(test)]
@@ -162,46 +183,77 @@ mod tests {
         for (n, c) in [(1, 1), (2, 5), (7, 3), (64, 64), (65, 1), (128, 128)] {
             let (gram, rhs) = problem(n, c);
             let mut solution = rhs.clone();
-            assert!(solve_positive_definite(&gram, &mut solution, n));
+            assert!(solve_positive_definite(&mut gram.clone(), &mut solution, n, Unknown::RightOfGram));
             let mut product = vec![0.0; n * c];
             set_product(&mut product, rows_of(&gram, n), rows_of(&solution, c));
-            for (p, r) in product.iter().zip(&rhs) {
-                assert!((p - r).abs() < 1e-9 * (1.0 + r.abs()), "{p} is not {r} at n = {n}");
+            assert_near(&product, &rhs, &format!("gram X, n = {n}"));
+
+            let mut solution = rhs.clone();
+            assert!(solve_positive_definite(&mut gram.clone(), &mut solution, n, Unknown::LeftOfGram));
+            set_product(&mut product, rows_of(&solution, n), rows_of(&gram, n));
+            assert_near(&product, &rhs, &format!("X gram, n = {n}"));
+        }
+    }
+
+    #[track_caller]
+    fn assert_near(found: &[f64], expected: &[f64], what: &str) {
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() < 1e-9 * (1.0 + e.abs()), "{what}: {f} is not {e}");
+        }
+    }
+
+    #[test]
+    fn gram_is_the_product_with_the_transpose() {
+        for (rows, n) in [(1, 1), (3, 5), (8, 15), (20, 16), (7, 17), (40, 33), (64, 64), (16, 100)] {
+            let factor: Vec<f32> = (0..rows * n).map(|i| ((i * 37 + 11) % 101) as f32 / 101.0 - 0.5).collect();
+            let mut gram = vec![1.0; n * n];
+            add_gram(&mut gram, rows_of(&factor, n));
+            mirror_lower(&mut gram, n);
+            for i in 0..n {
+                for j in 0..n {
+                    let sum: f64 = (0..rows).map(|r| f64::from(factor[r * n + i]) * f64::from(factor[r * n + j])).sum();
+                    assert!((f64::from(gram[i * n + j]) - 1.0 - sum).abs() < 1e-5, "{rows}x{n}: entry [{i}, {j}]");
+                }
             }
         }
     }
 
     #[test]
     fn indefinite_matrix_is_refused() {
-        assert!(!solve_positive_definite(&[1.0, 2.0, 2.0, 1.0], &mut [1.0, 1.0], 2));
+        let refused = !solve_positive_definite(&mut [1.0, 2.0, 2.0, 1.0], &mut [1.0, 1.0], 2, Unknown::RightOfGram);
+        assert!(refused);
     }
 
     #[test]
     fn singular_gram_still_gives_a_solution_near_the_current_one() {
-        let (gram, rhs, current) = ([1.0, 1.0, 1.0, 1.0], [2.0, 2.0], [5.0, -5.0]);
-        let mut solution = rhs;
-        solve_proximal(&gram, &mut solution, &current, 2, 1e-6);
-        assert!((solution[0] + solution[1] - 2.0).abs() < 1e-4, "{solution:?} does not solve the equations");
-        assert!((solution[0] - solution[1] - 10.0).abs() < 1e-4, "{solution:?} left the null space's current value");
+        // Every column of X on its own: x + y = 2 from (5, -5) and x + y = 4 from (1, 1).
+        let (gram, rhs, current) = ([1.0, 1.0, 1.0, 1.0], [2.0, 4.0, 2.0, 4.0], [5.0, 1.0, -5.0, 1.0]);
+        let (mut shifted, mut x) = ([0.0; 4], [0.0; 4]);
+        assert!(solve_proximal(&gram, &rhs, &current, Unknown::RightOfGram, 1e-6, [&mut shifted, &mut x]));
+        assert!((x[0] + x[2] - 2.0).abs() < 1e-4 && (x[1] + x[3] - 4.0).abs() < 1e-4, "{x:?} is no solution");
+        assert!((x[0] - x[2] - 10.0).abs() < 1e-4, "{x:?} left the null space's current value");
+        assert!((x[1] - x[3]).abs() < 1e-4, "{x:?} left the null space's current value");
     }
 
     #[test]
-    fn zero_gram_keeps_the_current_value() {
-        let mut rhs = [1.0, 2.0];
-        solve_proximal(&[0.0; 4], &mut rhs, &[3.0, 4.0], 2, 1e-6);
-        assert_eq!(rhs, [3.0, 4.0]);
+    fn zero_gram_has_no_solution() {
+        let (mut shifted, mut x) = ([0.0; 4], [0.0; 4]);
+        let buffers = [&mut shifted[..], &mut x[..]];
+        assert!(!solve_proximal(&[0.0; 4], &[1.0; 4], &[3.0; 4], Unknown::LeftOfGram, 1e-6, buffers));
     }
 
     #[cfg(feature = "lapack")]
     #[test]
     fn both_backends_agree() {
         for (n, c) in [(1, 1), (3, 8), (64, 64), (100, 7), (128, 128)] {
-            let (gram, rhs) = problem(n, c);
-            let (mut by_faer, mut by_lapack) = (rhs.clone(), rhs);
-            assert!(solve_positive_definite_faer(&gram, &mut by_faer, n));
-            assert!(lapack::solve_positive_definite(&gram, &mut by_lapack, n));
-            for (f, l) in by_faer.iter().zip(&by_lapack) {
-                assert!((f - l).abs() <= 1e-10 * (1.0 + f.abs()), "{f} by faer, {l} by LAPACK at n = {n}");
+            for side in [Unknown::RightOfGram, Unknown::LeftOfGram] {
+                let (gram, rhs) = problem(n, c);
+                let (mut by_faer, mut by_lapack) = (rhs.clone(), rhs);
+                assert!(solve_positive_definite_faer(&mut gram.clone(), &mut by_faer, n, side));
+                assert!(lapack::solve_positive_definite(&gram, &mut by_lapack, n, side));
+                for (f, l) in by_faer.iter().zip(&by_lapack) {
+                    assert!((f - l).abs() <= 1e-10 * (1.0 + f.abs()), "{f} by faer, {l} by LAPACK at n = {n}");
+                }
             }
         }
     }

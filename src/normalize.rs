@@ -193,9 +193,14 @@ impl Target {
 
     /// Block (a, b) of Y, row-major.
     pub(crate) fn block(&self, a: usize, b: usize) -> &[f32] {
-        let width = self.cols.size(b);
-        let rows = self.rows.range(a);
-        &self.panel(b)[rows.start * width..rows.end * width]
+        &self.values[self.block_range(a, b)]
+    }
+
+    /// Where block (a, b) lies in an array of column panels.
+    pub(crate) fn block_range(&self, a: usize, b: usize) -> std::ops::Range<usize> {
+        let start = self.cols.start(b) * self.rows.len;
+        let (width, rows) = (self.cols.size(b), self.rows.range(a));
+        start + rows.start * width..start + rows.end * width
     }
 
     /// A loss relative to its value at Ŵ = 0; 0 for a weight that is all zeros.

@@ -38,3 +38,11 @@ pub(crate) fn with_scratch<const COUNT: usize, R>(
     BUFFER.set(buffer);
     result
 }
+
+/// As [`with_scratch`], for f64.
+pub(crate) fn with_scratch_f64<const COUNT: usize, R>(
+    lengths: [usize; COUNT],
+    body: impl FnOnce([&mut [f64]; COUNT]) -> R,
+) -> R {
+    with_scratch(lengths.map(|length| 2 * length), |slices| body(slices.map(bytemuck::cast_slice_mut)))
+}

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use crate::block_diagonal::Partition;
-use crate::{Error, Pattern};
+use crate::{Error, Pattern, elementwise};
 
 /// An m × k matrix that keeps exactly N of each M consecutive entries of a row; a kept value may be zero.
 ///
@@ -223,24 +223,22 @@ impl SparseCore {
         pieces.into_par_iter()
     }
 
-    /// Moves every group whose mask is the same in `previous` along its last change: S ← S + factor (S − S_previous).
-    pub(crate) fn extrapolate(&mut self, previous: &SparseCore, factor: f32) {
+    /// Copies a core of the same shape.
+    pub(crate) fn copy_from(&mut self, other: &SparseCore) {
+        self.values.copy_from_slice(&other.values);
+        self.masks.copy_from_slice(&other.masks);
+    }
+
+    /// Moves every group whose mask is the same in `previous` along its last change, S ← S + factor (S − S_previous),
+    /// and leaves the old S in `previous`.
+    pub(crate) fn extrapolate(&mut self, previous: &mut SparseCore, factor: f32) {
         let n = self.pattern.n();
-        const CHUNK: usize = 4096;
-        self.values
-            .par_chunks_mut(CHUNK * n)
-            .zip(previous.values.par_chunks(CHUNK * n))
-            .zip(self.masks.par_chunks(CHUNK).zip(previous.masks.par_chunks(CHUNK)))
-            .for_each(|((values, old_values), (masks, old_masks))| {
-                let groups = values.chunks_exact_mut(n).zip(old_values.chunks_exact(n));
-                for ((values, old_values), (mask, old_mask)) in groups.zip(masks.iter().zip(old_masks)) {
-                    if mask == old_mask {
-                        for (value, old) in values.iter_mut().zip(old_values) {
-                            *value += factor * (*value - old);
-                        }
-                    }
-                }
-            });
+        const CHUNK: usize = 1 << 14;
+        let values = self.values.par_chunks_mut(CHUNK * n).zip(previous.values.par_chunks_mut(CHUNK * n));
+        let masks = self.masks.par_chunks(CHUNK).zip(previous.masks.par_chunks_mut(CHUNK));
+        values.zip(masks).for_each(|((values, previous_values), (masks, previous_masks))| {
+            elementwise::move_groups_on(n, (values, masks), (previous_values, previous_masks), factor);
+        });
     }
 }
 
@@ -251,11 +249,61 @@ pub(crate) fn columns(mask: u8) -> impl Iterator<Item = usize> {
 
 /// Writes groups as dense rows.
 pub(crate) fn expand_groups(pattern: Pattern, masks: &[u8], values: &[f32], out: &mut [f32]) {
-    let dense = out.chunks_exact_mut(pattern.m());
-    for ((&mask, values), dense) in masks.iter().zip(values.chunks_exact(pattern.n())).zip(dense) {
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if pattern == Pattern::TWO_FOUR
+        && let Some(simd) = pulp::x86::V4::try_new()
+    {
+        simd.vectorize(
+            #[inline(always)]
+            || expand_two_of_four(simd, masks, values, out),
+        );
+        done = masks.len() / 4 * 4;
+    }
+    let (n, m) = (pattern.n(), pattern.m());
+    let dense = out[done * m..].chunks_exact_mut(m);
+    for ((&mask, values), dense) in masks[done..].iter().zip(values[done * n..].chunks_exact(n)).zip(dense) {
         dense.fill(0.0);
         for (column, &value) in columns(mask).zip(values) {
             dense[column] = value;
+        }
+    }
+}
+
+/// Writes groups of 2:4 as dense rows, four groups (one AVX-512 register) at once; up to three are left.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn expand_two_of_four(simd: pulp::x86::V4, masks: &[u8], values: &[f32], out: &mut [f32]) {
+    let registers = masks.as_chunks::<4>().0.iter().zip(values.as_chunks::<8>().0).zip(out.as_chunks_mut::<16>().0);
+    for ((masks, values), dense) in registers {
+        let nibbles = u32::from_le_bytes(*masks);
+        let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff;
+        let kept = (bytes | bytes >> 8) as u16;
+        let packed = simd.avx512f._mm512_castps256_ps512(bytemuck::cast(*values));
+        *dense = bytemuck::cast(simd.avx512f._mm512_maskz_expand_ps(kept, packed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_every_mask_are_expanded_in_any_number() {
+        for (n, m) in [(2, 4), (1, 4), (4, 8), (1, 2)] {
+            let pattern = Pattern::new(n, m).expect("valid");
+            let all: Vec<u8> = (0..=u8::MAX).filter(|&mask| pattern.admits(mask)).collect();
+            for count in 0..40 {
+                let masks: Vec<u8> = (0..count).map(|i| all[i * 7 % all.len()]).collect();
+                let values: Vec<f32> = (0..count * n).map(|i| i as f32 + 1.0).collect();
+                let mut dense = vec![f32::NAN; count * m];
+                expand_groups(pattern, &masks, &values, &mut dense);
+                let mut kept = values.iter();
+                for (index, &entry) in dense.iter().enumerate() {
+                    let expected = if masks[index / m] >> (index % m) & 1 == 1 { kept.next() } else { None };
+                    assert_eq!(entry, expected.copied().unwrap_or(0.0), "{n}:{m}, entry {index} of {count} groups");
+                }
+            }
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::linalg::{rows_of, set_product, sum_of_squares};
+use crate::factors::Factors;
+use crate::linalg::{rows_of, set_product};
 use crate::scratch::with_scratch;
-use crate::{BlockDiagonal, SparseCore, Target};
+use crate::{BlockDiagonal, SparseCore, Target, elementwise};
 
 /// Where in a run an update happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,20 +21,34 @@ pub struct Step {
 /// The factors A, S and B̃ = B diag(√d) of the whitened target Y ≈ A S B̃.
 ///
 /// [`MaskSelector`](crate::MaskSelector) and [`WrapperUpdate`](crate::WrapperUpdate) change it in place.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct State<'t> {
     target: &'t Target,
-    left: BlockDiagonal,
-    core: SparseCore,
-    right: BlockDiagonal,
+    factors: Factors,
     loss: Option<f64>,
+    left_product: LeftProduct,
+}
+
+/// A S by column panel, as the last update that needed it left it for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct LeftProduct {
+    values: Vec<f32>,
+    /// Whether neither A nor S has changed since.
+    current: bool,
+}
+
+impl LeftProduct {
+    /// All m × k entries, to be overwritten.
+    pub fn values_mut(&mut self, target: &Target) -> &mut [f32] {
+        self.values.resize(target.rows() * target.cols(), 0.0);
+        &mut self.values
+    }
 }
 
 impl<'t> State<'t> {
     /// Starts from identity wrappers and a core of zeros.
     pub(crate) fn new(target: &'t Target) -> Self {
-        let (left, core, right) = target.identity_factors();
-        State { target, left, core, right, loss: None }
+        State { target, factors: Factors::identity(target), loss: None, left_product: LeftProduct::default() }
     }
 
     /// What is approximated.
@@ -43,35 +58,37 @@ impl<'t> State<'t> {
 
     /// The left wrapper A, m × m.
     pub fn left(&self) -> &BlockDiagonal {
-        &self.left
+        &self.factors.left
     }
 
     /// The sparse core S, m × k.
     pub fn core(&self) -> &SparseCore {
-        &self.core
+        &self.factors.core
     }
 
     /// The whitened right wrapper B̃, k × k.
     pub fn right(&self) -> &BlockDiagonal {
-        &self.right
+        &self.factors.right
     }
 
     /// The core, to be changed.
     pub fn core_mut(&mut self) -> &mut SparseCore {
         self.loss = None;
-        &mut self.core
+        self.left_product.current = false;
+        &mut self.factors.core
     }
 
     /// The left wrapper, to be changed.
     pub fn left_mut(&mut self) -> &mut BlockDiagonal {
         self.loss = None;
-        &mut self.left
+        self.left_product.current = false;
+        &mut self.factors.left
     }
 
     /// The whitened right wrapper, to be changed.
     pub fn right_mut(&mut self) -> &mut BlockDiagonal {
         self.loss = None;
-        &mut self.right
+        &mut self.factors.right
     }
 
     /// Takes the core out to be changed beside the wrappers; [`State::put_core`] gives it back.
@@ -82,7 +99,7 @@ impl<'t> State<'t> {
 
     /// Gives back a core taken out, with the absolute loss where it is known.
     pub(crate) fn put_core(&mut self, core: SparseCore, loss: Option<f64>) {
-        self.core = core;
+        self.factors.core = core;
         self.loss = loss;
     }
 
@@ -91,18 +108,44 @@ impl<'t> State<'t> {
     pub(crate) fn change_left(&mut self, change: impl Fn(&State<'_>, usize, &mut [f32]) + Sync) {
         let mut left = self.left_mut().take();
         left.par_blocks_mut().enumerate().for_each(|(a, block)| change(self, a, block));
-        self.left = left;
+        self.factors.left = left;
     }
 
     /// Changes every block of B̃ in place, as [`State::change_left`] does for A.
     pub(crate) fn change_right(&mut self, change: impl Fn(&State<'_>, usize, &mut [f32]) + Sync) {
         let mut right = self.right_mut().take();
         right.par_blocks_mut().enumerate().for_each(|(b, block)| change(self, b, block));
-        self.right = right;
+        self.factors.right = right;
     }
 
-    pub(crate) fn into_factors(self) -> (BlockDiagonal, SparseCore, BlockDiagonal) {
-        (self.left, self.core, self.right)
+    pub(crate) fn factors(&self) -> &Factors {
+        &self.factors
+    }
+
+    /// All three factors, to be changed.
+    pub(crate) fn factors_mut(&mut self) -> &mut Factors {
+        self.loss = None;
+        self.left_product.current = false;
+        &mut self.factors
+    }
+
+    pub(crate) fn into_factors(self) -> Factors {
+        self.factors
+    }
+
+    /// Block (a, b) of A S, p × q, where an update has left it.
+    pub(crate) fn left_product(&self, a: usize, b: usize) -> Option<&[f32]> {
+        self.left_product.current.then(|| &self.left_product.values[self.target.block_range(a, b)])
+    }
+
+    /// Takes out the memory for A S, to be filled beside the state; [`State::put_left_product`] gives it back.
+    pub(crate) fn take_left_product(&mut self) -> LeftProduct {
+        std::mem::take(&mut self.left_product)
+    }
+
+    /// Gives back A S of the factors as they stand.
+    pub(crate) fn put_left_product(&mut self, product: LeftProduct) {
+        self.left_product = LeftProduct { current: true, ..product };
     }
 
     /// The absolute loss ‖Y − A S B̃‖², computed only if the last update did not already know it.
@@ -124,47 +167,33 @@ impl<'t> State<'t> {
                 let (a, b) = (index / cols.count(), index % cols.count());
                 let size = rows.size(a) * cols.size(b);
                 with_scratch([size, size, size], |[dense, product, residual]| {
-                    self.core.expand(b, rows.range(a), dense);
-                    self.residual(a, b, dense, product, residual)
+                    self.core().expand(b, rows.range(a), dense);
+                    self.multiply_left(a, dense, product);
+                    self.residual(a, b, product, residual)
                 })
             })
             .collect();
         energies.iter().sum()
     }
 
-    /// Writes the residual A_a S_ab B̃_b − Y_ab of one block, given its dense core, and returns its sum of squares.
-    ///
-    /// `product` receives A_a S_ab. All are p × q, row-major.
-    pub(crate) fn residual(&self, a: usize, b: usize, dense: &[f32], product: &mut [f32], residual: &mut [f32]) -> f64 {
+    /// Writes A_a S_ab of one block, given its dense core.
+    pub(crate) fn multiply_left(&self, a: usize, dense: &[f32], product: &mut [f32]) {
         let p = self.target.row_blocks().size(a);
+        set_product(product, rows_of(self.left().values(a), p), rows_of(dense, dense.len() / p));
+    }
+
+    /// Writes the residual A_a S_ab B̃_b − Y_ab of one block, given A_a S_ab, and returns its sum of squares.
+    pub(crate) fn residual(&self, a: usize, b: usize, product: &[f32], residual: &mut [f32]) -> f64 {
         let q = self.target.col_blocks().size(b);
-        set_product(product, rows_of(self.left.values(a), p), rows_of(dense, q));
-        set_product(residual, rows_of(product, q), rows_of(self.right.values(b), q));
-        for (residual, &target) in residual.iter_mut().zip(self.target.block(a, b)) {
-            *residual -= target;
-        }
-        sum_of_squares(residual)
+        set_product(residual, rows_of(product, q), rows_of(self.right().values(b), q));
+        elementwise::subtract_and_square(residual, self.target.block(a, b))
     }
 
     /// Writes half the gradient of the loss in S_ab, Aᵀ E B̃ᵀ with the residual E; `half` receives Aᵀ E.
     pub(crate) fn core_gradient(&self, a: usize, b: usize, residual: &[f32], half: &mut [f32], gradient: &mut [f32]) {
         let p = self.target.row_blocks().size(a);
         let q = self.target.col_blocks().size(b);
-        set_product(half, rows_of(self.left.values(a), p).transpose(), rows_of(residual, q));
-        set_product(gradient, rows_of(half, q), rows_of(self.right.values(b), q).transpose());
-    }
-
-    /// Moves all three factors along their last change: X ← X + factor (X − X_previous), the core only in groups
-    /// whose mask did not change.
-    pub(crate) fn extrapolate(&mut self, previous: &State<'_>, factor: f64) {
-        let factor = factor as f32;
-        let pairs = [(self.left.data_mut(), previous.left.data()), (self.right.data_mut(), previous.right.data())];
-        for (values, old_values) in pairs {
-            for (value, old) in values.iter_mut().zip(old_values) {
-                *value += factor * (*value - old);
-            }
-        }
-        self.core.extrapolate(&previous.core, factor);
-        self.loss = None;
+        set_product(half, rows_of(self.left().values(a), p).transpose(), rows_of(residual, q));
+        set_product(gradient, rows_of(half, q), rows_of(self.right().values(b), q).transpose());
     }
 }

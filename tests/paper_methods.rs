@@ -168,7 +168,7 @@ fn every_part_of_the_sequential_gradient_step_lowers_the_loss() {
     Descent::new(&options)
         .expect("valid")
         .initial_mask(Shrunk)
-        .wrapper_update(Spy::new(SequentialGradient, &log))
+        .wrapper_update(Spy::new(SequentialGradient::default(), &log))
         .run(&layer)
         .expect("runs");
     for (before, after) in log.into_inner().expect("not poisoned") {

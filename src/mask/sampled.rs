@@ -37,7 +37,8 @@ fn update_block(state: &State<'_>, step: &Step, a: usize, b: usize, core: CoreRo
     let size = p * q;
     with_scratch([size; 4], |[dense, product, residual, gradient]| {
         expand_groups(pattern, core.masks, core.values, dense);
-        let loss = state.residual(a, b, dense, product, residual);
+        state.multiply_left(a, dense, product);
+        let loss = state.residual(a, b, product, residual);
         state.core_gradient(a, b, residual, product, gradient);
         let draw = BlockNoise::new(step, a, b).uniform();
         let index = draw_group(gradient, pattern.m(), draw);

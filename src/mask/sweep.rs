@@ -171,8 +171,8 @@ impl Batch<'_> {
         let size = p * q;
         let left_grams = &left_grams[self.blocks.start * block * block..][..blocks * p * p];
         let lengths = [size, size, size, blocks * size, Strip::scratch(pattern, q), self.groups()];
-        with_scratch(lengths, |[dense, product, residual, gradients, scratch, uniforms]| {
-            let loss = self.gradients(&core, [dense, product, residual], gradients);
+        with_scratch(lengths, |[dense, half, residual, gradients, scratch, uniforms]| {
+            let loss = self.gradients(&core, [dense, half, residual], gradients);
             let noise = (self.step.temperature > 0.0).then(|| {
                 for (a, uniforms) in self.blocks.clone().zip(uniforms.chunks_exact_mut(self.groups() / blocks)) {
                     BlockNoise::new(self.step, a, self.b).fill(uniforms);
@@ -211,15 +211,22 @@ impl Batch<'_> {
     /// Fills half the gradient of every block and returns the blocks' loss.
     fn gradients(&self, core: &CoreRowsMut<'_>, work: [&mut [f32]; 3], gradients: &mut [f32]) -> f64 {
         let pattern = self.state.target().pattern();
-        let [dense, product, residual] = work;
+        let [dense, half, residual] = work;
         let groups = dense.len() / pattern.m();
         let mut loss = 0.0;
         for ((block, a), gradient) in self.blocks.clone().enumerate().zip(gradients.chunks_exact_mut(dense.len())) {
-            let masks = &core.masks[block * groups..(block + 1) * groups];
-            let values = &core.values[block * groups * pattern.n()..(block + 1) * groups * pattern.n()];
-            expand_groups(pattern, masks, values, dense);
-            loss += self.state.residual(a, self.b, dense, product, residual);
-            self.state.core_gradient(a, self.b, residual, product, gradient);
+            let product = match self.state.left_product(a, self.b) {
+                Some(product) => product,
+                None => {
+                    let masks = &core.masks[block * groups..(block + 1) * groups];
+                    let values = &core.values[block * groups * pattern.n()..(block + 1) * groups * pattern.n()];
+                    expand_groups(pattern, masks, values, dense);
+                    self.state.multiply_left(a, dense, &mut *half);
+                    &*half
+                }
+            };
+            loss += self.state.residual(a, self.b, product, residual);
+            self.state.core_gradient(a, self.b, residual, half, gradient);
         }
         loss
     }

@@ -159,7 +159,8 @@ fn panel(state: &State<'_>, rule: Rule, b: usize, panel: Panel<'_>) {
             let range = rows.start(a) * q..rows.start(a) * q + size;
             let (product, residual) = (&mut product[..size], &mut panel.residual[range.clone()]);
             state.core().expand(b, rows.range(a), &mut dense[..size]);
-            state.residual(a, b, &dense[..size], product, residual);
+            state.multiply_left(a, &dense[..size], product);
+            state.residual(a, b, product, residual);
             add_product(panel.gradient_right, rows_of(product, q).transpose(), rows_of(residual, q));
             state.core_gradient(a, b, residual, &mut half[..size], &mut gradient[..size]);
             let core = state.core().panel_rows(b, rows.range(a));

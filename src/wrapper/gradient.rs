@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::normal_equations::{NormalEquations, transposed};
-use crate::linalg::{largest_eigenvalue, rows_of, set_product};
-use crate::scratch::with_scratch;
+use super::normal_equations::NormalEquations;
+use crate::linalg::{Unknown, largest_eigenvalue, rows_of, set_product};
+use crate::scratch::{with_scratch, with_scratch_f64};
 use crate::sparse_core::{columns, expand_groups};
 use crate::wrapper::WrapperUpdate;
 use crate::{Error, State, Step};
@@ -13,53 +13,49 @@ use crate::{Error, State, Step};
 /// of that block's gradient: the loss never rises.
 ///
 /// B is the wrapper of the normalised weight, B = B̃ diag(1/√d), as in the paper.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SequentialGradient;
+#[derive(Clone, Debug, Default)]
+pub struct SequentialGradient {
+    equations: NormalEquations,
+}
 
 impl WrapperUpdate for SequentialGradient {
     fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
-        state.change_left(|state, a, block| {
-            let equations = NormalEquations::left(state, a);
-            let current = transposed(block, equations.n);
-            let n = equations.n;
-            descend(&equations, &current, |_| 1.0, |row, col, value| block[col * n + row] = value);
-        });
+        self.equations.of_left(state);
+        state.change_left(|_, a, block| self.descend(a, block, Unknown::LeftOfGram, |_| 1.0));
+        self.equations.of_right(state);
         state.change_right(|state, b, block| {
-            let equations = NormalEquations::right(state, b);
-            let current: Vec<f64> = block.iter().map(|&x| f64::from(x)).collect();
             let target = state.target();
             let importance = &target.normalization().importance[target.col_blocks().range(b)];
             let largest = importance.iter().copied().fold(0.0, f64::max);
-            let n = equations.n;
-            descend(
-                &equations,
-                &current,
-                |col| importance[col] / largest,
-                |row, col, value| block[row * n + col] = value,
-            );
+            self.descend(b, block, Unknown::RightOfGram, |col| importance[col] / largest);
         });
         descend_core(state);
         Ok(())
     }
 }
 
-/// Sets X − D (gram · X − rhs) / λ with λ the largest eigenvalue of gram and D the column factors, all ≤ 1.
-fn descend(
-    equations: &NormalEquations,
-    current: &[f64],
-    factor: impl Fn(usize) -> f64,
-    mut set: impl FnMut(usize, usize, f32),
-) {
-    let n = equations.n;
-    let largest = largest_eigenvalue(&equations.gram, n);
-    if !(largest > 0.0) {
-        return;
-    }
-    let mut product = vec![0.0; n * n];
-    set_product(&mut product, rows_of(&equations.gram, n), rows_of(current, n));
-    for index in 0..n * n {
-        let gradient = product[index] - equations.rhs[index];
-        set(index / n, index % n, (current[index] - factor(index % n) * gradient / largest) as f32);
+impl SequentialGradient {
+    /// Sets X − (half gradient) D / λ with λ the largest eigenvalue of gram and D the column factors, all ≤ 1.
+    fn descend(&self, index: usize, block: &mut [f32], side: Unknown, factor: impl Fn(usize) -> f64) {
+        let n = block.len().isqrt();
+        with_scratch_f64([n * n; 4], |[gram, rhs, current, product]| {
+            self.equations.sum(index, n, gram, rhs);
+            let largest = largest_eigenvalue(gram, n);
+            if !(largest > 0.0) {
+                return;
+            }
+            for (wide, &narrow) in current.iter_mut().zip(&*block) {
+                *wide = narrow.into();
+            }
+            match side {
+                Unknown::LeftOfGram => set_product(product, rows_of(current, n), rows_of(gram, n)),
+                Unknown::RightOfGram => set_product(product, rows_of(gram, n), rows_of(current, n)),
+            }
+            for (entry, value) in block.iter_mut().enumerate() {
+                let gradient = product[entry] - rhs[entry];
+                *value = (current[entry] - factor(entry % n) * gradient / largest) as f32;
+            }
+        });
     }
 }
 
@@ -87,7 +83,8 @@ fn descend_core(state: &mut State<'_>) {
         }
         with_scratch([size; 4], |[dense, product, residual, gradient]| {
             expand_groups(pattern, core.masks, core.values, dense);
-            state.residual(a, b, dense, product, residual);
+            state.multiply_left(a, dense, product);
+            state.residual(a, b, product, residual);
             state.core_gradient(a, b, residual, product, gradient);
             let values = core.values.chunks_exact_mut(pattern.n());
             for ((values, &mask), gradient) in values.zip(&*core.masks).zip(gradient.chunks_exact(pattern.m())) {

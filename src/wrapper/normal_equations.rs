@@ -1,87 +1,133 @@
-//! The least-squares problem of one wrapper block, as its normal equations.
+//! The least-squares problems of all blocks of one wrapper, as their normal equations.
+
+use rayon::prelude::*;
 
 use crate::State;
-use crate::linalg::{View, add_gram, add_product, mirror_lower, rows_of, set_product};
+use crate::block_diagonal::Partition;
+use crate::elementwise::add_terms;
+use crate::linalg::{add_gram, add_product, mirror_lower, rows_of, set_product_transposed};
 use crate::scratch::with_scratch;
 
-/// gram · X = rhs, both n × n, row-major, f64.
+/// Terms of the equations of every block, summed up over runs of block products.
+///
+/// The left wrapper's block solves A_a (Σ_b T_ab T_abᵀ) = Σ_b Y_ab T_abᵀ with T_ab = S_ab B̃_b; the right one's
+/// (Σ_a U_abᵀ U_ab) B̃_b = Σ_a U_abᵀ Y_ab with U_ab = A_a S_ab. The sum in brackets is called `gram`, the other `rhs`.
+#[derive(Clone, Debug, Default)]
 pub(super) struct NormalEquations {
-    pub gram: Vec<f64>,
-    pub rhs: Vec<f64>,
-    pub n: usize,
+    /// Gram (lower triangle), then rhs, [block][run][2][n × n] for blocks of n, the last one shorter.
+    terms: Vec<f32>,
+    layout: Layout,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Layout {
+    /// Rows of a block but the last.
+    block: usize,
+    runs: usize,
+}
+
+impl Layout {
+    fn new(blocks: Partition, across: Partition) -> Self {
+        Layout { block: blocks.block, runs: across.count().div_ceil(RUN) }
+    }
+
+    fn run_len(self) -> usize {
+        2 * self.block * self.block
+    }
 }
 
 /// Block products that are added up in f32 before their sum goes to f64.
 const RUN: usize = 8;
 
+/// The products of one run, as even as can be: `count` products in `runs` runs.
+fn run_range(run: usize, runs: usize, count: usize) -> std::ops::Range<usize> {
+    run * count / runs..(run + 1) * count / runs
+}
+
 impl NormalEquations {
-    /// Equations of A_aᵀ: (Σ_b T_ab T_abᵀ) A_aᵀ = Σ_b T_ab Y_abᵀ with T_ab = S_ab B̃_b.
-    pub fn left(state: &State<'_>, a: usize) -> Self {
+    /// Takes down the equations of the left wrapper's blocks.
+    pub fn of_left(&mut self, state: &State<'_>) {
         let target = state.target();
         let (rows, cols) = (target.row_blocks(), target.col_blocks());
-        let p = rows.size(a);
-        let size = p * cols.block;
-        with_scratch([p * p, p * p, size, size], |[gram, rhs, dense, product]| {
-            Self::accumulate(p, cols.count(), gram, rhs, |b, gram, rhs| {
-                let q = cols.size(b);
-                let (dense, product) = (&mut dense[..p * q], &mut product[..p * q]);
-                state.core().expand(b, rows.range(a), dense);
-                set_product(product, rows_of(dense, q), rows_of(state.right().values(b), q));
-                add_normal(gram, rhs, rows_of(product, q), rows_of(target.block(a, b), q).transpose());
-            })
-        })
-    }
-
-    /// Equations of B̃_b: (Σ_a U_abᵀ U_ab) B̃_b = Σ_a U_abᵀ Y_ab with U_ab = A_a S_ab.
-    pub fn right(state: &State<'_>, b: usize) -> Self {
-        let target = state.target();
-        let (rows, cols) = (target.row_blocks(), target.col_blocks());
-        let q = cols.size(b);
-        let size = rows.block * q;
-        with_scratch([q * q, q * q, size, size], |[gram, rhs, dense, product]| {
-            Self::accumulate(q, rows.count(), gram, rhs, |a, gram, rhs| {
-                let p = rows.size(a);
-                let (dense, product) = (&mut dense[..p * q], &mut product[..p * q]);
-                state.core().expand(b, rows.range(a), dense);
-                set_product(product, rows_of(state.left().values(a), p), rows_of(dense, q));
-                add_normal(gram, rhs, rows_of(product, q).transpose(), rows_of(target.block(a, b), q));
-            })
-        })
-    }
-
-    /// Sums the terms of `count` blocks, in runs that f32 holds well.
-    fn accumulate(
-        n: usize,
-        count: usize,
-        gram: &mut [f32],
-        rhs: &mut [f32],
-        mut add: impl FnMut(usize, &mut [f32], &mut [f32]),
-    ) -> Self {
-        let mut sums = NormalEquations { gram: vec![0.0; n * n], rhs: vec![0.0; n * n], n };
-        for start in (0..count).step_by(RUN) {
-            gram.fill(0.0);
-            rhs.fill(0.0);
-            for index in start..count.min(start + RUN) {
-                add(index, gram, rhs);
-            }
-            for (sums, terms) in [(&mut sums.gram, &*gram), (&mut sums.rhs, &*rhs)] {
-                for (sum, &term) in sums.iter_mut().zip(terms) {
-                    *sum += f64::from(term);
+        self.layout = Layout::new(rows, cols);
+        self.terms.resize(rows.count() * self.layout.runs * self.layout.run_len(), 0.0);
+        let runs = self.layout.runs;
+        self.terms.par_chunks_mut(self.layout.run_len()).enumerate().for_each(|(index, terms)| {
+            let (a, run) = (index / runs, index % runs);
+            let p = rows.size(a);
+            let (gram, rhs) = gram_and_rhs(terms, p);
+            with_scratch([p * cols.block, p * cols.block], |[dense, transposed]| {
+                for b in run_range(run, runs, cols.count()) {
+                    let q = cols.size(b);
+                    let (dense, transposed) = (&mut dense[..p * q], &mut transposed[..p * q]);
+                    state.core().expand(b, rows.range(a), dense);
+                    // Tᵀ, q × p: both products below run faster on it.
+                    set_product_transposed(transposed, rows_of(dense, q), rows_of(state.right().values(b), q));
+                    add_gram(gram, rows_of(transposed, p));
+                    add_product(rhs, rows_of(target.block(a, b), q), rows_of(transposed, p));
                 }
+            });
+        });
+    }
+
+    /// Takes down the equations of the right wrapper's blocks; leaves A S in the state.
+    pub fn of_right(&mut self, state: &mut State<'_>) {
+        let target = state.target();
+        let (rows, cols) = (target.row_blocks(), target.col_blocks());
+        self.layout = Layout::new(cols, rows);
+        self.terms.resize(cols.count() * self.layout.runs * self.layout.run_len(), 0.0);
+        let runs = self.layout.runs;
+        let mut product = state.take_left_product();
+        let panels = product.values_mut(target).par_chunks_mut(rows.len * cols.block);
+        let terms = self.terms.par_chunks_mut(runs * self.layout.run_len());
+        let run_len = self.layout.run_len();
+        terms.zip(panels).enumerate().for_each(|(b, (terms, panel))| {
+            let q = cols.size(b);
+            let heights = (0..runs).map(|run| {
+                let range = run_range(run, runs, rows.count());
+                rows.range(range.end - 1).end - rows.start(range.start)
+            });
+            let mut pieces = Vec::with_capacity(runs);
+            let mut rest = panel;
+            for height in heights {
+                let (piece, after) = rest.split_at_mut(height * q);
+                pieces.push(piece);
+                rest = after;
             }
+            terms.par_chunks_mut(run_len).zip(pieces).enumerate().for_each(|(run, (terms, piece))| {
+                let (gram, rhs) = gram_and_rhs(terms, q);
+                with_scratch([rows.block * q], |[dense]| {
+                    let blocks = run_range(run, runs, rows.count());
+                    for (a, product) in blocks.zip(piece.chunks_mut(rows.block * q)) {
+                        let dense = &mut dense[..product.len()];
+                        state.core().expand(b, rows.range(a), dense);
+                        state.multiply_left(a, dense, product);
+                        add_gram(gram, rows_of(product, q));
+                        add_product(rhs, rows_of(product, q).transpose(), rows_of(target.block(a, b), q));
+                    }
+                });
+            });
+        });
+        state.put_left_product(product);
+    }
+
+    /// Sums up the equations of block `index`, of size n, in f64: gram and rhs, both n × n, row-major.
+    pub fn sum(&self, index: usize, n: usize, gram: &mut [f64], rhs: &mut [f64]) {
+        gram.fill(0.0);
+        rhs.fill(0.0);
+        let len = self.layout.runs * self.layout.run_len();
+        for terms in self.terms[index * len..(index + 1) * len].chunks_exact(self.layout.run_len()) {
+            add_terms(gram, &terms[..n * n]);
+            add_terms(rhs, &terms[n * n..2 * n * n]);
         }
-        mirror_lower(&mut sums.gram, n);
-        sums
+        mirror_lower(gram, n);
     }
 }
 
-/// gram += factor factorᵀ (its lower triangle), rhs += factor · values.
-fn add_normal(gram: &mut [f32], rhs: &mut [f32], factor: View<'_>, values: View<'_>) {
-    add_gram(gram, factor);
-    add_product(rhs, factor, values);
-}
-
-/// Copies a row-major n × n matrix to f64, transposed.
-pub(super) fn transposed(matrix: &[f32], n: usize) -> Vec<f64> {
-    (0..n * n).map(|index| f64::from(matrix[index % n * n + index / n])).collect()
+/// The two parts of a run's terms for a block of size n, zeroed.
+fn gram_and_rhs(terms: &mut [f32], n: usize) -> (&mut [f32], &mut [f32]) {
+    let (gram, rhs) = terms[..2 * n * n].split_at_mut(n * n);
+    gram.fill(0.0);
+    rhs.fill(0.0);
+    (gram, rhs)
 }

@@ -1,0 +1,138 @@
+//! Passes over arrays entry by entry, compiled for the widest instructions that the CPU has.
+
+use pulp::Arch;
+
+/// Numbers that are worked on side by side: one AVX-512 register of f32.
+const LANES: usize = 16;
+
+/// values ← values − subtrahend; returns Σ values², added up in f64.
+pub(crate) fn subtract_and_square(values: &mut [f32], subtrahend: &[f32]) -> f64 {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0f64; LANES];
+            let (tiles, tail) = values.as_chunks_mut::<LANES>();
+            let (tiles_subtracted, tail_subtracted) = subtrahend.as_chunks::<LANES>();
+            for (values, subtrahend) in tiles.iter_mut().zip(tiles_subtracted) {
+                for lane in 0..LANES {
+                    values[lane] -= subtrahend[lane];
+                    sums[lane] += f64::from(values[lane]) * f64::from(values[lane]);
+                }
+            }
+            for (lane, (value, subtrahend)) in tail.iter_mut().zip(tail_subtracted).enumerate() {
+                *value -= subtrahend;
+                sums[lane] += f64::from(*value) * f64::from(*value);
+            }
+            sums.iter().sum()
+        },
+    )
+}
+
+/// sums ← sums + terms.
+pub(crate) fn add_terms(sums: &mut [f64], terms: &[f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (sum, &term) in sums.iter_mut().zip(terms) {
+                *sum += f64::from(term);
+            }
+        },
+    );
+}
+
+/// values ← values + factor (values − previous) and previous ← the old values.
+pub(crate) fn move_on(values: &mut [f32], previous: &mut [f32], factor: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (value, previous) in values.iter_mut().zip(previous) {
+                let old = *value;
+                *value += factor * (old - *previous);
+                *previous = old;
+            }
+        },
+    );
+}
+
+/// As [`move_on`] for the kept values of groups, `n` of each; a group whose mask is not the previous one stays.
+pub(crate) fn move_groups_on(
+    n: usize,
+    (values, masks): (&mut [f32], &[u8]),
+    (previous_values, previous_masks): (&mut [f32], &mut [u8]),
+    factor: f32,
+) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            if n == 2 {
+                let groups = values.as_chunks_mut::<2>().0.iter_mut().zip(previous_values.as_chunks_mut::<2>().0);
+                for ((values, previous), (&mask, previous_mask)) in groups.zip(masks.iter().zip(previous_masks)) {
+                    let factor = if mask == *previous_mask { factor } else { 0.0 };
+                    for slot in 0..2 {
+                        let old = values[slot];
+                        values[slot] += factor * (old - previous[slot]);
+                        previous[slot] = old;
+                    }
+                    *previous_mask = mask;
+                }
+            } else {
+                let groups = values.chunks_exact_mut(n).zip(previous_values.chunks_exact_mut(n));
+                for ((values, previous), (&mask, previous_mask)) in groups.zip(masks.iter().zip(previous_masks)) {
+                    let factor = if mask == *previous_mask { factor } else { 0.0 };
+                    for (value, previous) in values.iter_mut().zip(previous) {
+                        let old = *value;
+                        *value += factor * (old - *previous);
+                        *previous = old;
+                    }
+                    *previous_mask = mask;
+                }
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, seed: u32) -> Vec<f32> {
+        (0..len as u32).map(|i| ((i.wrapping_mul(2_654_435_761) ^ seed) % 1000) as f32 / 500.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn every_length_around_the_lanes_matches_the_plain_loop() {
+        for len in [0, 1, 2, 14, 15, 16, 17, 31, 32, 33, 100] {
+            let (a, b) = (numbers(len, 1), numbers(len, 2));
+
+            let mut difference = a.clone();
+            let squares = subtract_and_square(&mut difference, &b);
+            let twin: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            assert!((squares - twin).abs() <= 1e-14 * twin, "{squares} is not {twin} at length {len}");
+            assert!(difference.iter().zip(a.iter().zip(&b)).all(|(d, (a, b))| *d == a - b), "length {len}");
+
+            let mut sums = vec![1.0; len];
+            add_terms(&mut sums, &a);
+            assert!(sums.iter().zip(&a).all(|(sum, &a)| *sum == 1.0 + f64::from(a)), "length {len}");
+
+            let (mut values, mut previous) = (a.clone(), b.clone());
+            move_on(&mut values, &mut previous, 0.5);
+            assert_eq!(previous, a);
+            for ((value, a), b) in values.iter().zip(&a).zip(&b) {
+                assert!((value - (a + 0.5 * (a - b))).abs() <= 1e-6, "length {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn groups_move_where_their_mask_stayed() {
+        for n in [1, 2, 3] {
+            let masks = [1, 2, 4, 1];
+            let mut previous_masks = [1, 2, 1, 4];
+            let mut values = vec![3.0; 4 * n];
+            let mut previous = vec![1.0; 4 * n];
+            move_groups_on(n, (&mut values, &masks), (&mut previous, &mut previous_masks), 0.5);
+            let expected: Vec<f32> = (0..4 * n).map(|i| if i / n < 2 { 4.0 } else { 3.0 }).collect();
+            assert_eq!((values, previous, previous_masks), (expected, vec![3.0; 4 * n], masks));
+        }
+    }
+}
