@@ -1,94 +1,110 @@
 //! Passes over arrays entry by entry, compiled for the widest instructions that the CPU has.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Numbers that are worked on side by side: one AVX-512 register of f32.
 const LANES: usize = 16;
 
-/// values ← values − subtrahend; returns Σ values², added up in f64.
-pub(crate) fn subtract_and_square(values: &mut [f32], subtrahend: &[f32]) -> f64 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut sums = [0.0f64; LANES];
-            let (tiles, tail) = values.as_chunks_mut::<LANES>();
-            let (tiles_subtracted, tail_subtracted) = subtrahend.as_chunks::<LANES>();
-            for (values, subtrahend) in tiles.iter_mut().zip(tiles_subtracted) {
-                for lane in 0..LANES {
-                    values[lane] -= subtrahend[lane];
-                    sums[lane] += f64::from(values[lane]) * f64::from(values[lane]);
+/// Defines a function whose body is compiled for every instruction set and dispatched at run time.
+///
+/// A closure would do, were it certain to be inlined: one that is not loses the instruction set.
+macro_rules! dispatched {
+    ($(#[$doc:meta])* fn $name:ident<$life:lifetime>($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
+        $(#[$doc])*
+        pub(crate) fn $name<$life>($($argument: $type),*) $(-> $output)? {
+            struct Pass<$life>($($type,)* std::marker::PhantomData<&$life ()>);
+
+            impl<$life> WithSimd for Pass<$life> {
+                type Output = dispatched!(@output $($output)?);
+
+                #[inline(always)]
+                fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
+                    let Pass($($argument,)* _) = self;
+                    $body
                 }
             }
-            for (lane, (value, subtrahend)) in tail.iter_mut().zip(tail_subtracted).enumerate() {
-                *value -= subtrahend;
-                sums[lane] += f64::from(*value) * f64::from(*value);
-            }
-            sums.iter().sum()
-        },
-    )
+
+            Arch::new().dispatch(Pass($($argument,)* std::marker::PhantomData))
+        }
+    };
+    (@output) => { () };
+    (@output $output:ty) => { $output };
 }
 
-/// sums ← sums + terms.
-pub(crate) fn add_terms(sums: &mut [f64], terms: &[f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (sum, &term) in sums.iter_mut().zip(terms) {
-                *sum += f64::from(term);
+dispatched! {
+    /// values ← values − subtrahend; returns Σ values², added up in f64.
+    fn subtract_and_square<'a>(values: &'a mut [f32], subtrahend: &'a [f32]) -> f64 {
+        let mut sums = [0.0f64; LANES];
+        let (tiles, tail) = values.as_chunks_mut::<LANES>();
+        let (tiles_subtracted, tail_subtracted) = subtrahend.as_chunks::<LANES>();
+        for (values, subtrahend) in tiles.iter_mut().zip(tiles_subtracted) {
+            for lane in 0..LANES {
+                values[lane] -= subtrahend[lane];
+                sums[lane] += f64::from(values[lane]) * f64::from(values[lane]);
             }
-        },
-    );
+        }
+        for (lane, (value, subtrahend)) in tail.iter_mut().zip(tail_subtracted).enumerate() {
+            *value -= subtrahend;
+            sums[lane] += f64::from(*value) * f64::from(*value);
+        }
+        sums.iter().sum()
+    }
 }
 
-/// values ← values + factor (values − previous) and previous ← the old values.
-pub(crate) fn move_on(values: &mut [f32], previous: &mut [f32], factor: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (value, previous) in values.iter_mut().zip(previous) {
-                let old = *value;
-                *value += factor * (old - *previous);
-                *previous = old;
-            }
-        },
-    );
+dispatched! {
+    /// sums ← sums + terms.
+    fn add_terms<'a>(sums: &'a mut [f64], terms: &'a [f32]) {
+        for (sum, &term) in sums.iter_mut().zip(terms) {
+            *sum += f64::from(term);
+        }
+    }
 }
 
-/// As [`move_on`] for the kept values of groups, `n` of each; a group whose mask is not the previous one stays.
-pub(crate) fn move_groups_on(
+dispatched! {
+    /// values ← values + factor (values − previous) and previous ← the old values.
+    fn move_on<'a>(values: &'a mut [f32], previous: &'a mut [f32], factor: f32) {
+        for (value, previous) in values.iter_mut().zip(previous) {
+            let old = *value;
+            *value += factor * (old - *previous);
+            *previous = old;
+        }
+    }
+}
+
+dispatched! {
+    /// As [`move_on`] for the kept values of groups, `n` of each; a group whose mask is not the previous one stays.
+    fn move_groups_on<'a>(
+        n: usize,
+        current: (&'a mut [f32], &'a [u8]),
+        previous: (&'a mut [f32], &'a mut [u8]),
+        factor: f32,
+    ) {
+        match n {
+            2 => move_groups_of::<2>(n, current, previous, factor),
+            _ => move_groups_of::<0>(n, current, previous, factor),
+        }
+    }
+}
+
+/// [`move_groups_on`] for `N` kept values known at compile time, or for `n` where N is 0.
+#[inline(always)]
+fn move_groups_of<const N: usize>(
     n: usize,
     (values, masks): (&mut [f32], &[u8]),
     (previous_values, previous_masks): (&mut [f32], &mut [u8]),
     factor: f32,
 ) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            if n == 2 {
-                let groups = values.as_chunks_mut::<2>().0.iter_mut().zip(previous_values.as_chunks_mut::<2>().0);
-                for ((values, previous), (&mask, previous_mask)) in groups.zip(masks.iter().zip(previous_masks)) {
-                    let factor = if mask == *previous_mask { factor } else { 0.0 };
-                    for slot in 0..2 {
-                        let old = values[slot];
-                        values[slot] += factor * (old - previous[slot]);
-                        previous[slot] = old;
-                    }
-                    *previous_mask = mask;
-                }
-            } else {
-                let groups = values.chunks_exact_mut(n).zip(previous_values.chunks_exact_mut(n));
-                for ((values, previous), (&mask, previous_mask)) in groups.zip(masks.iter().zip(previous_masks)) {
-                    let factor = if mask == *previous_mask { factor } else { 0.0 };
-                    for (value, previous) in values.iter_mut().zip(previous) {
-                        let old = *value;
-                        *value += factor * (old - *previous);
-                        *previous = old;
-                    }
-                    *previous_mask = mask;
-                }
-            }
-        },
-    );
+    let n = if N > 0 { N } else { n };
+    let groups = values.chunks_exact_mut(n).zip(previous_values.chunks_exact_mut(n));
+    for ((values, previous), (&mask, previous_mask)) in groups.zip(masks.iter().zip(previous_masks)) {
+        let factor = if mask == *previous_mask { factor } else { 0.0 };
+        for (value, previous) in values.iter_mut().zip(previous) {
+            let old = *value;
+            *value += factor * (old - *previous);
+            *previous = old;
+        }
+        *previous_mask = mask;
+    }
 }
 
 #[cfg(test)]

@@ -95,8 +95,15 @@ impl Weight<'_> {
     /// Copies columns `cols` of row `row` into `out`, as f32.
     pub(crate) fn copy_row(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
         fn copy<T: Element>(view: ArrayView1<'_, T>, out: &mut [f32]) {
-            for (to, from) in out.iter_mut().zip(view) {
-                *to = from.to_f64() as f32;
+            // The same loop twice: over neighbours it is a vector conversion.
+            if let Some(row) = view.as_slice() {
+                for (to, from) in out.iter_mut().zip(row) {
+                    *to = from.to_f64() as f32;
+                }
+            } else {
+                for (to, from) in out.iter_mut().zip(view) {
+                    *to = from.to_f64() as f32;
+                }
             }
         }
         with_view!(self, view => copy(view.slice(s![row, cols]), out))
@@ -104,6 +111,9 @@ impl Weight<'_> {
 
     fn first_bad_column(&self, row: usize) -> Option<(usize, f64)> {
         fn scan<T: Element>(view: ArrayView1<'_, T>) -> Option<(usize, f64)> {
+            if view.as_slice().is_some_and(|row| row.iter().all(|x| fits_f32(x.to_f64()))) {
+                return None;
+            }
             view.iter().map(|&x| x.to_f64()).enumerate().find(|&(_, x)| !fits_f32(x))
         }
         with_view!(self, view => scan(view.row(row)))

@@ -1,7 +1,10 @@
 //! Initial masks: what is kept before any wrapper exists.
 
+use rayon::prelude::*;
+
 use crate::mask::MaskSelector;
-use crate::{Error, State, Step};
+use crate::sparse_core::columns;
+use crate::{Error, Normalization, Pattern, State, Step};
 
 /// NoWag-P, the paper's starting point (section 3): keeps the N largest W̄_ij² d_j of every M, with the values W̄_ij.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,37 +16,61 @@ pub struct Magnitude;
 
 impl MaskSelector for NoWagP {
     fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
-        let target = state.target();
-        keep_largest(state, |row, col| target.whitened(row, col).abs())
+        let scales = vec![1.0; state.target().cols()];
+        keep_largest(state, &scales);
+        Ok(())
     }
 }
 
 impl MaskSelector for Magnitude {
     fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
-        let target = state.target();
-        let columns = &target.normalization().cols;
-        keep_largest(state, |row, col| (f64::from(target.normalized(row, col)) * columns[col]).abs() as f32)
+        let Normalization { cols, importance, .. } = state.target().normalization();
+        let scales: Vec<f64> = cols.iter().zip(importance).map(|(r, d)| r / d.sqrt()).collect();
+        keep_largest(state, &scales);
+        Ok(())
     }
 }
 
-/// Keeps the N entries of largest score in every group, the first ones where scores tie.
-fn keep_largest(state: &mut State<'_>, score: impl Fn(usize, usize) -> f32) -> Result<(), Error> {
+/// Keeps the N entries of largest |Y_ij| scale_j in every group, the first ones where they tie, with the values W̄_ij.
+fn keep_largest(state: &mut State<'_>, scales: &[f64]) {
+    /// Rows of a task.
+    const HEIGHT: usize = 64;
     let target = state.target();
     let (n, m) = (target.pattern().n(), target.pattern().m());
-    let mut order: Vec<usize> = Vec::with_capacity(m);
-    for row in 0..target.rows() {
-        for group in 0..target.cols() / m {
-            let start = group * m;
-            order.clear();
-            order.extend(0..m);
-            order.sort_by(|&i, &j| score(row, start + j).total_cmp(&score(row, start + i)));
-            order.truncate(n);
-            order.sort_unstable();
-            let mask = order.iter().fold(0u8, |mask, j| mask | 1 << j);
-            let values: [f32; 8] =
-                std::array::from_fn(|slot| order.get(slot).map_or(0.0, |j| target.normalized(row, start + j)));
-            state.core_mut().set_group(row, group, mask, &values[..n])?;
+    let roots: Vec<f64> = target.normalization().importance.iter().map(|d| d.sqrt()).collect();
+    let mut core = state.take_core();
+    core.pieces_mut(HEIGHT).for_each(|((b, piece), core)| {
+        let cols = target.col_blocks().range(b);
+        let (scales, roots) = (&scales[cols.clone()], &roots[cols.clone()]);
+        let rows = target.panel(b)[piece * HEIGHT * cols.len()..].chunks_exact(cols.len());
+        let groups = core.masks.iter_mut().zip(core.values.chunks_exact_mut(n));
+        let of_rows = rows.flat_map(|row| row.chunks_exact(m).zip(scales.chunks_exact(m).zip(roots.chunks_exact(m))));
+        for ((mask, values), (group, (scales, roots))) in groups.zip(of_rows) {
+            *mask = largest(n, group, scales);
+            for (value, column) in values.iter_mut().zip(columns(*mask)) {
+                *value = (f64::from(group[column]) / roots[column]) as f32;
+            }
         }
+    });
+    state.put_core(core, None);
+}
+
+/// Mask of the `n` entries of largest |value| · scale.
+fn largest(n: usize, values: &[f32], scales: &[f64]) -> u8 {
+    let mut scores = [f64::NEG_INFINITY; Pattern::MAX_M];
+    for (score, (&value, scale)) in scores.iter_mut().zip(values.iter().zip(scales)) {
+        *score = (f64::from(value) * scale).abs();
     }
-    Ok(())
+    let mut mask = 0;
+    for _ in 0..n {
+        let mut best = 0;
+        for (column, score) in scores.iter().enumerate() {
+            if *score > scores[best] {
+                best = column;
+            }
+        }
+        mask |= 1 << best;
+        scores[best] = f64::NEG_INFINITY;
+    }
+    mask
 }
