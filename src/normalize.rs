@@ -1,5 +1,7 @@
 //! From the layer to the whitened target of the descent, and back from its factors to the caller's weight.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::block_diagonal::Partition;
@@ -193,14 +195,19 @@ impl Target {
 
     /// Block (a, b) of Y, row-major.
     pub(crate) fn block(&self, a: usize, b: usize) -> &[f32] {
-        &self.values[self.block_range(a, b)]
+        self.blocks(a..a + 1, b)
     }
 
-    /// Where block (a, b) lies in an array of column panels.
-    pub(crate) fn block_range(&self, a: usize, b: usize) -> std::ops::Range<usize> {
+    /// Blocks (a, b) of Y for consecutive a, one below the other.
+    pub(crate) fn blocks(&self, blocks: Range<usize>, b: usize) -> &[f32] {
+        &self.values[self.block_range(blocks, b)]
+    }
+
+    /// Where blocks (a, b) for consecutive a lie in an array of column panels.
+    pub(crate) fn block_range(&self, blocks: Range<usize>, b: usize) -> Range<usize> {
         let start = self.cols.start(b) * self.rows.len;
-        let (width, rows) = (self.cols.size(b), self.rows.range(a));
-        start + rows.start * width..start + rows.end * width
+        let width = self.cols.size(b);
+        start + self.rows.start(blocks.start) * width..start + self.rows.range(blocks.end - 1).end * width
     }
 
     /// A loss relative to its value at Ŵ = 0; 0 for a weight that is all zeros.
@@ -234,7 +241,7 @@ impl Target {
 fn whiten_panel(
     layer: &Layer<'_>,
     normalization: &Normalization,
-    cols: std::ops::Range<usize>,
+    cols: Range<usize>,
     panel: &mut [f32],
 ) -> f64 {
     let scales: Vec<f64> = cols.clone().map(|j| normalization.importance[j].sqrt() / normalization.cols[j]).collect();

@@ -1,5 +1,7 @@
 //! The factors in progress, in the whitened coordinates of the descent.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::factors::Factors;
@@ -133,9 +135,9 @@ impl<'t> State<'t> {
         self.factors
     }
 
-    /// Block (a, b) of A S, p × q, where an update has left it.
-    pub(crate) fn left_product(&self, a: usize, b: usize) -> Option<&[f32]> {
-        self.left_product.current.then(|| &self.left_product.values[self.target.block_range(a, b)])
+    /// Blocks (a, b) of A S for consecutive a, one below the other, where an update has left them.
+    pub(crate) fn left_product(&self, blocks: Range<usize>, b: usize) -> Option<&[f32]> {
+        self.left_product.current.then(|| &self.left_product.values[self.target.block_range(blocks, b)])
     }
 
     /// Takes out the memory for A S, to be filled beside the state; [`State::put_left_product`] gives it back.
@@ -169,7 +171,7 @@ impl<'t> State<'t> {
                 with_scratch([size, size, size], |[dense, product, residual]| {
                     self.core().expand(b, rows.range(a), dense);
                     self.multiply_left(a, dense, product);
-                    self.residual(a, b, product, residual)
+                    self.residual(a..a + 1, b, product, residual)
                 })
             })
             .collect();
@@ -182,11 +184,11 @@ impl<'t> State<'t> {
         set_product(product, rows_of(self.left().values(a), p), rows_of(dense, dense.len() / p));
     }
 
-    /// Writes the residual A_a S_ab B̃_b − Y_ab of one block, given A_a S_ab, and returns its sum of squares.
-    pub(crate) fn residual(&self, a: usize, b: usize, product: &[f32], residual: &mut [f32]) -> f64 {
+    /// Writes the residual A_a S_ab B̃_b − Y_ab of consecutive blocks a, given A_a S_ab, and returns its sum of squares.
+    pub(crate) fn residual(&self, blocks: Range<usize>, b: usize, product: &[f32], residual: &mut [f32]) -> f64 {
         let q = self.target.col_blocks().size(b);
         set_product(residual, rows_of(product, q), rows_of(self.right().values(b), q));
-        elementwise::subtract_and_square(residual, self.target.block(a, b))
+        elementwise::subtract_and_square(residual, self.target.blocks(blocks, b))
     }
 
     /// Writes half the gradient of the loss in S_ab, Aᵀ E B̃ᵀ with the residual E; `half` receives Aᵀ E.

@@ -179,10 +179,14 @@ fn a_small_weight_keeps_its_precision() {
         let w = weight(20, 48, 8);
         let d = hessian(48, 8);
         let base = check(&w, &d, "one");
-        for (a, b) in base.iter().zip(check(&w.mapv(|x| x * size), &d, "scaled")) {
+        let scaled = check(&w.mapv(|x| x * size), &d, "scaled");
+        for (a, b) in base.iter().zip(&scaled) {
             assert!((a.nowag_p_loss() - b.nowag_p_loss()).abs() < 1e-5, "{size}");
-            assert!(b.loss() < 0.99 * b.nowag_p_loss() || a.loss() >= 0.99 * a.nowag_p_loss(), "{size}: {}", b.loss());
         }
+        // Of the runs that draw nothing, where rounding cannot lead another way.
+        let (a, b) = (base[1].loss(), scaled[1].loss());
+        assert!(a < 0.5 * base[1].nowag_p_loss(), "the run must do something: {a}");
+        assert!((a - b).abs() < 1e-2 * a, "{size}: {a} and {b}");
     }
 }
 

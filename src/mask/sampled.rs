@@ -38,7 +38,7 @@ fn update_block(state: &State<'_>, step: &Step, a: usize, b: usize, core: CoreRo
     with_scratch([size; 4], |[dense, product, residual, gradient]| {
         expand_groups(pattern, core.masks, core.values, dense);
         state.multiply_left(a, dense, product);
-        let loss = state.residual(a, b, product, residual);
+        let loss = state.residual(a..a + 1, b, product, residual);
         state.core_gradient(a, b, residual, product, gradient);
         let draw = BlockNoise::new(step, a, b).uniform();
         let index = draw_group(gradient, pattern.m(), draw);

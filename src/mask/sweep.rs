@@ -170,9 +170,10 @@ impl Batch<'_> {
         let shape @ Shape { blocks, p, q } = self.shape();
         let size = p * q;
         let left_grams = &left_grams[self.blocks.start * block * block..][..blocks * p * p];
-        let lengths = [size, size, size, blocks * size, Strip::scratch(pattern, q), self.groups()];
-        with_scratch(lengths, |[dense, half, residual, gradients, scratch, uniforms]| {
-            let loss = self.gradients(&core, [dense, half, residual], gradients);
+        let stacked = self.stack() * size;
+        let lengths = [size, stacked, stacked, blocks * size, Strip::scratch(pattern, q), self.groups()];
+        with_scratch(lengths, |[dense, halves, residuals, gradients, scratch, uniforms]| {
+            let loss = self.gradients(&core, [dense, halves, residuals], gradients);
             let noise = (self.step.temperature > 0.0).then(|| {
                 for (a, uniforms) in self.blocks.clone().zip(uniforms.chunks_exact_mut(self.groups() / blocks)) {
                     BlockNoise::new(self.step, a, self.b).fill(uniforms);
@@ -208,25 +209,42 @@ impl Batch<'_> {
         })
     }
 
-    /// Fills half the gradient of every block and returns the blocks' loss.
+    /// Blocks that are stacked up for one product: enough rows for the product to be efficient, few enough for the
+    /// second-level cache.
+    fn stack(&self) -> usize {
+        const ROWS: usize = 512;
+        let Shape { blocks, p, .. } = self.shape();
+        (ROWS / p).clamp(1, blocks)
+    }
+
+    /// Fills half the gradient of every block, Aᵀ E B̃ᵀ with the residual E, and returns the blocks' loss.
     fn gradients(&self, core: &CoreRowsMut<'_>, work: [&mut [f32]; 3], gradients: &mut [f32]) -> f64 {
-        let pattern = self.state.target().pattern();
-        let [dense, half, residual] = work;
-        let groups = dense.len() / pattern.m();
+        let (state, pattern, Shape { p, q, .. }) = (self.state, self.state.target().pattern(), self.shape());
+        let [dense, halves, residuals] = work;
+        let (size, groups) = (p * q, p * q / pattern.m());
+        let right = rows_of(state.right().values(self.b), q);
         let mut loss = 0.0;
-        for ((block, a), gradient) in self.blocks.clone().enumerate().zip(gradients.chunks_exact_mut(dense.len())) {
-            let product = match self.state.left_product(a, self.b) {
+        for (index, gradients) in gradients.chunks_mut(self.stack() * size).enumerate() {
+            let first = index * self.stack();
+            let blocks = self.blocks.start + first..self.blocks.start + first + gradients.len() / size;
+            let (halves, residuals) = (&mut halves[..gradients.len()], &mut residuals[..gradients.len()]);
+            let product = match state.left_product(blocks.clone(), self.b) {
                 Some(product) => product,
                 None => {
-                    let masks = &core.masks[block * groups..(block + 1) * groups];
-                    let values = &core.values[block * groups * pattern.n()..(block + 1) * groups * pattern.n()];
-                    expand_groups(pattern, masks, values, dense);
-                    self.state.multiply_left(a, dense, &mut *half);
-                    &*half
+                    for ((block, a), half) in (first..).zip(blocks.clone()).zip(halves.chunks_exact_mut(size)) {
+                        let masks = &core.masks[block * groups..(block + 1) * groups];
+                        let values = &core.values[block * groups * pattern.n()..(block + 1) * groups * pattern.n()];
+                        expand_groups(pattern, masks, values, dense);
+                        state.multiply_left(a, dense, half);
+                    }
+                    &*halves
                 }
             };
-            loss += self.state.residual(a, self.b, product, residual);
-            self.state.core_gradient(a, self.b, residual, half, gradient);
+            loss += state.residual(blocks.clone(), self.b, product, residuals);
+            for (a, (half, residual)) in blocks.zip(halves.chunks_exact_mut(size).zip(residuals.chunks_exact(size))) {
+                set_product(half, rows_of(state.left().values(a), p).transpose(), rows_of(residual, q));
+            }
+            set_product(gradients, rows_of(halves, q), right.transpose());
         }
         loss
     }

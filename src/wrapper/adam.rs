@@ -160,7 +160,7 @@ fn panel(state: &State<'_>, rule: Rule, b: usize, panel: Panel<'_>) {
             let (product, residual) = (&mut product[..size], &mut panel.residual[range.clone()]);
             state.core().expand(b, rows.range(a), &mut dense[..size]);
             state.multiply_left(a, &dense[..size], product);
-            state.residual(a, b, product, residual);
+            state.residual(a..a + 1, b, product, residual);
             add_product(panel.gradient_right, rows_of(product, q).transpose(), rows_of(residual, q));
             state.core_gradient(a, b, residual, &mut half[..size], &mut gradient[..size]);
             let core = state.core().panel_rows(b, rows.range(a));

@@ -84,7 +84,7 @@ fn descend_core(state: &mut State<'_>) {
         with_scratch([size; 4], |[dense, product, residual, gradient]| {
             expand_groups(pattern, core.masks, core.values, dense);
             state.multiply_left(a, dense, product);
-            state.residual(a, b, product, residual);
+            state.residual(a..a + 1, b, product, residual);
             state.core_gradient(a, b, residual, product, gradient);
             let values = core.values.chunks_exact_mut(pattern.n());
             for ((values, &mask), gradient) in values.zip(&*core.masks).zip(gradient.chunks_exact(pattern.m())) {

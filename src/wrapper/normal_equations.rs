@@ -39,6 +39,13 @@ impl Layout {
 /// Block products that are added up in f32 before their sum goes to f64.
 const RUN: usize = 8;
 
+/// Blocks that are stacked up for one product: enough rows for the product to be efficient, few enough for the
+/// second-level cache.
+fn stack(blocks: Partition) -> usize {
+    const ROWS: usize = 512;
+    (ROWS / blocks.block).clamp(1, RUN)
+}
+
 /// The products of one run, as even as can be: `count` products in `runs` runs.
 fn run_range(run: usize, runs: usize, count: usize) -> std::ops::Range<usize> {
     run * count / runs..(run + 1) * count / runs
@@ -56,15 +63,23 @@ impl NormalEquations {
             let (a, run) = (index / runs, index % runs);
             let p = rows.size(a);
             let (gram, rhs) = gram_and_rhs(terms, p);
-            with_scratch([p * cols.block, p * cols.block], |[dense, transposed]| {
-                for b in run_range(run, runs, cols.count()) {
-                    let q = cols.size(b);
-                    let (dense, transposed) = (&mut dense[..p * q], &mut transposed[..p * q]);
-                    state.core().expand(b, rows.range(a), dense);
-                    // Tᵀ, q × p: both products below run faster on it.
-                    set_product_transposed(transposed, rows_of(dense, q), rows_of(state.right().values(b), q));
-                    add_gram(gram, rows_of(transposed, p));
-                    add_product(rhs, rows_of(target.block(a, b), q), rows_of(transposed, p));
+            let lengths = [p * cols.block, p * cols.block * stack(cols)];
+            with_scratch(lengths, |[dense, stacked]| {
+                let mut run = run_range(run, runs, cols.count());
+                while !run.is_empty() {
+                    let blocks = run.start..run.end.min(run.start + stack(cols));
+                    run.start = blocks.end;
+                    // Tᵀ, q × p, for several blocks: all products below run faster on it.
+                    let mut filled = 0;
+                    for b in blocks {
+                        let q = cols.size(b);
+                        let (dense, transposed) = (&mut dense[..p * q], &mut stacked[filled..filled + p * q]);
+                        filled += p * q;
+                        state.core().expand(b, rows.range(a), dense);
+                        set_product_transposed(transposed, rows_of(dense, q), rows_of(state.right().values(b), q));
+                        add_product(rhs, rows_of(target.block(a, b), q), rows_of(transposed, p));
+                    }
+                    add_gram(gram, rows_of(&stacked[..filled], p));
                 }
             });
         });
@@ -97,13 +112,19 @@ impl NormalEquations {
             terms.par_chunks_mut(run_len).zip(pieces).enumerate().for_each(|(run, (terms, piece))| {
                 let (gram, rhs) = gram_and_rhs(terms, q);
                 with_scratch([rows.block * q], |[dense]| {
-                    let blocks = run_range(run, runs, rows.count());
-                    for (a, product) in blocks.zip(piece.chunks_mut(rows.block * q)) {
-                        let dense = &mut dense[..product.len()];
-                        state.core().expand(b, rows.range(a), dense);
-                        state.multiply_left(a, dense, product);
-                        add_gram(gram, rows_of(product, q));
-                        add_product(rhs, rows_of(product, q).transpose(), rows_of(target.block(a, b), q));
+                    let mut start = rows.start(run_range(run, runs, rows.count()).start);
+                    for stacked in piece.chunks_mut(rows.block * q * stack(rows)) {
+                        for (i, product) in stacked.chunks_mut(rows.block * q).enumerate() {
+                            let dense = &mut dense[..product.len()];
+                            let a = start / rows.block + i;
+                            state.core().expand(b, rows.range(a), dense);
+                            state.multiply_left(a, dense, product);
+                        }
+                        let height = stacked.len() / q;
+                        let values = rows_of(&target.panel(b)[start * q..(start + height) * q], q);
+                        add_gram(gram, rows_of(stacked, q));
+                        add_product(rhs, rows_of(stacked, q).transpose(), values);
+                        start += height;
                     }
                 });
             });
