@@ -115,7 +115,8 @@ impl Factorization {
         let cols = self.factors.right.partition();
         for b in 0..cols.count() {
             let panel = product_panel(&self.factors, b);
-            let panel = Array2::from_shape_vec((self.factors.core.rows(), cols.size(b)), panel).expect("a panel is m × q");
+            let panel =
+                Array2::from_shape_vec((self.factors.core.rows(), cols.size(b)), panel).expect("a panel is m × q");
             product
                 .slice_mut(s![.., cols.range(b)])
                 .assign(&panel.mapv(|x| x.clamp(f32::MIN.into(), f32::MAX.into()) as f32));

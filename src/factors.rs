@@ -31,10 +31,13 @@ impl Factors {
     pub fn extrapolate(&mut self, previous: &mut Factors, factor: f64) {
         let factor = factor as f32;
         const CHUNK: usize = 1 << 14;
-        for (wrapper, previous) in [(&mut self.left, &mut previous.left), (&mut self.right, &mut previous.right)] {
-            let chunks = wrapper.data_mut().par_chunks_mut(CHUNK).zip(previous.data_mut().par_chunks_mut(CHUNK));
-            chunks.for_each(|(values, previous)| elementwise::move_on(values, previous, factor));
-        }
-        self.core.extrapolate(&mut previous.core, factor);
+        let wrappers = [(&mut self.left, &mut previous.left), (&mut self.right, &mut previous.right)];
+        let chunks = wrappers.into_par_iter().flat_map(|(wrapper, previous)| {
+            wrapper.data_mut().par_chunks_mut(CHUNK).zip(previous.data_mut().par_chunks_mut(CHUNK))
+        });
+        rayon::join(
+            || chunks.for_each(|(values, previous)| elementwise::move_on(values, previous, factor)),
+            || self.core.extrapolate(&mut previous.core, factor),
+        );
     }
 }

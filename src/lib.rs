@@ -28,7 +28,7 @@ pub use error::Error;
 pub use factorization::Factorization;
 pub use hessian::Hessian;
 pub use layer::{Element, Layer, Weight};
-pub use mask::{AnnealedSweep, ExactSweep, InstructionSet, Magnitude, MaskSelector, NoWagP, SampledGroup};
+pub use mask::{AnnealedSweep, ExactSweep, InstructionSet, Magnitude, MaskSelector, NoWagP, SampledGroup, SweepTimes};
 pub use normalize::{Normalization, Target};
 pub use options::{Method, Options};
 pub use pattern::Pattern;

@@ -238,12 +238,7 @@ impl Target {
 }
 
 /// Fills one panel of Y and returns its sum of squares.
-fn whiten_panel(
-    layer: &Layer<'_>,
-    normalization: &Normalization,
-    cols: Range<usize>,
-    panel: &mut [f32],
-) -> f64 {
+fn whiten_panel(layer: &Layer<'_>, normalization: &Normalization, cols: Range<usize>, panel: &mut [f32]) -> f64 {
     let scales: Vec<f64> = cols.clone().map(|j| normalization.importance[j].sqrt() / normalization.cols[j]).collect();
     let mut energy = 0.0;
     for (i, row) in panel.chunks_exact_mut(cols.len()).enumerate() {

@@ -11,7 +11,11 @@ fn wrapper_updates(rows: usize, cols: usize, block: usize, seed: u64) -> Vec<(Sn
     let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
     let options = Options::exact().block(block).temperature(0.0).max_extrapolation(0.0).iterations(3);
     let log = Log::default();
-    Descent::new(&options).expect("valid").wrapper_update(Spy::new(LeastSquares::default(), &log)).run(&layer).expect("runs");
+    Descent::new(&options)
+        .expect("valid")
+        .wrapper_update(Spy::new(LeastSquares::default(), &log))
+        .run(&layer)
+        .expect("runs");
     log.into_inner().expect("not poisoned")
 }
 

@@ -9,10 +9,10 @@ mod sampled;
 mod strip;
 mod sweep;
 
-pub use lanes::InstructionSet;
 pub use initial::{Magnitude, NoWagP};
+pub use lanes::InstructionSet;
 pub use sampled::SampledGroup;
-pub use sweep::{AnnealedSweep, ExactSweep};
+pub use sweep::{AnnealedSweep, ExactSweep, SweepTimes};
 
 use crate::{Error, State, Step};
 
@@ -59,11 +59,10 @@ pub trait MaskSelector: Send {
     fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error>;
 }
 
-/// The loss after a core update whose blocks had these losses before it and changed them by so much, in f32.
+/// The loss after a core update that changed the loss before it by so much, in f32.
 ///
 /// `None` where rounding shows: an update that took away almost everything leaves a remainder of rounding errors.
-fn loss_after(blocks: &[(f64, f64)]) -> Option<f64> {
+fn loss_after(before: f64, change: f64) -> Option<f64> {
     const TRUSTED: f64 = 1e-2;
-    let (before, change) = blocks.iter().fold((0.0, 0.0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
     (before + change > TRUSTED * before).then_some(before + change)
 }

@@ -24,7 +24,8 @@ impl MaskSelector for SampledGroup {
         let height = state.target().row_blocks().block;
         let losses: Vec<(f64, f64)> =
             core.pieces_mut(height).map(|((b, a), rows)| update_block(state, step, a, b, rows)).collect();
-        state.put_core(core, loss_after(&losses));
+        let (loss, change) = losses.iter().fold((0.0, 0.0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
+        state.put_core(core, loss_after(loss, change));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The exact core update: one Gauss–Seidel sweep over every group of every block, mask and values together.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
@@ -21,6 +22,17 @@ pub struct ExactSweep {
     instructions: InstructionSet,
     left_grams: Vec<f32>,
     panels: Vec<Panel>,
+    times: SweepTimes,
+}
+
+/// Where the last update's time went, added up over its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SweepTimes {
+    /// The loss's gradient: products.
+    pub gradient: Duration,
+    /// Random numbers, group solves and what they change, products with the rows below included.
+    pub sweep: Duration,
 }
 
 /// As [`ExactSweep`], but draws the mask with probability ∝ exp(gain / T) at the step's temperature T.
@@ -32,7 +44,12 @@ pub struct AnnealedSweep(ExactSweep);
 impl ExactSweep {
     /// Makes a sweep that runs on these instructions, or on portable ones where the CPU lacks them. Default: the best.
     pub fn on(instructions: InstructionSet) -> Self {
-        ExactSweep { instructions, left_grams: Vec::new(), panels: Vec::new() }
+        ExactSweep { instructions, left_grams: Vec::new(), panels: Vec::new(), times: SweepTimes::default() }
+    }
+
+    /// Where the last update's time went.
+    pub fn times(&self) -> SweepTimes {
+        self.times
     }
 }
 
@@ -46,6 +63,11 @@ impl AnnealedSweep {
     /// As [`ExactSweep::on`].
     pub fn on(instructions: InstructionSet) -> Self {
         AnnealedSweep(ExactSweep::on(instructions))
+    }
+
+    /// As [`ExactSweep::times`].
+    pub fn times(&self) -> SweepTimes {
+        self.0.times()
     }
 }
 
@@ -80,24 +102,24 @@ impl ExactSweep {
         let mut core = state.take_core();
         let batches = Batches { lanes: self.instructions.lanes(), partition: state.target().row_blocks() };
 
-        let losses: Vec<(f64, f64)> = core
+        let swept: Vec<Swept> = core
             .pieces_mut(batches.rows())
             .map(|((b, piece), core)| {
                 let panel = &self.panels[b];
-                let mut sum = (0.0, 0.0);
+                let mut sum = Swept::default();
                 let mut rest = core;
-                // A smaller last block cannot share lanes with the others.
                 for blocks in batches.runs(piece) {
                     let batch = Batch { state, step, b, blocks, panel };
                     let (core, after) = rest.split_at(batch.groups(), state.target().pattern());
                     rest = after;
-                    let (loss, change) = batch.sweep(self.instructions, &self.left_grams, core);
-                    sum = (sum.0 + loss, sum.1 + change);
+                    sum = sum.and(batch.sweep(self.instructions, &self.left_grams, core));
                 }
                 sum
             })
             .collect();
-        state.put_core(core, loss_after(&losses));
+        let total = swept.into_iter().fold(Swept::default(), Swept::and);
+        self.times = total.times;
+        state.put_core(core, loss_after(total.loss, total.change));
     }
 
     /// Computes P_a = AᵀA for every block of the left wrapper, and Q_b and its tables for every panel.
@@ -105,20 +127,41 @@ impl ExactSweep {
         let left = state.left();
         let p = left.block_size();
         self.left_grams.resize(left.data().len(), 0.0);
-        self.left_grams.par_chunks_mut(p * p).enumerate().for_each(|(a, gram)| {
-            let size = left.partition().size(a);
-            let block = rows_of(left.values(a), size);
-            set_product(gram, block.transpose(), block);
-        });
         let pattern = state.target().pattern();
         self.panels.resize_with(state.right().blocks(), || Panel { gram: Vec::new(), tables: GroupTables::new(pattern) });
-        self.panels.par_iter_mut().enumerate().for_each(|(b, panel)| {
+        let of_left = self.left_grams.par_chunks_mut(p * p).enumerate().map(|(a, gram)| {
+            let block = rows_of(left.values(a), left.partition().size(a));
+            set_product(gram, block.transpose(), block);
+        });
+        let of_right = self.panels.par_iter_mut().enumerate().map(|(b, panel)| {
             let q = state.right().partition().size(b);
             let block = rows_of(state.right().values(b), q);
             panel.gram.resize(q * q, 0.0);
             set_product(&mut panel.gram, block, block.transpose());
             panel.tables.prepare(&panel.gram, q, RIDGE);
         });
+        of_left.chain(of_right).for_each(|()| {});
+    }
+}
+
+/// Blocks' loss before a sweep, its change, and the time taken.
+#[derive(Clone, Copy, Default)]
+struct Swept {
+    loss: f64,
+    change: f64,
+    times: SweepTimes,
+}
+
+impl Swept {
+    fn and(self, other: Swept) -> Swept {
+        Swept {
+            loss: self.loss + other.loss,
+            change: self.change + other.change,
+            times: SweepTimes {
+                gradient: self.times.gradient + other.times.gradient,
+                sweep: self.times.sweep + other.times.sweep,
+            },
+        }
     }
 }
 
@@ -164,8 +207,7 @@ impl Batch<'_> {
         blocks * p * (q / self.state.target().pattern().m())
     }
 
-    /// Sweeps the blocks; returns their loss before and its change.
-    fn sweep(&self, instructions: InstructionSet, left_grams: &[f32], mut core: CoreRowsMut<'_>) -> (f64, f64) {
+    fn sweep(&self, instructions: InstructionSet, left_grams: &[f32], mut core: CoreRowsMut<'_>) -> Swept {
         let (pattern, block) = (self.state.target().pattern(), self.state.target().row_blocks().block);
         let shape @ Shape { blocks, p, q } = self.shape();
         let size = p * q;
@@ -173,7 +215,9 @@ impl Batch<'_> {
         let stacked = self.stack() * size;
         let lengths = [size, stacked, stacked, blocks * size, Strip::scratch(pattern, q), self.groups()];
         with_scratch(lengths, |[dense, halves, residuals, gradients, scratch, uniforms]| {
+            let start = Instant::now();
             let loss = self.gradients(&core, [dense, halves, residuals], gradients);
+            let gradient_done = Instant::now();
             let noise = (self.step.temperature > 0.0).then(|| {
                 for (a, uniforms) in self.blocks.clone().zip(uniforms.chunks_exact_mut(self.groups() / blocks)) {
                     BlockNoise::new(self.step, a, self.b).fill(uniforms);
@@ -205,7 +249,8 @@ impl Batch<'_> {
                     },
                 );
             }
-            (loss, change)
+            let times = SweepTimes { gradient: gradient_done - start, sweep: gradient_done.elapsed() };
+            Swept { loss, change, times }
         })
     }
 
