@@ -5,35 +5,38 @@
 
 mod common;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use armor_core::{AnnealedSweep, Descent, Layer, LeastSquares, Options};
 use common::{Clock, Parts, Product, TimedSweep, TimedWrappers, flops, hessian, median, trained_like};
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 
 struct Case {
     rows: usize,
     cols: usize,
     block: usize,
+    /// Iterations of one run.
+    run: usize,
 }
 
 const CASES: [Case; 3] = [
-    Case { rows: 1536, cols: 576, block: 64 },
-    Case { rows: 4096, cols: 4096, block: 128 },
-    Case { rows: 11008, cols: 4096, block: 128 },
+    Case { rows: 1536, cols: 576, block: 64, run: 41 },
+    Case { rows: 4096, cols: 4096, block: 128, run: 6 },
+    Case { rows: 11008, cols: 4096, block: 128, run: 6 },
 ];
 
 const THREADS: [usize; 2] = [1, 2];
 
-/// Measured iterations of one case on one number of threads; each part takes from them at its own pace.
+/// Iterations that are measured of every case at least; criterion's samples go round through them.
+const MEASURED: usize = 15;
+
+/// Measured iterations of one case on one number of threads.
 #[derive(Default)]
 struct Pool {
     iterations: Vec<Parts>,
     product_rates: Vec<f64>,
-    taken: HashMap<&'static str, usize>,
 }
 
 /// A part of an iteration and its seconds.
@@ -50,10 +53,12 @@ const PARTS: [Part; 5] = [
 impl Pool {
     /// Adds one run of a few iterations, the first of which pays for the memory and is left out.
     fn run(&mut self, layer: &Layer<'_>, case: &Case, threads: usize, product: &mut Product) {
-        const RUN: usize = 6;
-        self.product_rates.push(product.rate(threads));
+        const PRODUCTS: usize = 9;
+        if self.product_rates.len() < PRODUCTS {
+            self.product_rates.push(product.rate(threads));
+        }
         let clock = Clock::default();
-        let options = Options::exact().block(case.block).iterations(RUN).threads(threads);
+        let options = Options::exact().block(case.block).iterations(case.run).threads(threads);
         let mut last = Instant::now();
         let observer_clock = clock.clone();
         Descent::new(&options)
@@ -86,23 +91,25 @@ fn main() {
         let name = format!("{}x{}/{}", case.rows, case.cols, case.block);
         let mut group = criterion.benchmark_group(&name);
         group.sample_size(10).warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_secs(1));
+        group.sampling_mode(SamplingMode::Flat);
         group.throughput(Throughput::Elements(flops(case.rows, case.cols, case.block) as u64));
         let case_pools = THREADS.map(|_| RefCell::new(Pool::default()));
         for (part, seconds) in PARTS {
             for (threads, pool) in THREADS.into_iter().zip(&case_pools) {
+                let taken = Cell::new(0);
                 group.bench_with_input(BenchmarkId::new(part, threads), &threads, |bencher, _| {
                     bencher.iter_custom(|count| {
-                        let start = pool.borrow().taken.get(part).copied().unwrap_or_default();
-                        let end = start + count as usize;
-                        while pool.borrow().iterations.len() < end {
+                        while pool.borrow().iterations.len() < MEASURED {
                             // Both numbers of threads in turn, so that they meet the machine in the same mood.
                             for (threads, pool) in THREADS.into_iter().zip(&case_pools) {
                                 pool.borrow_mut().run(&layer, case, threads, &mut product.borrow_mut());
                             }
                         }
-                        pool.borrow_mut().taken.insert(part, end);
                         let pool = pool.borrow();
-                        Duration::from_secs_f64(pool.iterations[start..end].iter().map(seconds).sum())
+                        let start = taken.get();
+                        taken.set(start + count as usize);
+                        let all = pool.iterations.iter().map(seconds).cycle();
+                        Duration::from_secs_f64(all.skip(start % MEASURED).take(count as usize).sum())
                     });
                 });
             }

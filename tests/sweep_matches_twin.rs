@@ -2,8 +2,15 @@
 
 mod common;
 
-use armor_core::{AnnealedSweep, Descent, ExactSweep, Hessian, Layer, Options, Pattern};
-use common::{Log, Spy, assert_close, dense_core, hessian, loss, sweep, weight};
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use armor_core::{
+    AnnealedSweep, Descent, Error, ExactSweep, Hessian, InstructionSet, Layer, MaskSelector, Options, OutputError,
+    Pattern, State, Step,
+};
+use common::{Log, Nothing, Spy, assert_close, dense_core, hessian, loss, masks, members, sweep, weight};
+use ndarray::Array2;
 
 struct Case {
     shape: (usize, usize),
@@ -11,11 +18,19 @@ struct Case {
     pattern: (usize, usize),
 }
 
-/// Two iterations' sweeps against the twin's, from the very state each began with.
+/// Sweeps on every instruction set that this CPU has against the twin.
 #[track_caller]
 fn check(case: &Case, seed: u64) {
+    for instructions in InstructionSet::available() {
+        check_on(instructions, case, seed);
+    }
+}
+
+/// Two iterations' sweeps against the twin's, from the very state each began with.
+#[track_caller]
+fn check_on(instructions: InstructionSet, case: &Case, seed: u64) {
     let Case { shape: (rows, cols), blocks: (left, right), pattern: (n, m) } = *case;
-    let what = format!("{rows}x{cols}, blocks {left} and {right}, {n}:{m}");
+    let what = format!("{rows}x{cols}, blocks {left} and {right}, {n}:{m}, {instructions:?}");
     let w = weight(rows, cols, seed);
     let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
     let options = Options::exact()
@@ -27,7 +42,7 @@ fn check(case: &Case, seed: u64) {
         .iterations(2);
     let log = Log::default();
     let descent = Descent::new(&options).expect("valid");
-    descent.core_update(Spy::new(ExactSweep::default(), &log)).run(&layer).expect("runs");
+    descent.core_update(Spy::new(ExactSweep::on(instructions), &log)).run(&layer).expect("runs");
     let log = log.into_inner().expect("not poisoned");
     assert_eq!(log.len(), 2, "{what}");
     for (before, after) in &log {
@@ -102,6 +117,73 @@ fn the_annealed_sweep_at_temperature_zero_is_the_exact_sweep() {
         Descent::new(&options).expect("valid").core_update(AnnealedSweep::default()).run(&layer).expect("runs");
     assert_eq!(exact.history(), annealed.history());
     assert_eq!(exact.core(), annealed.core());
+}
+
+#[test]
+fn fused_instruction_sets_give_the_same_bits() {
+    // No sum runs across lanes, so their number does not show; the portable set rounds between product and sum.
+    let sets = InstructionSet::available();
+    let fused = sets.iter().filter(|&&set| set != InstructionSet::Portable);
+    let w = weight(19 * 16, 96, 6);
+    let layer = Layer::new(&w, Hessian::diagonal(&hessian(96, 6)).expect("valid")).expect("valid");
+    let options = Options::exact().block(16).iterations(8);
+    let runs: Vec<_> = fused
+        .map(|&set| {
+            Descent::new(&options).expect("valid").core_update(AnnealedSweep::on(set)).run(&layer).expect("runs")
+        })
+        .collect();
+    for pair in runs.windows(2) {
+        assert_eq!(pair[0].history(), pair[1].history());
+        assert_eq!(pair[0].core(), pair[1].core());
+    }
+}
+
+/// The share of groups whose mask is as the softmax of the gains says, for one group drawn many times.
+#[test]
+fn masks_are_drawn_by_the_softmax_of_their_gains() {
+    // One row of equal, independent groups: 1 × 4 entries (4, 3, 2, 1), identity wrappers. A mask gains the squares of
+    // what it keeps.
+    const GROUPS: usize = 4096;
+    let w = Array2::from_shape_fn((1, 4 * GROUPS), |(_, j)| [4.0_f32, 3.0, 2.0, 1.0][j % 4]);
+    let layer = Layer::new(&w, Hessian::identity(4 * GROUPS)).expect("valid");
+    let options =
+        Options::exact().left_block(1).right_block(4).temperature(1.5).max_extrapolation(0.0).iterations(1_000);
+    for instructions in InstructionSet::available() {
+        let temperatures = Mutex::new(Vec::new());
+        let log = Log::default();
+        let first = Descent::new(&options)
+            .expect("valid")
+            .proxy_loss(OutputError)
+            .wrapper_update(Nothing)
+            .core_update(Thermometer(Spy::new(AnnealedSweep::on(instructions), &log), &temperatures))
+            .observer(|_| ControlFlow::Break(()))
+            .run(&layer);
+        first.expect("runs");
+        let (log, temperatures) = (log.into_inner().expect("not poisoned"), temperatures.into_inner().expect("alone"));
+        let after = &log[0].1;
+        let gain = |mask: u8| members(mask).iter().map(|&j| after.y[[0, j]].powi(2)).sum::<f64>();
+        let odds: Vec<f64> =
+            masks(Pattern::TWO_FOUR).iter().map(|&mask| (gain(mask) / temperatures[0]).exp()).collect();
+        let total: f64 = odds.iter().sum();
+        for (mask, odds) in masks(Pattern::TWO_FOUR).into_iter().zip(odds) {
+            let expected = odds / total;
+            let drawn = (0..GROUPS).filter(|&group| after.sparse.group(0, group).0 == mask).count();
+            let found = drawn as f64 / GROUPS as f64;
+            let deviation = (expected * (1.0 - expected) / GROUPS as f64).sqrt();
+            let what = format!("{instructions:?}, mask {mask:#06b}: {found} of {expected}");
+            assert!((found - expected).abs() <= 4.0 * deviation + 1.0 / GROUPS as f64, "{what}");
+        }
+    }
+}
+
+/// Notes the temperature of every update.
+struct Thermometer<'a, U>(U, &'a Mutex<Vec<f64>>);
+
+impl<U: MaskSelector> MaskSelector for Thermometer<'_, U> {
+    fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+        self.1.lock().expect("alone").push(step.temperature);
+        self.0.select(state, step)
+    }
 }
 
 #[test]

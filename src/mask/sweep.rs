@@ -128,7 +128,8 @@ impl ExactSweep {
         let p = left.block_size();
         self.left_grams.resize(left.data().len(), 0.0);
         let pattern = state.target().pattern();
-        self.panels.resize_with(state.right().blocks(), || Panel { gram: Vec::new(), tables: GroupTables::new(pattern) });
+        self.panels
+            .resize_with(state.right().blocks(), || Panel { gram: Vec::new(), tables: GroupTables::new(pattern) });
         let of_left = self.left_grams.par_chunks_mut(p * p).enumerate().map(|(a, gram)| {
             let block = rows_of(left.values(a), left.partition().size(a));
             set_product(gram, block.transpose(), block);
