@@ -47,6 +47,16 @@ impl Factorization {
         Ok(Factorization { left, core, right, loss, nowag_p_loss, history, stop_reason, elapsed })
     }
 
+    /// Puts a stored result together again: factors, loss and NoWag-P's, and how it was reached.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn restore(
+        (left, core, right): (BlockDiagonal, SparseCore, BlockDiagonal),
+        (loss, nowag_p_loss): (f64, f64),
+        Report { history, stop_reason, elapsed }: Report,
+    ) -> Self {
+        Factorization { left, core, right, loss, nowag_p_loss, history, stop_reason, elapsed }
+    }
+
     /// The left wrapper A, m × m in blocks of p.
     pub fn left(&self) -> &BlockDiagonal {
         &self.left
@@ -87,7 +97,7 @@ impl Factorization {
         self.stop_reason
     }
 
-    /// Wall time of the run.
+    /// Wall time of the run; zero for a factorisation that was read from bytes, which do not keep it.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }

@@ -16,6 +16,8 @@ mod options;
 mod pattern;
 mod proxy_loss;
 mod scratch;
+#[cfg(feature = "safetensors")]
+mod serialize;
 mod sparse_core;
 mod state;
 mod wrapper;
