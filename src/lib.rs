@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![deny(missing_docs, unsafe_code)]
+#![deny(missing_docs, unsafe_code, unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "`!(x > 0.0)` is how a NaN is refused")]
 
@@ -7,6 +7,9 @@ mod block_diagonal;
 mod descent;
 mod error;
 mod factorization;
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, reason = "raw pointers come in here, and nowhere else")]
+pub mod ffi;
 mod hessian;
 mod layer;
 mod linalg;
