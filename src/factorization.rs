@@ -138,7 +138,7 @@ impl Factorization {
         if x.len() != self.core.cols() {
             return Err(Error::Length { argument: "x", found: x.len(), expected: self.core.cols() });
         }
-        let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let x = x.mapv(f64::from).to_vec();
         let y = self.left.apply(&self.core.apply(&self.right.apply(&x)));
         Ok(y.into_iter().map(|y| y as f32).collect())
     }

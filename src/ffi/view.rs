@@ -90,7 +90,7 @@ impl MatrixView {
 /// The contract of [`super`].
 unsafe fn weight<'a, T: Element + 'a>(view: &MatrixView) -> Result<(Weight<'a>, Span), Failure> {
     let shape = Shape { argument: "weight", rows: view.rows, cols: view.cols, row_stride: view.row_stride };
-    let span = Span::new("weight.data", view.data.cast::<T>(), shape.elements()?)?;
+    let span = Span::new("weight.data", view.data.cast::<T>(), shape.elements::<T>()?)?;
     let strides = (view.rows, view.cols).strides((view.row_stride, 1));
     // SAFETY: neither NULL nor misaligned, and no element lies beyond the span, whose bytes fit an isize; the caller
     // vouches for the memory.
@@ -107,8 +107,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// Elements from the first to the last.
-    fn elements(&self) -> Result<usize, Failure> {
+    /// Elements of type `T` from the first to the last.
+    fn elements<T>(&self) -> Result<usize, Failure> {
         let Shape { argument, rows, cols, row_stride } = *self;
         if rows == 0 || cols == 0 {
             return Err(Failure::new(ARMOR_INVALID_SHAPE, format!("{argument}: {rows} × {cols} has no entries")));
@@ -117,8 +117,10 @@ impl Shape {
             let message = format!("{argument}.row_stride: is {row_stride}, expected {cols} columns or more");
             return Err(Failure::new(ARMOR_INVALID_SHAPE, message));
         }
-        // One row more than is read, so that rows × row_stride itself is known to fit.
+        // One row more than is read, so that `rows × row_stride` and the stride itself are known to fit even where
+        // there is no second row.
         rows.checked_mul(row_stride)
+            .filter(|&whole| whole <= isize::MAX as usize / size_of::<T>())
             .map(|whole| whole - row_stride + cols)
             .ok_or_else(|| overflow(argument, format!("{rows} rows of {row_stride} elements")))
     }
@@ -161,7 +163,7 @@ unsafe fn diagonal<T: Element>(view: &HessianView) -> Result<(Hessian, Option<Sp
 /// The contract of [`super`].
 unsafe fn full<T: Element>(view: &HessianView) -> Result<(Hessian, Option<Span>), Failure> {
     let shape = Shape { argument: "hessian", rows: view.len, cols: view.len, row_stride: view.row_stride };
-    let span = Span::new("hessian.data", view.data.cast::<T>(), shape.elements()?)?;
+    let span = Span::new("hessian.data", view.data.cast::<T>(), shape.elements::<T>()?)?;
     let strides = (view.len, view.len).strides((view.row_stride, 1));
     // SAFETY: neither NULL nor misaligned, and no element lies beyond the span, whose bytes fit an isize; the caller
     // vouches for the memory.
