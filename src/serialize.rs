@@ -29,7 +29,7 @@ impl Factorization {
     /// | `{name}.armor.right` | F32 | [⌈k/q⌉, q, q] | blocks of B, alike |
     /// | `{name}.armor.core.compressed` | F32 | [m, kN/M] | kept values by row, in ascending column order |
     /// | `{name}.armor.core.bitmask` | U8 | [m, ⌈k/8⌉] | kept columns: column j is bit j mod 8 of byte j / 8 |
-    /// | `{name}.armor.core.shape` | I64 | [2] | m, k |
+    /// | `{name}.armor.core.shape` | I64 | `[2]` | m, k |
     /// | `{name}.armor.history` | F64 | [iterations + 1] | [`Factorization::history`] |
     ///
     /// The metadata hold `armor.format` (1), `armor.pattern`, `armor.left_block`, `armor.right_block`, `armor.loss`,
