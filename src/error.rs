@@ -145,4 +145,12 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// Bytes do not hold a factorisation.
+    #[error("bytes: {key}: {problem}")]
+    Bytes {
+        /// The tensor or metadata key that is at fault, or `header`.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }

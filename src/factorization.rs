@@ -50,6 +50,16 @@ impl Factorization {
         Ok(Factorization { factors, loss, nowag_p_loss, history, stop_reason, elapsed: start.elapsed() })
     }
 
+    /// Puts a stored result together again: factors, loss and NoWag-P's, and how it was reached.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn restore(
+        factors: Factors,
+        (loss, nowag_p_loss): (f64, f64),
+        Report { history, stop_reason }: Report,
+    ) -> Self {
+        Factorization { factors, loss, nowag_p_loss, history, stop_reason, elapsed: Duration::ZERO }
+    }
+
     /// The left wrapper A, m × m in blocks of p.
     pub fn left(&self) -> &BlockDiagonal {
         &self.factors.left
@@ -90,7 +100,7 @@ impl Factorization {
         self.stop_reason
     }
 
-    /// Wall time of the run.
+    /// Wall time of the run; zero for a factorisation that was read from bytes, which do not keep it.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
@@ -132,7 +142,7 @@ impl Factorization {
         if x.len() != self.factors.core.cols() {
             return Err(Error::Length { argument: "x", found: x.len(), expected: self.factors.core.cols() });
         }
-        let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let x = x.mapv(f64::from).to_vec();
         let y = self.factors.left.apply(&self.factors.core.apply(&self.factors.right.apply(&x)));
         Ok(y.into_iter().map(|y| y as f32).collect())
     }

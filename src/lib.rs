@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![deny(missing_docs, unsafe_code)]
+#![deny(missing_docs, unsafe_code, unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "`!(x > 0.0)` is how a NaN is refused")]
 
@@ -9,6 +9,9 @@ mod elementwise;
 mod error;
 mod factorization;
 mod factors;
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, reason = "raw pointers come in here, and nowhere else")]
+pub mod ffi;
 mod hessian;
 mod layer;
 mod linalg;
@@ -18,6 +21,8 @@ mod options;
 mod pattern;
 mod proxy_loss;
 mod scratch;
+#[cfg(feature = "safetensors")]
+mod serialize;
 mod sparse_core;
 mod state;
 mod wrapper;

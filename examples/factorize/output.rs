@@ -6,8 +6,6 @@ use std::path::Path;
 
 use armor_core::{Factorization, Pattern};
 use plotters::prelude::*;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde_json::json;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -55,7 +53,8 @@ impl Summary<'_> {
 
     /// Writes the three files into `folder`, which exists; each appears whole or not at all.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        put(folder, "factors.safetensors", &self.factors()?)?;
+        let stem = self.name.strip_suffix(".weight").unwrap_or(self.name);
+        put(folder, "factors.safetensors", &self.result.to_safetensors(stem)?)?;
         put(folder, "report.json", format!("{:#}\n", self.report()).as_bytes())?;
         put(folder, "loss.svg", self.plot()?.as_bytes())
     }
@@ -82,35 +81,6 @@ impl Summary<'_> {
             "threads": self.threads,
             "seed": self.seed,
         })
-    }
-
-    fn factors(&self) -> Result<Vec<u8>> {
-        let stem = self.name.strip_suffix(".weight").unwrap_or(self.name);
-        let (left, right) = (self.result.left().to_padded(), self.result.right().to_padded());
-        let core = self.result.core();
-        let (compressed, bitmask) = (core.compressed(), core.bitmask());
-        let floats = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-        let slice = |values: Option<&[f32]>| values.map(floats).ok_or("an export is not contiguous");
-        let shape: Vec<u8> = [core.rows() as i64, core.cols() as i64].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let parts = [
-            ("left", Dtype::F32, left.shape().to_vec(), slice(left.as_slice())?),
-            ("right", Dtype::F32, right.shape().to_vec(), slice(right.as_slice())?),
-            ("core.compressed", Dtype::F32, compressed.shape().to_vec(), slice(compressed.as_slice())?),
-            ("core.bitmask", Dtype::U8, bitmask.shape().to_vec(), bitmask.iter().copied().collect()),
-            ("core.shape", Dtype::I64, vec![2], shape),
-        ];
-        let mut tensors = Vec::new();
-        for (part, dtype, shape, bytes) in &parts {
-            tensors.push((format!("{stem}.armor.{part}"), TensorView::new(*dtype, shape.clone(), bytes)?));
-        }
-        let metadata = [
-            ("armor.format", "1".to_owned()),
-            ("armor.pattern", self.pattern.to_string()),
-            ("armor.left_block", self.result.left().block_size().to_string()),
-            ("armor.right_block", self.result.right().block_size().to_string()),
-        ];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Ok(safetensors::serialize(tensors, Some(metadata))?)
     }
 
     /// Loss over iterations on a logarithmic axis, NoWag-P as a line.

@@ -1,0 +1,234 @@
+// armor for C++17: handles that free themselves, failures as exceptions, arrays as vectors. One header over armor.h.
+
+#ifndef ARMOR_HPP
+#define ARMOR_HPP
+
+#include <armor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace armor {
+
+// A call that failed: what() says which argument, what was wrong with it, and where.
+class error : public std::runtime_error {
+public:
+    error(std::uint32_t status, const char *message) : std::runtime_error(message), status_(status) {}
+
+    // ARMOR_*, never ARMOR_OK.
+    std::uint32_t status() const noexcept { return status_; }
+
+private:
+    std::uint32_t status_;
+};
+
+namespace detail {
+
+inline void check(std::uint32_t status) {
+    if (status != ARMOR_OK) {
+        throw error(status, armor_last_error_message());
+    }
+}
+
+// Frees a handle. That cannot fail for one that the library made.
+struct deleter {
+    void operator()(armor_options *options) const noexcept { (void)armor_options_free(options); }
+    void operator()(armor_factorization *factorization) const noexcept {
+        (void)armor_factorization_free(factorization);
+    }
+};
+
+template <typename T> constexpr std::uint32_t dtype_of();
+template <> constexpr std::uint32_t dtype_of<float>() { return ARMOR_DTYPE_F32; }
+template <> constexpr std::uint32_t dtype_of<double>() { return ARMOR_DTYPE_F64; }
+
+} // namespace detail
+
+// A weight of float or double, rows x cols, read in place; rows are row_stride elements apart, 0 for cols.
+template <typename T>
+armor_matrix matrix(const T *data, std::size_t rows, std::size_t cols, std::size_t row_stride = 0) {
+    return {data, rows, cols, row_stride == 0 ? cols : row_stride, detail::dtype_of<T>()};
+}
+
+// The same for any type, by its ARMOR_DTYPE_*.
+inline armor_matrix matrix(const void *data, std::size_t rows, std::size_t cols, std::size_t row_stride,
+                           std::uint32_t dtype) {
+    return {data, rows, cols, row_stride, dtype};
+}
+
+// The Hessian's diagonal: len numbers, read in place.
+template <typename T> armor_hessian diagonal_hessian(const T *data, std::size_t len) {
+    return {data, len, 0, ARMOR_HESSIAN_DIAGONAL, detail::dtype_of<T>()};
+}
+
+// The whole Hessian: len x len numbers, read in place.
+template <typename T> armor_hessian full_hessian(const T *data, std::size_t len, std::size_t row_stride = 0) {
+    return {data, len, row_stride == 0 ? len : row_stride, ARMOR_HESSIAN_FULL, detail::dtype_of<T>()};
+}
+
+// No calibration data: all len inputs weigh alike.
+inline armor_hessian identity_hessian(std::size_t len) { return {nullptr, len, 0, ARMOR_HESSIAN_IDENTITY, 0}; }
+
+// How a layer is factorised; armor.h gives every option's meaning, default and range. A value out of its range throws
+// and changes nothing.
+class options {
+public:
+    explicit options(std::uint32_t preset = ARMOR_PRESET_EXACT) {
+        armor_options *made = nullptr;
+        detail::check(armor_options_create(preset, &made));
+        handle_.reset(made);
+    }
+
+    options &method(std::uint32_t value) { return set(armor_options_set_method, value); }
+    options &left_block(std::size_t rows) { return set(armor_options_set_left_block, rows); }
+    options &right_block(std::size_t cols) { return set(armor_options_set_right_block, cols); }
+    options &block(std::size_t size) { return left_block(size).right_block(size); }
+    options &iterations(std::size_t most) { return set(armor_options_set_iterations, most); }
+    options &time_budget(double seconds) { return set(armor_options_set_time_budget, seconds); }
+    options &tolerance(double fall) { return set(armor_options_set_tolerance, fall); }
+    options &patience(std::size_t iterations) { return set(armor_options_set_patience, iterations); }
+    options &temperature(double tau) { return set(armor_options_set_temperature, tau); }
+    options &max_extrapolation(double beta) { return set(armor_options_set_max_extrapolation, beta); }
+    options &learning_rate(double rate) { return set(armor_options_set_learning_rate, rate); }
+    options &seed(std::uint64_t value) { return set(armor_options_set_seed, value); }
+    options &threads(std::size_t count) { return set(armor_options_set_threads, count); }
+    options &pattern(std::size_t n, std::size_t m) {
+        detail::check(armor_options_set_pattern(handle_.get(), n, m));
+        return *this;
+    }
+
+    const armor_options *get() const noexcept { return handle_.get(); }
+
+private:
+    template <typename T> options &set(std::uint32_t (*setter)(armor_options *, T), T value) {
+        detail::check(setter(handle_.get(), value));
+        return *this;
+    }
+
+    std::unique_ptr<armor_options, detail::deleter> handle_;
+};
+
+// Called once an iteration, by one thread at a time but not always the caller's; false cancels the run. What it throws
+// cancels the run too, and comes out of factorize.
+using progress_fn = std::function<bool(const armor_progress &)>;
+
+// A factorised layer, A * S * B: movable, not copyable, never changing, to be read by any number of threads.
+class factorization {
+public:
+    armor_sizes sizes() const {
+        armor_sizes sizes{};
+        sizes.struct_size = sizeof sizes;
+        detail::check(armor_factorization_get_sizes(handle_.get(), &sizes));
+        return sizes;
+    }
+
+    armor_report report() const {
+        armor_report report{};
+        report.struct_size = sizeof report;
+        detail::check(armor_factorization_get_report(handle_.get(), &report));
+        return report;
+    }
+
+    std::vector<float> left() const { return copy(armor_factorization_copy_left); }
+    std::vector<float> right() const { return copy(armor_factorization_copy_right); }
+    std::vector<float> core_values() const { return copy(armor_factorization_copy_core_values); }
+    std::vector<std::uint8_t> core_bitmask() const { return copy(armor_factorization_copy_core_bitmask); }
+    std::vector<float> core_dense() const { return copy(armor_factorization_copy_core_dense); }
+    std::vector<double> history() const { return copy(armor_factorization_copy_history); }
+    std::vector<float> reconstruct() const { return copy(armor_factorization_reconstruct); }
+
+    // A * (S * (B * x)).
+    std::vector<float> apply(const std::vector<float> &x) const {
+        std::vector<float> y(sizes().rows);
+        detail::check(armor_factorization_apply(handle_.get(), x.data(), x.size(), y.data(), y.size(), nullptr));
+        return y;
+    }
+
+    // A safetensors file; name is the weight's without ".weight".
+    std::vector<std::uint8_t> serialize(const std::string &name) const {
+        return filled<std::uint8_t>([&](std::uint8_t *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_factorization_serialize(handle_.get(), name.c_str(), buffer, capacity, needed);
+        });
+    }
+
+    static factorization deserialize(const void *bytes, std::size_t len, const std::string &name) {
+        armor_factorization *made = nullptr;
+        detail::check(
+            armor_factorization_deserialize(static_cast<const std::uint8_t *>(bytes), len, name.c_str(), &made));
+        return factorization(made);
+    }
+
+    const armor_factorization *get() const noexcept { return handle_.get(); }
+
+private:
+    friend factorization factorize(const armor_matrix &, const armor_hessian &, const options &, const progress_fn &);
+
+    explicit factorization(armor_factorization *made) : handle_(made) {}
+
+    // Asks for the size, then for the array.
+    template <typename T, typename Call> static std::vector<T> filled(Call call) {
+        std::size_t needed = 0;
+        const std::uint32_t status = call(nullptr, 0, &needed);
+        if (status != ARMOR_BUFFER_TOO_SMALL) {
+            detail::check(status);
+        }
+        std::vector<T> values(needed);
+        detail::check(call(values.data(), values.size(), nullptr));
+        return values;
+    }
+
+    template <typename T>
+    std::vector<T> copy(std::uint32_t (*call)(const armor_factorization *, T *, std::size_t, std::size_t *)) const {
+        return filled<T>([&](T *buffer, std::size_t capacity, std::size_t *needed) {
+            return call(handle_.get(), buffer, capacity, needed);
+        });
+    }
+
+    std::unique_ptr<armor_factorization, detail::deleter> handle_;
+};
+
+namespace detail {
+
+// A progress function, and what it threw.
+struct observer {
+    const progress_fn &progress;
+    std::exception_ptr thrown;
+};
+
+// No exception may leave this: the library is not C++.
+inline int observe(const armor_progress *progress, void *user) noexcept {
+    auto *observer = static_cast<struct observer *>(user);
+    try {
+        return observer->progress(*progress) ? 0 : 1;
+    } catch (...) {
+        observer->thrown = std::current_exception();
+        return 1;
+    }
+}
+
+} // namespace detail
+
+// Factorises a weight under the Hessian of its inputs.
+inline factorization factorize(const armor_matrix &weight, const armor_hessian &hessian,
+                               const options &chosen = options(), const progress_fn &progress = nullptr) {
+    detail::observer observer{progress, nullptr};
+    armor_factorization *made = nullptr;
+    const armor_progress_fn observe = progress ? detail::observe : nullptr;
+    detail::check(armor_factorize(&weight, &hessian, chosen.get(), observe, &observer, &made));
+    factorization result(made);
+    if (observer.thrown) {
+        std::rethrow_exception(observer.thrown);
+    }
+    return result;
+}
+
+} // namespace armor
+
+#endif // ARMOR_HPP

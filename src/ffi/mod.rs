@@ -1,0 +1,60 @@
+//! The C ABI, feature `capi`: every exported symbol and every raw pointer, and no algorithm.
+//!
+//! Rust programs use the crate itself; what stands here is for `include/armor.h`, and `docs/c-api.md` is its manual.
+//!
+//! # Safety
+//!
+//! All functions share one contract. A pointer is NULL, misaligned, overlapping or too long only at the price of a
+//! status; beyond that it must point to as much memory as its sizes tell of, initialised where it is read, which
+//! nothing else writes during the call. A handle comes from this library and is not freed yet. A string ends with a
+//! NUL.
+
+#![allow(clippy::missing_safety_doc, reason = "all functions share the contract of this module")]
+
+mod copy;
+mod factorization;
+mod factorize;
+mod guard;
+mod handle;
+mod options;
+mod pointer;
+mod report;
+mod serialize;
+mod sizes;
+mod status;
+mod version;
+mod view;
+
+pub use copy::{
+    armor_factorization_apply, armor_factorization_copy_core_bitmask, armor_factorization_copy_core_dense,
+    armor_factorization_copy_core_values, armor_factorization_copy_history, armor_factorization_copy_left,
+    armor_factorization_copy_right, armor_factorization_reconstruct,
+};
+pub use factorization::{FactorizationHandle, armor_factorization_free};
+pub use factorize::{ARMOR_PHASE_ANNEALING, ARMOR_PHASE_DESCENDING, Progress, ProgressFn, armor_factorize};
+pub use guard::armor_last_error_message;
+pub use options::{
+    ARMOR_METHOD_EXACT, ARMOR_METHOD_GRADIENT, ARMOR_METHOD_PAPER, ARMOR_PRESET_EXACT, ARMOR_PRESET_PAPER,
+    OptionsHandle, armor_options_create, armor_options_free, armor_options_set_iterations,
+    armor_options_set_learning_rate, armor_options_set_left_block, armor_options_set_max_extrapolation,
+    armor_options_set_method, armor_options_set_patience, armor_options_set_pattern, armor_options_set_right_block,
+    armor_options_set_seed, armor_options_set_temperature, armor_options_set_threads, armor_options_set_time_budget,
+    armor_options_set_tolerance,
+};
+pub use report::{
+    ARMOR_STOP_CANCELLED, ARMOR_STOP_CONVERGED, ARMOR_STOP_ITERATIONS, ARMOR_STOP_TIME_BUDGET, Report,
+    armor_factorization_get_report, armor_stop_reason_name,
+};
+pub use serialize::{armor_factorization_deserialize, armor_factorization_serialize};
+pub use sizes::{Sizes, armor_factorization_get_sizes};
+pub use status::{
+    ARMOR_BUFFER_TOO_SMALL, ARMOR_INVALID_BYTES, ARMOR_INVALID_SHAPE, ARMOR_INVALID_TEXT, ARMOR_MISALIGNED,
+    ARMOR_NEGATIVE, ARMOR_NOT_FINITE, ARMOR_NULL_POINTER, ARMOR_OK, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_OVERLAP,
+    ARMOR_PANIC, ARMOR_SIZE_OVERFLOW, ARMOR_STRUCT_SIZE, ARMOR_THREADS, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE,
+    ARMOR_WRONG_HANDLE, armor_status_message,
+};
+pub use version::{ARMOR_ABI_VERSION, armor_abi_version, armor_version};
+pub use view::{
+    ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16, ARMOR_DTYPE_F32, ARMOR_DTYPE_F64, ARMOR_HESSIAN_DIAGONAL, ARMOR_HESSIAN_FULL,
+    ARMOR_HESSIAN_IDENTITY, HessianView, MatrixView,
+};

@@ -1,0 +1,108 @@
+//! What a call returns: status numbers, and why it failed.
+
+use std::ffi::{CStr, c_char};
+
+use super::guard::guard;
+use crate::Error;
+
+/// The call did what it was asked.
+pub const ARMOR_OK: u32 = 0;
+/// A pointer that must not be NULL is.
+pub const ARMOR_NULL_POINTER: u32 = 1;
+/// A pointer is not a multiple of its type's alignment.
+pub const ARMOR_MISALIGNED: u32 = 2;
+/// Memory that the call writes overlaps other memory that it uses.
+pub const ARMOR_OVERLAP: u32 = 3;
+/// Sizes or strides reach beyond the address space.
+pub const ARMOR_SIZE_OVERFLOW: u32 = 4;
+/// A dtype is none of ARMOR_DTYPE_*.
+pub const ARMOR_UNKNOWN_DTYPE: u32 = 5;
+/// Another number is none of its constants.
+pub const ARMOR_UNKNOWN_VALUE: u32 = 6;
+/// A matrix is empty, or sizes do not fit one another.
+pub const ARMOR_INVALID_SHAPE: u32 = 7;
+/// A weight or Hessian entry is NaN, infinite or beyond f32.
+pub const ARMOR_NOT_FINITE: u32 = 8;
+/// A Hessian's diagonal entry is negative.
+pub const ARMOR_NEGATIVE: u32 = 9;
+/// An option lies outside its range.
+pub const ARMOR_OPTION_OUT_OF_RANGE: u32 = 10;
+/// The caller's buffer is too small; the needed size was written.
+pub const ARMOR_BUFFER_TOO_SMALL: u32 = 11;
+/// Bytes do not hold a factorisation.
+pub const ARMOR_INVALID_BYTES: u32 = 12;
+/// A text is not UTF-8.
+pub const ARMOR_INVALID_TEXT: u32 = 13;
+/// A handle is not of the type that the call takes.
+pub const ARMOR_WRONG_HANDLE: u32 = 14;
+/// A struct's struct_size is not that of any version of it.
+pub const ARMOR_STRUCT_SIZE: u32 = 15;
+/// The worker threads could not be started.
+pub const ARMOR_THREADS: u32 = 16;
+/// The library has a bug, which was caught; the caller's handles and buffers remain valid.
+pub const ARMOR_PANIC: u32 = 255;
+
+/// Says in a few words what a status number means; "unknown status" for a number that is none. Never NULL; the text
+/// lives as long as the library. Any thread may call it.
+#[unsafe(no_mangle)]
+pub extern "C" fn armor_status_message(status: u32) -> *const c_char {
+    guard(|| Ok(message(status).as_ptr()))
+}
+
+fn message(status: u32) -> &'static CStr {
+    match status {
+        ARMOR_OK => c"success",
+        ARMOR_NULL_POINTER => c"pointer is NULL",
+        ARMOR_MISALIGNED => c"pointer is misaligned",
+        ARMOR_OVERLAP => c"memory overlaps",
+        ARMOR_SIZE_OVERFLOW => c"size beyond the address space",
+        ARMOR_UNKNOWN_DTYPE => c"unknown dtype",
+        ARMOR_UNKNOWN_VALUE => c"unknown constant",
+        ARMOR_INVALID_SHAPE => c"shapes do not fit",
+        ARMOR_NOT_FINITE => c"value is not finite",
+        ARMOR_NEGATIVE => c"value is negative",
+        ARMOR_OPTION_OUT_OF_RANGE => c"option out of range",
+        ARMOR_BUFFER_TOO_SMALL => c"buffer too small",
+        ARMOR_INVALID_BYTES => c"bytes do not hold a factorisation",
+        ARMOR_INVALID_TEXT => c"text is not UTF-8",
+        ARMOR_WRONG_HANDLE => c"handle of another type",
+        ARMOR_STRUCT_SIZE => c"unknown struct size",
+        ARMOR_THREADS => c"threads could not be started",
+        ARMOR_PANIC => c"internal error",
+        _ => c"unknown status",
+    }
+}
+
+/// Why a call failed: its status, and a message that names argument, fault and place.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub status: u32,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(status: u32, message: impl Into<String>) -> Self {
+        Failure { status, message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::EmptyWeight { .. }
+            | Error::ColumnsNotMultiple { .. }
+            | Error::HessianLength { .. }
+            | Error::HessianNotSquare { .. }
+            | Error::Length { .. } => ARMOR_INVALID_SHAPE,
+            Error::WeightNotFinite { .. } | Error::HessianNotFinite { .. } => ARMOR_NOT_FINITE,
+            Error::HessianNegative { .. } => ARMOR_NEGATIVE,
+            Error::SizeOverflow { .. } => ARMOR_SIZE_OVERFLOW,
+            Error::Pattern { .. } | Error::PatternText { .. } | Error::Option { .. } => ARMOR_OPTION_OUT_OF_RANGE,
+            Error::Bytes { .. } => ARMOR_INVALID_BYTES,
+            Error::Threads { .. } => ARMOR_THREADS,
+            // A caller's own parts raise these, and there are none behind the ABI.
+            Error::NotPositive { .. } | Error::GroupMask { .. } => ARMOR_PANIC,
+        };
+        Failure::new(status, error.to_string())
+    }
+}

@@ -1,0 +1,291 @@
+//! Factorisations as bytes: the safetensors layout, written and read.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use ndarray::ArrayView2;
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorView};
+use serde_json::Value;
+
+use crate::block_diagonal::Partition;
+use crate::factorization::Report;
+use crate::factors::Factors;
+use crate::{BlockDiagonal, Error, Factorization, Pattern, SparseCore, StopReason};
+
+/// What `armor.format` says; a layout that old readers cannot read gets another number.
+const FORMAT: &str = "1";
+
+/// Bytes that give the header's length.
+const LENGTH: usize = size_of::<u64>();
+
+impl Factorization {
+    /// Writes the factorisation of tensor `name` (without `.weight`) as a safetensors file.
+    ///
+    /// | key | type | shape | content |
+    /// |---|---|---|---|
+    /// | `{name}.armor.left` | F32 | [⌈m/p⌉, p, p] | blocks of A, a smaller last one padded with zeros |
+    /// | `{name}.armor.right` | F32 | [⌈k/q⌉, q, q] | blocks of B, alike |
+    /// | `{name}.armor.core.compressed` | F32 | [m, kN/M] | kept values by row, in ascending column order |
+    /// | `{name}.armor.core.bitmask` | U8 | [m, ⌈k/8⌉] | kept columns: column j is bit j mod 8 of byte j / 8 |
+    /// | `{name}.armor.core.shape` | I64 | `[2]` | m, k |
+    /// | `{name}.armor.history` | F64 | [iterations + 1] | [`Factorization::history`] |
+    ///
+    /// The metadata hold `armor.format` (1), `armor.pattern`, `armor.left_block`, `armor.right_block`, `armor.loss`,
+    /// `armor.nowag_p_loss` and `armor.stop_reason`. The time of the run is left out, so equal factorisations give
+    /// equal bytes.
+    ///
+    /// # Errors
+    /// [`Error::Bytes`] where the name makes the header longer than the format allows, 100 MB.
+    pub fn to_safetensors(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let core = self.core();
+        let (left, right) = (self.left().to_padded(), self.right().to_padded());
+        let (compressed, bitmask) = (core.compressed(), core.bitmask());
+        let shape = [core.rows() as i64, core.cols() as i64];
+        let bytes = |values: &mut dyn Iterator<Item = &f32>| values.flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let parts = [
+            ("left", Dtype::F32, left.shape().to_vec(), bytes(&mut left.iter())),
+            ("right", Dtype::F32, right.shape().to_vec(), bytes(&mut right.iter())),
+            ("core.compressed", Dtype::F32, compressed.shape().to_vec(), bytes(&mut compressed.iter())),
+            ("core.bitmask", Dtype::U8, bitmask.shape().to_vec(), bitmask.iter().copied().collect()),
+            ("core.shape", Dtype::I64, vec![2], shape.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            (
+                "history",
+                Dtype::F64,
+                vec![self.history().len()],
+                self.history().iter().flat_map(|x| x.to_le_bytes()).collect(),
+            ),
+        ];
+        let mut tensors = Vec::new();
+        for (part, dtype, shape, bytes) in &parts {
+            let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| refuse(*part, error))?;
+            tensors.push((format!("{name}.armor.{part}"), view));
+        }
+        let written = safetensors::serialize(tensors, None).map_err(|error| refuse("header", error))?;
+        with_metadata(&written, self.metadata())
+    }
+
+    fn metadata(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("armor.format", FORMAT.to_owned()),
+            ("armor.pattern", self.core().pattern().to_string()),
+            ("armor.left_block", self.left().block_size().to_string()),
+            ("armor.right_block", self.right().block_size().to_string()),
+            ("armor.loss", self.loss().to_string()),
+            ("armor.nowag_p_loss", self.nowag_p_loss().to_string()),
+            ("armor.stop_reason", self.stop_reason().as_str().to_owned()),
+        ])
+    }
+
+    /// Reads the factorisation of tensor `name` from bytes that [`Factorization::to_safetensors`] wrote, or another
+    /// program in the same layout. The result equals the one written but for [`Factorization::elapsed`], which is
+    /// zero.
+    ///
+    /// Tensors of other names are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Bytes`] with the key at fault: a header that is cut off or lies about the data, a missing tensor, a
+    /// wrong type or shape, a mask that is not N:M, padding that is not zero, a value that is not finite.
+    pub fn from_safetensors(bytes: &[u8], name: &str) -> Result<Self, Error> {
+        let file = File::new(bytes, name)?;
+        let format: String = file.value("armor.format")?;
+        if format != FORMAT {
+            return Err(refuse("armor.format", format!("is {format}, expected {FORMAT}")));
+        }
+        let (rows, cols) = file.core_shape()?;
+        let left = file.wrapper("left", "armor.left_block", rows)?;
+        let right = file.wrapper("right", "armor.right_block", cols)?;
+        let core = file.core(rows, right.partition())?;
+        let losses = (file.loss("armor.loss")?, file.loss("armor.nowag_p_loss")?);
+        let report = Report { history: file.history()?, stop_reason: file.stop_reason()? };
+        Ok(Factorization::restore(Factors { left, core, right }, losses, report))
+    }
+}
+
+fn refuse(key: impl Into<String>, problem: impl Display) -> Error {
+    Error::Bytes { key: key.into(), problem: problem.to_string() }
+}
+
+/// Rewrites a file's header with metadata, all keys sorted: the package writes metadata in the order of a hash map,
+/// another one in every run.
+fn with_metadata(file: &[u8], metadata: BTreeMap<&str, String>) -> Result<Vec<u8>, Error> {
+    let (header, data) = split(file)?;
+    let mut header: BTreeMap<String, Value> =
+        serde_json::from_slice(header).map_err(|error| refuse("header", error))?;
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
+    header.insert("__metadata__".to_owned(), Value::Object(metadata));
+    let mut header = serde_json::to_vec(&header).map_err(|error| refuse("header", error))?;
+    // Spaces keep the data aligned to eight bytes, as the format asks.
+    header.resize(header.len().next_multiple_of(LENGTH), b' ');
+    Ok([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
+}
+
+/// The header and the data of a file.
+fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    let cut = |at| refuse("header", format!("cut off: the file ends at byte {}, before byte {at}", file.len()));
+    let (length, rest) = file.split_first_chunk::<LENGTH>().ok_or_else(|| cut(LENGTH as u64))?;
+    let length = u64::from_le_bytes(*length);
+    usize::try_from(length)
+        .ok()
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or_else(|| cut(length.saturating_add(LENGTH as u64)))
+}
+
+/// A safetensors file in memory, with the name of the tensor that was factorised.
+struct File<'a> {
+    name: &'a str,
+    header: Metadata,
+    data: &'a [u8],
+}
+
+impl<'a> File<'a> {
+    fn new(bytes: &'a [u8], name: &'a str) -> Result<Self, Error> {
+        let (header, data) = split(bytes)?;
+        // Not `SafeTensors::deserialize`, whose sum of offsets can overflow.
+        let header: Metadata = serde_json::from_slice(header).map_err(|error| refuse("header", error))?;
+        if header.data_len() != data.len() {
+            let problem = format!("tells of {} bytes of data, but there are {}", header.data_len(), data.len());
+            return Err(refuse("header", problem));
+        }
+        Ok(File { name, header, data })
+    }
+
+    fn key(&self, part: &str) -> String {
+        format!("{}.armor.{part}", self.name)
+    }
+
+    /// A tensor's bytes, if it has this type and shape; `None` stands for an axis of any length.
+    fn tensor<const N: usize>(&self, part: &str, dtype: Dtype, shape: [Option<usize>; N]) -> Result<&'a [u8], Error> {
+        let key = self.key(part);
+        let info = self.header.info(&key).ok_or_else(|| refuse(&key, "no such tensor"))?;
+        if info.dtype != dtype {
+            return Err(refuse(key, format!("is {:?}, expected {dtype:?}", info.dtype)));
+        }
+        let fits = |(&found, expected): (&usize, Option<usize>)| expected.is_none_or(|expected| found == expected);
+        if info.shape.len() != N || !info.shape.iter().zip(shape).all(fits) {
+            let shape = shape.map(|axis| axis.map_or("any".to_owned(), |axis| axis.to_string())).join(", ");
+            return Err(refuse(key, format!("has shape {:?}, expected [{shape}]", info.shape)));
+        }
+        let (start, end) = info.data_offsets;
+        self.data.get(start..end).ok_or_else(|| refuse(key, "lies outside the data"))
+    }
+
+    /// A tensor of finite f32 numbers.
+    fn floats<const N: usize>(&self, part: &str, shape: [usize; N]) -> Result<Vec<f32>, Error> {
+        let (chunks, _) = self.tensor(part, Dtype::F32, shape.map(Some))?.as_chunks();
+        let values: Vec<f32> = chunks.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect();
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(index) => {
+                let problem = format!("value {index} is {}, expected a finite number", values[index]);
+                Err(refuse(self.key(part), problem))
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// A metadata value.
+    fn value<T: FromStr<Err: Display>>(&self, key: &str) -> Result<T, Error> {
+        let metadata = self.header.metadata().as_ref();
+        let text = metadata.and_then(|metadata| metadata.get(key)).ok_or_else(|| refuse(key, "no such metadata"))?;
+        text.parse().map_err(|error| refuse(key, format!("\"{text}\": {error}")))
+    }
+
+    fn loss(&self, key: &str) -> Result<f64, Error> {
+        let loss: f64 = self.value(key)?;
+        if loss.is_finite() && loss >= 0.0 {
+            Ok(loss)
+        } else {
+            Err(refuse(key, format!("is {loss}, expected a finite number, not negative")))
+        }
+    }
+
+    fn stop_reason(&self) -> Result<StopReason, Error> {
+        let word: String = self.value("armor.stop_reason")?;
+        [StopReason::Iterations, StopReason::Converged, StopReason::TimeBudget, StopReason::Cancelled]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+            .ok_or_else(|| refuse("armor.stop_reason", format!("\"{word}\" is not a reason to stop")))
+    }
+
+    fn history(&self) -> Result<Vec<f64>, Error> {
+        let (chunks, _) = self.tensor("history", Dtype::F64, [None])?.as_chunks();
+        let history: Vec<f64> = chunks.iter().map(|&chunk| f64::from_le_bytes(chunk)).collect();
+        if history.is_empty() {
+            return Err(refuse(self.key("history"), "is empty, expected the initial loss at least"));
+        }
+        match history.iter().position(|loss| !(loss.is_finite() && *loss >= 0.0)) {
+            Some(index) => {
+                let problem = format!("entry {index} is {}, expected a finite number, not negative", history[index]);
+                Err(refuse(self.key("history"), problem))
+            }
+            None => Ok(history),
+        }
+    }
+
+    /// Rows and columns of the core, (m, k), neither zero.
+    fn core_shape(&self) -> Result<(usize, usize), Error> {
+        let (chunks, _) = self.tensor("core.shape", Dtype::I64, [Some(2)])?.as_chunks();
+        let shape: Vec<i64> = chunks.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect();
+        let size = |axis: i64| usize::try_from(axis).ok().filter(|&size| size > 0);
+        size(shape[0])
+            .zip(size(shape[1]))
+            .filter(|(rows, cols)| rows.checked_mul(*cols).is_some())
+            .ok_or_else(|| refuse(self.key("core.shape"), format!("is {shape:?}, expected two sizes above zero")))
+    }
+
+    /// A wrapper of `len` rows, whose block size the metadata give.
+    fn wrapper(&self, part: &str, block: &str, len: usize) -> Result<BlockDiagonal, Error> {
+        let size: usize = self.value(block)?;
+        if !(1..=len).contains(&size) {
+            return Err(refuse(block, format!("is {size}, expected 1 to {len}")));
+        }
+        let values = self.floats(part, [len.div_ceil(size), size, size])?;
+        let mut wrapper = BlockDiagonal::identity(len, size);
+        for (index, values) in values.chunks_exact(size * size).enumerate() {
+            let mut block = wrapper.block_mut(index);
+            let used = block.nrows();
+            for (position, &value) in values.iter().enumerate() {
+                let (i, j) = (position / size, position % size);
+                if i < used && j < used {
+                    block[[i, j]] = value;
+                } else if value != 0.0 {
+                    let problem = format!("block {index} has {value} at [{i}, {j}], in its padding; expected 0");
+                    return Err(refuse(self.key(part), problem));
+                }
+            }
+        }
+        Ok(wrapper)
+    }
+
+    fn core(&self, rows: usize, cols: Partition) -> Result<SparseCore, Error> {
+        let pattern: Pattern = self.value("armor.pattern")?;
+        let (n, m) = (pattern.n(), pattern.m());
+        if !cols.len.is_multiple_of(m) {
+            let problem = format!("{} columns are not a multiple of {m}, the group of {pattern}", cols.len);
+            return Err(refuse(self.key("core.shape"), problem));
+        }
+        if !cols.block.is_multiple_of(m) {
+            let problem = format!("is {}, expected a multiple of {m}, the group of {pattern}", cols.block);
+            return Err(refuse("armor.right_block", problem));
+        }
+        let width = cols.len.div_ceil(8);
+        let bits = self.tensor("core.bitmask", Dtype::U8, [Some(rows), Some(width)])?;
+        let bits = ArrayView2::from_shape((rows, width), bits).expect("the shape was checked");
+        let values = self.floats("core.compressed", [rows, pattern.kept(cols.len)])?;
+        let mut core = SparseCore::zeros(rows, cols, pattern);
+        let mut values = values.chunks_exact(n);
+        for row in 0..rows {
+            let kept = |column: usize| bits[[row, column / 8]] >> (column % 8) & 1;
+            if let Some(column) = (cols.len..8 * width).find(|&column| kept(column) == 1) {
+                let problem = format!("keeps column {column} of row {row}, expected columns below {}", cols.len);
+                return Err(refuse(self.key("core.bitmask"), problem));
+            }
+            for (group, values) in (0..cols.len / m).zip(&mut values) {
+                let mask = (0..m).fold(0, |mask, j| mask | kept(group * m + j) << j);
+                core.set_group(row, group, mask, values).map_err(|error| refuse(self.key("core.bitmask"), error))?;
+            }
+        }
+        Ok(core)
+    }
+}

@@ -1,0 +1,102 @@
+// The C++ wrapper: handles move and free themselves, failures are exceptions, what a progress function throws comes out.
+
+#include <armor.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
+
+static_assert(!std::is_copy_constructible_v<armor::factorization>);
+static_assert(std::is_nothrow_move_constructible_v<armor::factorization>);
+
+namespace {
+
+int passed = 0, failed = 0;
+
+void check(bool holds, const char *what, int line) {
+    if (holds) {
+        passed++;
+    } else {
+        failed++;
+        std::printf("line %d: %s\n", line, what);
+    }
+}
+
+#define CHECK(condition) check((condition), #condition, __LINE__)
+
+// The status of the armor::error that a call throws, or ARMOR_OK.
+template <typename Call> std::uint32_t status_of(Call call) {
+    try {
+        call();
+    } catch (const armor::error &error) {
+        CHECK(std::string(error.what()).size() > 0);
+        return error.status();
+    }
+    return ARMOR_OK;
+}
+
+} // namespace
+
+int main() {
+    std::vector<double> weight(12 * 16);
+    for (std::size_t i = 0; i < weight.size(); i++) {
+        weight[i] = static_cast<double>((37 * i) % 29) - 14;
+    }
+    const std::vector<float> diagonal(16, 2.5F);
+    const auto matrix = armor::matrix(weight.data(), 12, 16);
+    const auto hessian = armor::diagonal_hessian(diagonal.data(), diagonal.size());
+    armor::options options;
+    options.block(8).iterations(5).seed(7).pattern(2, 4);
+
+    auto first = armor::factorize(matrix, hessian, options);
+    const auto moved = std::move(first);
+    CHECK(moved.report().loss <= moved.report().nowag_p_loss);
+    CHECK(moved.sizes().rows == 12 && moved.sizes().dense == moved.reconstruct().size());
+    CHECK(moved.left().size() == moved.sizes().left && moved.right().size() == moved.sizes().right);
+    CHECK(moved.core_values().size() * 2 == moved.core_dense().size() && moved.core_bitmask().size() == 24);
+    CHECK(moved.history().size() == 6 && moved.apply(std::vector<float>(16, 1)).size() == 12);
+
+    // All Hessians of the same entries, and all inputs alike.
+    std::vector<double> full(16 * 16);
+    for (std::size_t j = 0; j < 16; j++) {
+        full[17 * j] = 2.5;
+    }
+    const auto by_full = armor::factorize(matrix, armor::full_hessian(full.data(), 16), options);
+    const auto by_none = armor::factorize(matrix, armor::identity_hessian(16), options);
+    CHECK(by_full.reconstruct() == moved.reconstruct() && by_none.reconstruct() == moved.reconstruct());
+
+    const auto bytes = moved.serialize("layer");
+    const auto again = armor::factorization::deserialize(bytes.data(), bytes.size(), "layer");
+    CHECK(again.reconstruct() == moved.reconstruct() && again.serialize("layer") == bytes);
+    CHECK(status_of([&] { armor::factorization::deserialize(bytes.data(), 9, "layer"); }) == ARMOR_INVALID_BYTES);
+
+    CHECK(status_of([&] { options.iterations(0); }) == ARMOR_OPTION_OUT_OF_RANGE);
+    CHECK(status_of([&] { armor::options(9); }) == ARMOR_UNKNOWN_VALUE);
+    CHECK(status_of([&] { moved.apply({}); }) == ARMOR_INVALID_SHAPE || status_of([&] { moved.apply({}); }) == ARMOR_NULL_POINTER);
+    weight[40] = std::numeric_limits<double>::quiet_NaN();
+    CHECK(status_of([&] { armor::factorize(matrix, hessian, options); }) == ARMOR_NOT_FINITE);
+    weight[40] = 1;
+
+    int calls = 0;
+    const auto cancelled = armor::factorize(matrix, hessian, options, [&](const armor_progress &progress) {
+        calls++;
+        return progress.iteration < 2;
+    });
+    CHECK(calls == 2 && cancelled.report().stop_reason == ARMOR_STOP_CANCELLED);
+    calls = 0;
+    try {
+        armor::factorize(matrix, hessian, options, [&](const armor_progress &) -> bool {
+            calls++;
+            throw std::domain_error("enough");
+        });
+        CHECK(!"reached");
+    } catch (const std::domain_error &error) {
+        CHECK(std::string(error.what()) == "enough" && calls == 1);
+    }
+    std::printf("%d passed, %d failed\n", passed, failed);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,138 @@
+//! Copies: the crate's own numbers, sizes on request, and buffers that stay as they are when a call fails.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::ptr;
+
+use armor_core::Factorization;
+use armor_core::ffi::*;
+use ndarray::Array1;
+
+use crate::setup::*;
+
+type Copy<T> = unsafe extern "C" fn(*const FactorizationHandle, *mut T, usize, *mut usize) -> u32;
+
+/// Copies an array in every way there is; returns it.
+fn copied<T: Clone + PartialEq + std::fmt::Debug>(
+    factorization: &Owned<FactorizationHandle>,
+    copy: Copy<T>,
+    sentinel: T,
+) -> Vec<T> {
+    let handle = factorization.pointer;
+    let mut needed = usize::MAX;
+    // SAFETY: the handle is alive, and the buffers are as long as they say.
+    unsafe {
+        let status = copy(handle, ptr::null_mut(), 0, &mut needed);
+        let message = format!("buffer: holds 0 elements, needs {needed}");
+        assert_refused(status, ARMOR_BUFFER_TOO_SMALL, &message);
+        assert_eq!(copy(handle, ptr::null_mut(), 0, ptr::null_mut()), ARMOR_BUFFER_TOO_SMALL);
+        let mut buffer = vec![sentinel.clone(); needed + 1];
+        let mut again = usize::MAX;
+        let status = copy(handle, buffer.as_mut_ptr(), needed - 1, &mut again);
+        let message = format!("buffer: holds {} elements, needs {needed}", needed - 1);
+        assert_refused(status, ARMOR_BUFFER_TOO_SMALL, &message);
+        assert_eq!(again, needed);
+        assert!(buffer.iter().all(|value| *value == sentinel), "nothing is written where there is no room");
+        again = usize::MAX;
+        assert_ok(copy(handle, buffer.as_mut_ptr(), needed + 1, &mut again));
+        assert_eq!(again, needed);
+        assert_eq!(buffer.pop(), Some(sentinel), "nothing is written behind the array");
+        let exact = buffer.clone();
+        assert_ok(copy(handle, buffer.as_mut_ptr(), needed, ptr::null_mut()));
+        assert_eq!(buffer, exact);
+        buffer
+    }
+}
+
+fn sizes(factorization: &Owned<FactorizationHandle>) -> Sizes {
+    // SAFETY: numbers, for which zero is a value.
+    let mut sizes: Sizes = unsafe { std::mem::zeroed() };
+    sizes.struct_size = size_of::<Sizes>();
+    // SAFETY: the handle is alive and the struct a local.
+    assert_ok(unsafe { armor_factorization_get_sizes(factorization.pointer, &mut sizes) });
+    sizes
+}
+
+#[test]
+fn they_are_what_the_crate_gives() {
+    let small = Small::new();
+    let (expected, found) = (small.in_rust(), small.in_c());
+    let flat = |values: &[f32]| values.to_vec();
+    let left = copied(&found, armor_factorization_copy_left, f32::MAX);
+    assert_eq!(left, flat(expected.left().to_padded().as_slice().expect("contiguous")));
+    let right = copied(&found, armor_factorization_copy_right, f32::MAX);
+    assert_eq!(right, flat(expected.right().to_padded().as_slice().expect("contiguous")));
+    let values = copied(&found, armor_factorization_copy_core_values, f32::MAX);
+    assert_eq!(values, flat(expected.core().compressed().as_slice().expect("contiguous")));
+    let bitmask = copied(&found, armor_factorization_copy_core_bitmask, 0);
+    assert_eq!(bitmask, expected.core().bitmask().into_iter().collect::<Vec<_>>());
+    let dense = copied(&found, armor_factorization_copy_core_dense, f32::MAX);
+    assert_eq!(dense, flat(expected.core().to_dense().as_slice().expect("contiguous")));
+    let history = copied(&found, armor_factorization_copy_history, f64::MAX);
+    assert_eq!(history, expected.history());
+    let product = copied(&found, armor_factorization_reconstruct, f32::MAX);
+    assert_eq!(product, flat(expected.reconstruct().as_slice().expect("contiguous")));
+
+    let lengths = [left.len(), right.len(), values.len(), bitmask.len(), dense.len(), product.len(), history.len()];
+    assert_sizes(&sizes(&found), &expected, lengths);
+}
+
+fn assert_sizes(sizes: &Sizes, expected: &Factorization, lengths: [usize; 7]) {
+    assert_eq!(sizes.struct_size, size_of::<Sizes>());
+    assert_eq!((sizes.rows, sizes.cols), (12, 16));
+    assert_eq!((sizes.left_block, sizes.left_blocks), (8, expected.left().blocks()));
+    assert_eq!((sizes.right_block, sizes.right_blocks), (8, expected.right().blocks()));
+    assert_eq!((sizes.pattern_n, sizes.pattern_m), (2, 4));
+    let told =
+        [sizes.left, sizes.right, sizes.core_values, sizes.core_bitmask, sizes.dense, sizes.dense, sizes.history];
+    assert_eq!(told, lengths);
+}
+
+#[test]
+fn the_report_is_what_the_crate_gives() {
+    let small = Small::new();
+    let (expected, found) = (small.in_rust(), small.in_c());
+    // SAFETY: numbers, for which zero is a value.
+    let mut report: Report = unsafe { std::mem::zeroed() };
+    report.struct_size = size_of::<Report>();
+    // SAFETY: the handle is alive and the report a local.
+    assert_ok(unsafe { armor_factorization_get_report(found.pointer, &mut report) });
+    assert_eq!((report.struct_size, report.iterations), (size_of::<Report>(), expected.iterations()));
+    assert_eq!((report.loss, report.nowag_p_loss), (expected.loss(), expected.nowag_p_loss()));
+    assert_eq!(report.overhead, expected.overhead());
+    assert_eq!(
+        (report.stored_bytes_f32, report.stored_bytes_f16),
+        (expected.stored_bytes(4), expected.stored_bytes(2))
+    );
+    assert!(report.seconds > 0.0);
+    // SAFETY: the name lives as long as the library.
+    let reason = unsafe { CStr::from_ptr(armor_stop_reason_name(report.stop_reason)) };
+    assert_eq!(reason.to_str(), Ok(expected.stop_reason().as_str()));
+    // SAFETY: as above.
+    assert_eq!(unsafe { CStr::from_ptr(armor_stop_reason_name(99)) }, c"unknown");
+}
+
+#[test]
+fn a_product_with_a_vector() {
+    let small = Small::new();
+    let (expected, found) = (small.in_rust(), small.in_c());
+    let x = Array1::from_shape_fn(16, |j| j as f32 - 7.5);
+    let mut y = [f32::MAX; 13];
+    let needed = Cell::new(0);
+    // SAFETY: the handle is alive, and the buffers are as long as they say.
+    let apply = |x: &[f32], y: &mut [f32]| unsafe {
+        armor_factorization_apply(found.pointer, x.as_ptr(), x.len(), y.as_mut_ptr(), y.len(), needed.as_ptr())
+    };
+    let short = apply(&x.as_slice().expect("contiguous")[..15], &mut y);
+    assert_refused(short, ARMOR_INVALID_SHAPE, "x: has length 15, expected 16");
+    let small = apply(x.as_slice().expect("contiguous"), &mut y[..11]);
+    assert_refused(small, ARMOR_BUFFER_TOO_SMALL, "y: holds 11 elements, needs 12");
+    assert_eq!(y, [f32::MAX; 13]);
+    assert_ok(apply(x.as_slice().expect("contiguous"), &mut y));
+    assert_eq!(y[..12], expected.apply(x.view()).expect("fits").to_vec());
+    assert_eq!((y[12], needed.get()), (f32::MAX, 12));
+    let mut nan = x.to_vec();
+    nan[3] = f32::NAN;
+    assert_ok(apply(&nan, &mut y));
+    assert!(y[..8].iter().any(|y| y.is_nan()), "NaN spreads as in any product");
+}

@@ -1,0 +1,56 @@
+//! What the built library exports is what stands behind the guard.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Exports in the source, each of which must hand its whole body to the guard.
+pub fn in_source() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ffi");
+    let mut exports = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("src/ffi") {
+        let source = std::fs::read_to_string(entry.expect("an entry").path()).expect("a source file");
+        for function in source.split("#[unsafe(no_mangle)]").skip(1) {
+            let (head, body) = function.split_once("extern \"C\" fn ").expect("an export is extern \"C\"");
+            assert!(["pub ", "pub unsafe "].contains(&head.trim_start_matches('\n')), "{head}");
+            let (name, _) = body.split_once('(').expect("a function has arguments");
+            let (_, body) = body.split_once(" {\n").expect("a function has a body");
+            let (body, _) = body.split_once("\n}\n").expect("a body ends");
+            let statements = body.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+            let mut statements = statements.skip_while(|line| line.starts_with("let out = (buffer, "));
+            assert!(statements.next().is_some_and(|line| line.starts_with("guard(")), "{name} has no guard");
+            let end = body.lines().next_back().expect("a body has lines");
+            assert!(
+                end.ends_with(')') && (end == "    })" || end.starts_with("    guard(")),
+                "{name}: code after the guard"
+            );
+            exports.push(name.to_owned());
+        }
+    }
+    exports.sort_unstable();
+    exports
+}
+
+/// Builds the shared library as this test was built, and lists its symbols.
+fn in_library() -> Vec<String> {
+    let executable = std::env::current_exe().expect("this test runs from a file");
+    let target = executable.ancestors().nth(3).expect("target, profile, deps");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--lib", "--features", if cfg!(feature = "lapack") { "capi,lapack" } else { "capi" }]);
+    build.args(if cfg!(debug_assertions) { &[][..] } else { &["--release"][..] });
+    build.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(build.status().expect("cargo").success());
+    let library = executable.ancestors().nth(2).expect("a profile's folder").join("libarmor_core.so");
+    let symbols = Command::new("nm").args(["-D", "--defined-only"]).arg(library).output().expect("nm, of binutils");
+    assert!(symbols.status.success(), "{}", String::from_utf8_lossy(&symbols.stderr));
+    let symbols = String::from_utf8(symbols.stdout).expect("symbols are text");
+    let mut exports: Vec<String> =
+        symbols.lines().filter_map(|line| line.split_once(" T ")).map(|(_, name)| name.to_owned()).collect();
+    exports.sort_unstable();
+    exports
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn every_export_stands_behind_the_guard() {
+    assert_eq!(in_library(), in_source());
+}

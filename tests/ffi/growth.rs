@@ -1,0 +1,47 @@
+//! Structs that grow: an older caller gets what it knows, a newer one is told what was written.
+
+use armor_core::ffi::*;
+
+use crate::setup::*;
+
+#[test]
+fn a_struct_of_no_known_size() {
+    let small = Small::new();
+    let factorization = small.in_c();
+    for size in [0, 8, size_of::<Report>() - 1] {
+        // SAFETY: numbers, for which zero is a value.
+        let mut report: Report = unsafe { std::mem::zeroed() };
+        report.struct_size = size;
+        // SAFETY: the handle is alive and the report a local.
+        let status = unsafe { armor_factorization_get_report(factorization.pointer, &mut report) };
+        let message = format!("out.struct_size: is {size}, expected {} or more", size_of::<Report>());
+        assert_refused(status, ARMOR_STRUCT_SIZE, &message);
+        assert_eq!((report.struct_size, report.iterations), (size, 0));
+    }
+    // SAFETY: as above.
+    let mut sizes: Sizes = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let status = unsafe { armor_factorization_get_sizes(factorization.pointer, &mut sizes) };
+    let message = format!("out.struct_size: is 0, expected {} or more", size_of::<Sizes>());
+    assert_refused(status, ARMOR_STRUCT_SIZE, &message);
+}
+
+#[test]
+fn a_struct_of_a_later_version() {
+    #[repr(C)]
+    struct Later {
+        known: Report,
+        unknown: [u64; 3],
+    }
+    let small = Small::new();
+    let factorization = small.in_c();
+    // SAFETY: numbers, for which zero is a value.
+    let mut later: Later = unsafe { std::mem::zeroed() };
+    later.known.struct_size = size_of::<Later>();
+    later.unknown = [7; 3];
+    let out = (&raw mut later).cast();
+    // SAFETY: the handle is alive and the report a local.
+    assert_ok(unsafe { armor_factorization_get_report(factorization.pointer, out) });
+    assert_eq!(later.known.struct_size, size_of::<Report>());
+    assert_eq!((later.known.iterations, later.unknown), (4, [7; 3]));
+}

@@ -1,0 +1,48 @@
+//! The committed header is what cbindgen makes of the source.
+
+use std::path::Path;
+
+/// In the order in which a reader wants them.
+const SOURCES: [&str; 11] = [
+    "version",
+    "status",
+    "guard",
+    "view",
+    "options",
+    "factorize",
+    "factorization",
+    "sizes",
+    "report",
+    "copy",
+    "serialize",
+];
+
+#[test]
+fn the_header_is_that_of_the_source() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is well formed");
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for source in SOURCES {
+        builder = builder.with_src(root.join(format!("src/ffi/{source}.rs")));
+    }
+    let mut header = Vec::new();
+    builder.generate().expect("the source can be put in C's words").write(&mut header);
+    let header = String::from_utf8(header).expect("a header is text");
+    let path = root.join("include/armor.h");
+    if std::env::var_os("ARMOR_BLESS").is_some_and(|value| value == "1") {
+        std::fs::write(&path, &header).expect("include/armor.h can be written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let line = header.lines().zip(committed.lines()).position(|(made, found)| made != found);
+    let line = line.unwrap_or(header.lines().count().min(committed.lines().count())) + 1;
+    assert!(header == committed, "include/armor.h differs from line {line}: write it anew with ARMOR_BLESS=1");
+}
+
+#[test]
+fn every_export_is_declared() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/armor.h");
+    let header = std::fs::read_to_string(path).expect("include/armor.h");
+    for export in crate::exports::in_source() {
+        assert!(header.contains(&format!(" {export}(")) || header.contains(&format!("*{export}(")), "{export}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The C ABI as a careless caller meets it: every wrong argument is a status with a message, and nothing is written.
+
+#![cfg(feature = "capi")]
+
+mod bytes;
+#[path = "../common/mod.rs"]
+mod common;
+mod copies;
+mod exports;
+mod growth;
+mod header;
+mod misaligned;
+mod null;
+mod options;
+mod overflow;
+mod overlap;
+mod progress;
+mod setup;
+mod threads;
+mod views;

@@ -1,0 +1,289 @@
+//! One call of the ABI, and what must hold after it.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+
+use arbitrary::Arbitrary;
+use armor_core::ffi::*;
+
+use crate::handles::{Handles, Which, fixtures};
+use crate::memory::{Count, Memory, Place};
+use crate::view::{Hessian, Weight};
+
+#[derive(Arbitrary, Debug)]
+pub enum Call {
+    /// The calls that cannot fail.
+    Texts(u32),
+    CreateOptions {
+        preset: u8,
+        out: Place,
+    },
+    FreeOptions(Which),
+    SetNumber {
+        options: Which,
+        option: u8,
+        value: u64,
+        small: bool,
+    },
+    SetFraction {
+        options: Which,
+        option: u8,
+        value: f64,
+    },
+    SetPattern {
+        options: Which,
+        n: u8,
+        m: u8,
+    },
+    Factorize {
+        weight: Weight,
+        hessian: Hessian,
+        options: Which,
+        cancel_at: u8,
+        out: Place,
+    },
+    FreeFactorization(Which),
+    Sizes {
+        factorization: Which,
+        out: Place,
+    },
+    Report {
+        factorization: Which,
+        out: Place,
+    },
+    Copy {
+        factorization: Which,
+        part: u8,
+        buffer: Place,
+        capacity: Count,
+        needed: Place,
+    },
+    Apply {
+        factorization: Which,
+        x: (Place, Count),
+        y: (Place, Count),
+        needed: Place,
+    },
+    Serialize {
+        factorization: Which,
+        name: Name,
+        buffer: Place,
+        capacity: Count,
+        needed: Place,
+    },
+    Deserialize {
+        bytes: Place,
+        len: Count,
+        name: Name,
+        out: Place,
+    },
+    /// Bytes that are a factorisation but for some damage.
+    DeserializeDamaged {
+        damage: Vec<(u16, u8)>,
+        cut: u8,
+        name: Name,
+        out: Place,
+    },
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+pub enum Name {
+    Layer,
+    In(Place),
+}
+
+impl Name {
+    fn pointer(self, memory: &mut Memory) -> *const std::ffi::c_char {
+        match self {
+            Name::Layer => c"layer".as_ptr(),
+            Name::In(place) => memory.text(place),
+        }
+    }
+}
+
+/// Cancels a run when its counter comes to zero.
+unsafe extern "C" fn count_down(progress: *const Progress, user: *mut c_void) -> c_int {
+    // SAFETY: `user` is the counter of the run that calls this.
+    let (progress, left) = unsafe { (*progress, &mut *user.cast::<u8>()) };
+    assert!(progress.iteration >= 1 && progress.iteration <= progress.iterations);
+    *left -= 1;
+    c_int::from(*left == 0)
+}
+
+impl Call {
+    pub fn run(self, memory: &mut Memory, handles: &mut Handles) {
+        let before = memory.words().to_vec();
+        // SAFETY: `Memory` gives no pointer to what is not there, unless the ABI has to refuse it.
+        let status = unsafe { self.make(memory, handles) };
+        if status != ARMOR_OK {
+            assert!(status <= ARMOR_THREADS, "status {status}: {}", text(armor_last_error_message()));
+            assert!(!text(armor_last_error_message()).is_empty());
+            if status != ARMOR_BUFFER_TOO_SMALL {
+                assert!(memory.words() == before, "a call that fails writes nothing");
+            }
+        }
+    }
+
+    unsafe fn make(self, memory: &mut Memory, handles: &mut Handles) -> u32 {
+        // SAFETY: passed on.
+        unsafe {
+            match self {
+                Call::Texts(number) => {
+                    assert_eq!(armor_abi_version(), ARMOR_ABI_VERSION);
+                    assert!(!text(armor_version()).is_empty());
+                    assert!(!text(armor_status_message(number)).is_empty());
+                    assert!(!text(armor_stop_reason_name(number)).is_empty());
+                    ARMOR_OK
+                }
+                Call::CreateOptions { preset, out } => {
+                    let out = memory.pointer(out, 1);
+                    let status = armor_options_create((preset % 4).into(), out);
+                    if status == ARMOR_OK {
+                        // A preset's own many iterations would take the fuzzer's time.
+                        assert_eq!(armor_options_set_iterations(out.read_unaligned(), 2), ARMOR_OK);
+                        handles.options.push(out.read_unaligned());
+                    }
+                    status
+                }
+                Call::FreeOptions(which) => armor_options_free(handles.take_options(which)),
+                Call::SetNumber { options, option, value, small } => {
+                    let value = if small { value % 40 } else { value };
+                    set_number(handles.options(options), option, value)
+                }
+                Call::SetFraction { options, option, value } => set_fraction(handles.options(options), option, value),
+                Call::SetPattern { options, n, m } => {
+                    armor_options_set_pattern(handles.options(options), (n % 10).into(), (m % 10).into())
+                }
+                Call::Factorize { weight, hessian, options, cancel_at, out } => {
+                    let options = handles.options(options);
+                    let weight = weight.view(memory);
+                    let hessian = hessian.view(memory, weight.as_ref().map_or(0, |weight| weight.cols));
+                    let weight = weight.as_ref().map_or(ptr::null(), |view| &raw const *view);
+                    let hessian = hessian.as_ref().map_or(ptr::null(), |view| &raw const *view);
+                    let mut left = cancel_at % 3 + 1;
+                    // The preset that no options mean has many iterations.
+                    let watched = options.is_null() || cancel_at.is_multiple_of(2);
+                    let progress: ProgressFn = if watched { Some(count_down) } else { None };
+                    let out = memory.pointer(out, 1);
+                    let status = armor_factorize(weight, hessian, options, progress, (&raw mut left).cast(), out);
+                    keep(status, out, handles)
+                }
+                Call::FreeFactorization(which) => armor_factorization_free(handles.take_factorization(which)),
+                Call::Sizes { factorization, out } => {
+                    armor_factorization_get_sizes(handles.factorization(factorization), memory.pointer(out, 1))
+                }
+                Call::Report { factorization, out } => {
+                    armor_factorization_get_report(handles.factorization(factorization), memory.pointer(out, 1))
+                }
+                Call::Copy { factorization, part, buffer, capacity, needed } => {
+                    let needed = memory.pointer(needed, 1);
+                    copy(handles.factorization(factorization), part, memory, (buffer, capacity), needed)
+                }
+                Call::Apply { factorization, x, y, needed } => {
+                    let lens = (Memory::count::<f32>(x.0, x.1), Memory::count::<f32>(y.0, y.1));
+                    let (x, y) = (memory.pointer(x.0, lens.0), memory.pointer(y.0, lens.1));
+                    let needed = memory.pointer(needed, 1);
+                    armor_factorization_apply(handles.factorization(factorization), x, lens.0, y, lens.1, needed)
+                }
+                Call::Serialize { factorization, name, buffer, capacity, needed } => {
+                    let (name, needed) = (name.pointer(memory), memory.pointer(needed, 1));
+                    let len = Memory::count::<u8>(buffer, capacity);
+                    let buffer = memory.pointer(buffer, len);
+                    armor_factorization_serialize(handles.factorization(factorization), name, buffer, len, needed)
+                }
+                Call::Deserialize { bytes, len, name, out } => {
+                    let len = Memory::count::<u8>(bytes, len);
+                    let (bytes, name, out) =
+                        (memory.pointer::<u8>(bytes, len), name.pointer(memory), memory.pointer(out, 1));
+                    keep(armor_factorization_deserialize(bytes, len, name, out), out, handles)
+                }
+                Call::DeserializeDamaged { damage, cut, name, out } => {
+                    let mut bytes = fixtures().bytes.clone();
+                    for (at, flip) in damage {
+                        let at = usize::from(at) % bytes.len();
+                        bytes[at] ^= flip;
+                    }
+                    bytes.truncate(bytes.len() - if cut < 128 { 0 } else { usize::from(cut) });
+                    let (name, out) = (name.pointer(memory), memory.pointer(out, 1));
+                    keep(armor_factorization_deserialize(bytes.as_ptr(), bytes.len(), name, out), out, handles)
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the handle of a call that succeeded.
+unsafe fn keep(status: u32, out: *mut *mut FactorizationHandle, handles: &mut Handles) -> u32 {
+    if status == ARMOR_OK {
+        // SAFETY: the call wrote it.
+        handles.factorizations.push(unsafe { out.read() });
+    }
+    status
+}
+
+unsafe fn set_number(options: *mut OptionsHandle, option: u8, value: u64) -> u32 {
+    let size = value as usize;
+    // SAFETY: passed on.
+    unsafe {
+        match option % 7 {
+            0 => armor_options_set_method(options, value as u32),
+            1 => armor_options_set_left_block(options, size),
+            2 => armor_options_set_right_block(options, size),
+            // In range only where a run stays short.
+            3 => armor_options_set_iterations(options, if size <= 10_000_000 { size % 3 } else { size }),
+            4 => armor_options_set_patience(options, size),
+            5 => armor_options_set_seed(options, value),
+            _ => armor_options_set_threads(options, if size <= 1024 { size / 39 % 2 } else { size }),
+        }
+    }
+}
+
+unsafe fn set_fraction(options: *mut OptionsHandle, option: u8, value: f64) -> u32 {
+    // SAFETY: passed on.
+    unsafe {
+        match option % 5 {
+            0 => armor_options_set_time_budget(options, value),
+            1 => armor_options_set_tolerance(options, value),
+            2 => armor_options_set_temperature(options, value),
+            3 => armor_options_set_max_extrapolation(options, value),
+            _ => armor_options_set_learning_rate(options, value),
+        }
+    }
+}
+
+unsafe fn copy(
+    factorization: *const FactorizationHandle,
+    part: u8,
+    memory: &mut Memory,
+    (place, count): (Place, Count),
+    needed: *mut usize,
+) -> u32 {
+    let floats = Memory::count::<f32>(place, count);
+    let copies = [
+        armor_factorization_copy_left,
+        armor_factorization_copy_right,
+        armor_factorization_copy_core_values,
+        armor_factorization_copy_core_dense,
+        armor_factorization_reconstruct,
+    ];
+    // SAFETY: passed on.
+    unsafe {
+        match usize::from(part % 7) {
+            5 => {
+                let bytes = Memory::count::<u8>(place, count);
+                armor_factorization_copy_core_bitmask(factorization, memory.pointer(place, bytes), bytes, needed)
+            }
+            6 => {
+                let doubles = Memory::count::<f64>(place, count);
+                armor_factorization_copy_history(factorization, memory.pointer(place, doubles), doubles, needed)
+            }
+            part => copies[part](factorization, memory.pointer(place, floats), floats, needed),
+        }
+    }
+}
+
+fn text<'a>(pointer: *const std::ffi::c_char) -> &'a str {
+    assert!(!pointer.is_null());
+    // SAFETY: the library's texts end, and live longer than they are looked at here.
+    unsafe { CStr::from_ptr(pointer) }.to_str().expect("texts are UTF-8")
+}
