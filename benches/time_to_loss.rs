@@ -22,7 +22,7 @@ use safetensors::SafeTensors;
 const LAYER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/smollm2-135m-layer10-gate_proj.safetensors");
 
 /// What the paper's procedure ends at on this layer; `docs/benchmarks.md` has the run.
-const PAPER_LOSS: f64 = 0.02812;
+const PAPER_LOSS: f64 = 0.02802;
 const PAPER_ITERATIONS: usize = 20_000;
 const BLOCK: usize = 64;
 
