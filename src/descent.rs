@@ -310,7 +310,7 @@ impl<'t> Run<'t> {
 
     /// Whether a greedy, extrapolated iteration ended above where it began.
     fn overshot(&mut self, step: &Step) -> bool {
-        step.temperature == 0.0 && self.extrapolates() && self.state.loss() > self.loss
+        step.temperature == 0.0 && self.extrapolates() && !(self.state.loss() <= self.loss)
     }
 
     /// Goes back to the state before the iteration, for a plain step.
@@ -323,8 +323,10 @@ impl<'t> Run<'t> {
     /// Takes stock after an iteration.
     fn end(&mut self, step: &Step) -> Progress {
         let loss = self.state.loss();
-        if step.temperature == 0.0 && self.guards() && loss > self.loss {
-            // A plain step rises by rounding alone: the descent has reached its floor.
+        let rises = step.temperature == 0.0 && self.guards() && !(loss <= self.loss);
+        if rises || !loss.is_finite() {
+            // A plain step rises by rounding alone: the descent has reached its floor. No step leads to NaN but that of
+            // a caller's own part, and no step leads away from there.
             self.state.factors_mut().copy_from(&self.previous);
         } else {
             self.loss = loss;

@@ -93,14 +93,17 @@ impl<'t> State<'t> {
         &mut self.factors.right
     }
 
-    /// Takes the core out to be changed beside the wrappers; [`State::put_core`] gives it back.
+    /// Takes the core out to be changed beside the wrappers; [`State::put_core`] gives it back. A S stays what it is
+    /// for the core that was taken.
     pub(crate) fn take_core(&mut self) -> SparseCore {
+        self.loss = None;
         let empty = SparseCore::zeros(0, self.target.col_blocks(), self.target.pattern());
-        std::mem::replace(self.core_mut(), empty)
+        std::mem::replace(&mut self.factors.core, empty)
     }
 
-    /// Gives back a core taken out, with the absolute loss where it is known.
+    /// Gives back a core taken out and changed, with the absolute loss where it is known.
     pub(crate) fn put_core(&mut self, core: SparseCore, loss: Option<f64>) {
+        self.left_product.current = false;
         self.factors.core = core;
         self.loss = loss;
     }

@@ -35,15 +35,20 @@ pub(super) struct Group<S: Simd> {
     pub values: [S::f32s; Pattern::MAX_M],
 }
 
+/// What a solution changed.
+pub(super) struct Moved<S: Simd> {
+    /// Change of the values, by column.
+    pub step: [S::f32s; Pattern::MAX_M],
+    /// Change of the loss over P_rr.
+    pub loss: S::f32s,
+    /// Size of the terms that it is the sum of.
+    pub terms: S::f32s,
+}
+
 /// Solves groups of one pattern.
 pub(super) trait GroupSolve {
-    /// Replaces `group` by the solution; returns the values' change by column and the loss's change over P_rr.
-    fn solve<S: Lanes>(
-        &self,
-        simd: S,
-        problem: &Problem<'_, S>,
-        group: &mut Group<S>,
-    ) -> ([S::f32s; Pattern::MAX_M], S::f32s);
+    /// Replaces `group` by the solution and says what changed.
+    fn solve<S: Lanes>(&self, simd: S, problem: &Problem<'_, S>, group: &mut Group<S>) -> Moved<S>;
 }
 
 /// 2:4, all in registers.
@@ -55,12 +60,7 @@ const MASKS: [(u32, usize, usize); 6] =
 
 impl GroupSolve for TwoOfFour {
     #[inline(always)]
-    fn solve<S: Lanes>(
-        &self,
-        simd: S,
-        problem: &Problem<'_, S>,
-        group: &mut Group<S>,
-    ) -> ([S::f32s; Pattern::MAX_M], S::f32s) {
+    fn solve<S: Lanes>(&self, simd: S, problem: &Problem<'_, S>, group: &mut Group<S>) -> Moved<S> {
         let zero = simd.splat_f32s(0.0);
         let gradient: &[S::f32s; 4] = problem.gradient.first_chunk().expect("eight columns at most");
         let gram: &[f32; 16] = problem.gram.first_chunk().expect("Q of a group of four");
@@ -102,11 +102,13 @@ impl GroupSolve for TwoOfFour {
         let new = spread(simd, mask, [first, second]);
         let mut step = subtract(simd, &new, &old);
         let bend = times(simd, gram, &step);
-        let mut change = zero;
+        let (mut bent, mut slope) = (zero, zero);
         for j in 0..4 {
-            let slope = simd.fused(simd.splat_f32s(2.0), gradient[j], bend[j]);
-            change = simd.fused(step[j], slope, change);
+            bent = simd.fused(step[j], bend[j], bent);
+            slope = simd.fused(step[j], gradient[j], slope);
         }
+        slope = simd.add_f32s(slope, slope);
+        let change = simd.add_f32s(bent, slope);
         let mut accepted = problem.alive;
         if problem.draw.is_none() {
             accepted = simd.and_m32s(accepted, simd.less_than_f32s(change, zero));
@@ -119,7 +121,9 @@ impl GroupSolve for TwoOfFour {
         group.mask = simd.select_u32s(accepted, mask, group.mask);
         group.values[0] = simd.select_f32s(accepted, first, group.values[0]);
         group.values[1] = simd.select_f32s(accepted, second, group.values[1]);
-        (steps, simd.select_f32s(accepted, change, zero))
+        let terms = simd.add_f32s(simd.abs_f32s(bent), simd.abs_f32s(slope));
+        let (loss, terms) = (simd.select_f32s(accepted, change, zero), simd.select_f32s(accepted, terms, zero));
+        Moved { step: steps, loss, terms }
     }
 }
 
@@ -209,14 +213,9 @@ pub(super) struct AnyPattern<'a>(pub &'a GroupTables);
 
 impl GroupSolve for AnyPattern<'_> {
     #[inline(always)]
-    fn solve<S: Lanes>(
-        &self,
-        simd: S,
-        problem: &Problem<'_, S>,
-        group: &mut Group<S>,
-    ) -> ([S::f32s; Pattern::MAX_M], S::f32s) {
+    fn solve<S: Lanes>(&self, simd: S, problem: &Problem<'_, S>, group: &mut Group<S>) -> Moved<S> {
         let zero = simd.splat_f32s(0.0);
-        let (mut steps, mut changes) = ([zero; Pattern::MAX_M], zero);
+        let (mut steps, mut changes) = ([zero; Pattern::MAX_M], [zero; 2]);
         let lanes = S::F32_LANES;
         let alive = simd.select_f32s(problem.alive, simd.splat_f32s(1.0), zero);
         let alive: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&alive));
@@ -236,19 +235,21 @@ impl GroupSolve for AnyPattern<'_> {
             let mut kept = std::array::from_fn(|slot| values[slot * lanes + lane]);
             let mut mask = masks[lane] as u8;
             let arrays = (problem.gram, problem.inverses, &gradient);
-            let (step, change) = solve_lane(self.0, arrays, draw, &mut mask, &mut kept);
+            let (step, [loss, terms]) = solve_lane(self.0, arrays, draw, &mut mask, &mut kept);
             masks[lane] = mask.into();
             for slot in 0..Pattern::MAX_M {
                 values[slot * lanes + lane] = kept[slot];
                 bytemuck::cast_slice_mut::<_, f32>(&mut steps)[slot * lanes + lane] = step[slot];
             }
-            bytemuck::cast_slice_mut::<_, f32>(std::slice::from_mut(&mut changes))[lane] = change;
+            let changes: &mut [f32] = bytemuck::cast_slice_mut(&mut changes);
+            (changes[lane], changes[lanes + lane]) = (loss, terms);
         }
-        (steps, changes)
+        Moved { step: steps, loss: changes[0], terms: changes[1] }
     }
 }
 
-/// Solves one group of one block; returns its values' change by column and the loss's change over P_rr.
+/// Solves one group of one block; returns its values' change by column, and the loss's change over P_rr with the size
+/// of its terms.
 #[inline(always)]
 fn solve_lane(
     tables: &GroupTables,
@@ -256,7 +257,7 @@ fn solve_lane(
     draw: Option<(f32, f32)>,
     mask: &mut u8,
     kept: &mut [f32; 8],
-) -> ([f32; 8], f32) {
+) -> ([f32; 8], [f32; 2]) {
     let (gram, inverses, gradient) = problem;
     let (n, m) = (tables.pattern().n(), tables.pattern().m());
     let mut old = [0.0; 8];
@@ -300,11 +301,12 @@ fn solve_lane(
         new[column] = values[slot];
     }
     let step: [f32; 8] = std::array::from_fn(|j| new[j] - old[j]);
-    let change = (0..m).map(|i| step[i] * (times(&step, i) + 2.0 * gradient[i])).sum::<f32>();
-    if draw.is_none() && !(change < 0.0) {
-        return ([0.0; 8], 0.0);
+    let bent = (0..m).map(|i| step[i] * times(&step, i)).sum::<f32>();
+    let slope = 2.0 * (0..m).map(|i| step[i] * gradient[i]).sum::<f32>();
+    if draw.is_none() && !(bent + slope < 0.0) {
+        return ([0.0; 8], [0.0; 2]);
     }
     *mask = tables.masks()[chosen];
     *kept = values;
-    (step, change)
+    (step, [bent + slope, bent.abs() + slope.abs()])
 }

@@ -34,6 +34,12 @@ impl InstructionSet {
         Self::available()[0]
     }
 
+    /// The same, or the best that this CPU has instead.
+    pub(super) fn or_best(self) -> Self {
+        let available = Self::available();
+        if available.contains(&self) { self } else { available[0] }
+    }
+
     /// Most blocks that run side by side.
     pub(super) fn lanes(self) -> usize {
         match self {
@@ -42,8 +48,7 @@ impl InstructionSet {
         }
     }
 
-    /// Runs `kernel` for `lanes` blocks, at most [`InstructionSet::lanes`]; on the portable path where the CPU lacks
-    /// the set.
+    /// Runs `kernel` for `lanes` blocks, at most [`InstructionSet::lanes`], on a set that the CPU has.
     ///
     /// Half a 512-bit register is as good as a whole 256-bit one, and cheaper where the CPU splits the former in two.
     pub(super) fn dispatch<K: Kernel>(self, lanes: usize, kernel: K) -> K::Output {
@@ -62,7 +67,7 @@ impl InstructionSet {
                 return simd.vectorize(OnLanes(simd, kernel));
             }
         }
-        debug_assert!(lanes <= 8);
+        assert!(lanes <= 8, "{lanes} blocks do not fit the portable lanes");
         kernel.run(Scalar256b)
     }
 }

@@ -59,10 +59,27 @@ pub trait MaskSelector: Send {
     fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error>;
 }
 
-/// The loss after a core update that changed the loss before it by so much, in f32.
+/// How groups changed the loss, and the size of the terms that this is the sum of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Change {
+    sum: f64,
+    terms: f64,
+}
+
+impl Change {
+    fn and(self, other: Change) -> Change {
+        Change { sum: self.sum + other.sum, terms: self.terms + other.terms }
+    }
+}
+
+/// The loss after a core update whose groups changed the loss before it by so much, in f32; `energy` is the loss at
+/// Ŵ = 0.
 ///
-/// `None` where rounding shows: an update that took away almost everything leaves a remainder of rounding errors.
-fn loss_after(before: f64, change: f64) -> Option<f64> {
+/// `None` where rounding shows: changes that take away almost everything, or cancel, leave a remainder of rounding
+/// errors, and so does the gradient of a residual that is small beside what it is the difference of.
+fn loss_after(before: f64, change: Change, energy: f64) -> Option<f64> {
     const TRUSTED: f64 = 1e-2;
-    (before + change > TRUSTED * before).then_some(before + change)
+    const SMALL: f64 = 1e-5;
+    let after = before + change.sum;
+    (after > TRUSTED * (before + change.terms) && after > SMALL * energy).then_some(after)
 }

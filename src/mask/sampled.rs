@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::groups::{GroupTables, Ridge};
 use super::noise::BlockNoise;
 use crate::linalg::{rows_of, set_product};
-use crate::mask::{MaskSelector, loss_after};
+use crate::mask::{Change, MaskSelector, loss_after};
 use crate::scratch::with_scratch;
 use crate::sparse_core::{CoreRowsMut, columns, expand_groups};
 use crate::{Error, State, Step};
@@ -24,8 +24,11 @@ impl MaskSelector for SampledGroup {
         let height = state.target().row_blocks().block;
         let losses: Vec<(f64, f64)> =
             core.pieces_mut(height).map(|((b, a), rows)| update_block(state, step, a, b, rows)).collect();
-        let (loss, change) = losses.iter().fold((0.0, 0.0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
-        state.put_core(core, loss_after(loss, change));
+        let loss = losses.iter().map(|block| block.0).sum();
+        let change =
+            losses.iter().fold(Change::default(), |sum, block| sum.and(Change { sum: block.1, terms: block.1.abs() }));
+        let energy = state.target().energy();
+        state.put_core(core, loss_after(loss, change, energy));
         Ok(())
     }
 }

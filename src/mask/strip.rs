@@ -4,12 +4,14 @@
 //! every block; the groups are then solved for all blocks at once, and what a group changes in its row is M vector
 //! products a column. Nothing is added up across lanes, so the number of lanes does not show in the result.
 
+use std::f64::consts::LOG2_E;
 use std::ops::Range;
 
-use super::group_solve::{AnyPattern, Draw, Group, GroupSolve, Problem, TwoOfFour};
+use super::group_solve::{AnyPattern, Draw, Group, GroupSolve, Moved, Problem, TwoOfFour};
 use super::groups::GroupTables;
 use super::lanes::{Kernel, Lanes};
 use crate::Pattern;
+use crate::mask::Change;
 use crate::sparse_core::CoreRowsMut;
 
 /// Rows that are swept between two products with the rest of the block: enough for an efficient product, few enough
@@ -59,11 +61,10 @@ impl Strip<'_> {
 }
 
 impl Kernel for Strip<'_> {
-    /// Change of the loss.
-    type Output = f64;
+    type Output = Change;
 
     #[inline(always)]
-    fn run<S: Lanes>(self, simd: S) -> f64 {
+    fn run<S: Lanes>(self, simd: S) -> Change {
         if self.pattern == Pattern::TWO_FOUR {
             self.sweep(simd, &TwoOfFour)
         } else {
@@ -87,7 +88,7 @@ struct RowVectors<'s, S: Lanes> {
 
 impl Strip<'_> {
     #[inline(always)]
-    fn sweep<S: Lanes, G: GroupSolve>(self, simd: S, solver: &G) -> f64 {
+    fn sweep<S: Lanes, G: GroupSolve>(self, simd: S, solver: &G) -> Change {
         let Strip { tables, pattern, shape, rows, gradients, left_grams, right_gram, core, noise, scratch } = self;
         let Shape { blocks, p, q } = shape;
         let (n, m) = (pattern.n(), pattern.m());
@@ -100,7 +101,7 @@ impl Strip<'_> {
         let masks = bytemuck::cast_slice_mut(masks);
         let (uniforms, _) = vectors.split_at_mut(groups);
         let work = RowVectors::<S> { gradient, changes, values, masks, uniforms };
-        let mut loss_change = 0.0;
+        let mut loss_change = Change::default();
         for row in rows.clone() {
             let done = row - rows.start;
             let curvature = diagonal(left_grams, shape, row, row);
@@ -114,13 +115,13 @@ impl Strip<'_> {
             let mut cold = [0.0; MOST_LANES];
             if let Some((temperature, uniforms)) = noise {
                 gather(simd, blocks, uniforms, p * groups, row * groups, work.uniforms);
-                cold = curvature.map(|x| (f64::from(x) / temperature * std::f64::consts::LOG2_E) as f32);
+                cold = curvature.map(|x| (f64::from(x) / temperature * LOG2_E).min(f32::MAX.into()) as f32);
             }
             let cold = load(simd, &cold);
 
             let change = &mut work.changes[done * q..(done + 1) * q];
             change.fill(simd.splat_f32s(0.0));
-            let mut row_change = simd.splat_f32s(0.0);
+            let mut row_change = [simd.splat_f32s(0.0); 2];
             for group in 0..groups {
                 let mut current = [simd.splat_f32s(0.0); Pattern::MAX_M];
                 for j in 0..m {
@@ -135,10 +136,11 @@ impl Strip<'_> {
                 };
                 let mut state = Group { mask: work.masks[group], values: [simd.splat_f32s(0.0); Pattern::MAX_M] };
                 state.values[..n].copy_from_slice(&work.values[group * n..(group + 1) * n]);
-                let (step, lost) = solver.solve(simd, &problem, &mut state);
+                let Moved { step, loss, terms } = solver.solve(simd, &problem, &mut state);
                 work.masks[group] = state.mask;
                 work.values[group * n..(group + 1) * n].copy_from_slice(&state.values[..n]);
-                row_change = simd.add_f32s(row_change, lost);
+                row_change[0] = simd.add_f32s(row_change[0], loss);
+                row_change[1] = simd.add_f32s(row_change[1], terms);
                 let gram_rows = &right_gram[group * m * q..(group + 1) * m * q];
                 if m == 4 {
                     add_outer(simd, &[step[0], step[1], step[2], step[3]], gram_rows, change);
@@ -152,9 +154,11 @@ impl Strip<'_> {
             scatter(simd, blocks, change, gradients, p * q, row * q);
             scatter(simd, blocks, work.values, core.values, p * n * groups, row * n * groups);
             scatter_masks::<S>(blocks, work.masks, core.masks, p * groups, row * groups);
-            let row_change: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&row_change));
-            for (change, curvature) in row_change.iter().zip(curvature).take(blocks) {
-                loss_change += f64::from(*change) * f64::from(curvature);
+            let row_change: &[f32] = bytemuck::cast_slice(&row_change);
+            for (block, &curvature) in curvature[..blocks].iter().enumerate() {
+                let [sum, terms] = [row_change[block], row_change[S::F32_LANES + block]].map(f64::from);
+                let curvature = f64::from(curvature);
+                loss_change = loss_change.and(Change { sum: sum * curvature, terms: terms * curvature });
             }
         }
         loss_change

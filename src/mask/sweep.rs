@@ -11,7 +11,7 @@ use super::noise::BlockNoise;
 use super::strip::{STRIP, Shape, Strip};
 use crate::block_diagonal::Partition;
 use crate::linalg::{add_product, part_of, rows_of, set_product};
-use crate::mask::{MaskSelector, loss_after};
+use crate::mask::{Change, MaskSelector, loss_after};
 use crate::scratch::with_scratch;
 use crate::sparse_core::{CoreRowsMut, expand_groups};
 use crate::{Error, State, Step};
@@ -42,8 +42,9 @@ pub struct SweepTimes {
 pub struct AnnealedSweep(ExactSweep);
 
 impl ExactSweep {
-    /// Makes a sweep that runs on these instructions, or on portable ones where the CPU lacks them. Default: the best.
+    /// Makes a sweep that runs on these instructions, or on the best ones where the CPU lacks them. Default: the best.
     pub fn on(instructions: InstructionSet) -> Self {
+        let instructions = instructions.or_best();
         ExactSweep { instructions, left_grams: Vec::new(), panels: Vec::new(), times: SweepTimes::default() }
     }
 
@@ -119,7 +120,8 @@ impl ExactSweep {
             .collect();
         let total = swept.into_iter().fold(Swept::default(), Swept::and);
         self.times = total.times;
-        state.put_core(core, loss_after(total.loss, total.change));
+        let energy = state.target().energy();
+        state.put_core(core, loss_after(total.loss, total.change, energy));
     }
 
     /// Computes P_a = AᵀA for every block of the left wrapper, and Q_b and its tables for every panel.
@@ -128,6 +130,9 @@ impl ExactSweep {
         let p = left.block_size();
         self.left_grams.resize(left.data().len(), 0.0);
         let pattern = state.target().pattern();
+        if self.panels.first().is_some_and(|panel| panel.tables.pattern() != pattern) {
+            self.panels.clear();
+        }
         self.panels
             .resize_with(state.right().blocks(), || Panel { gram: Vec::new(), tables: GroupTables::new(pattern) });
         let of_left = self.left_grams.par_chunks_mut(p * p).enumerate().map(|(a, gram)| {
@@ -145,11 +150,11 @@ impl ExactSweep {
     }
 }
 
-/// Blocks' loss before a sweep, its change, and the time taken.
+/// Blocks' loss before a sweep, how it changed, and the time taken.
 #[derive(Clone, Copy, Default)]
 struct Swept {
     loss: f64,
-    change: f64,
+    change: Change,
     times: SweepTimes,
 }
 
@@ -157,7 +162,7 @@ impl Swept {
     fn and(self, other: Swept) -> Swept {
         Swept {
             loss: self.loss + other.loss,
-            change: self.change + other.change,
+            change: self.change.and(other.change),
             times: SweepTimes {
                 gradient: self.times.gradient + other.times.gradient,
                 sweep: self.times.sweep + other.times.sweep,
@@ -225,7 +230,7 @@ impl Batch<'_> {
                 }
                 (self.step.temperature, &*uniforms)
             });
-            let mut change = 0.0;
+            let mut change = Change::default();
             for start in (0..p).step_by(STRIP) {
                 let rows = start..p.min(start + STRIP);
                 for (gradient, gram) in gradients.chunks_exact_mut(size).zip(left_grams.chunks_exact(p * p)) {
@@ -234,7 +239,7 @@ impl Batch<'_> {
                     let coupling = part_of(&gram[start * p..], rows.len(), start, p);
                     add_product(&mut strip[..rows.len() * q], coupling, rows_of(above, q));
                 }
-                change += instructions.dispatch(
+                let strip_change = instructions.dispatch(
                     blocks,
                     Strip {
                         tables: &self.panel.tables,
@@ -249,6 +254,7 @@ impl Batch<'_> {
                         scratch,
                     },
                 );
+                change = change.and(strip_change);
             }
             let times = SweepTimes { gradient: gradient_done - start, sweep: gradient_done.elapsed() };
             Swept { loss, change, times }

@@ -28,7 +28,8 @@ struct Layout {
 
 impl Layout {
     fn new(blocks: Partition, across: Partition) -> Self {
-        Layout { block: blocks.block, runs: across.count().div_ceil(RUN) }
+        let run = RUN * (blocks.block / across.block).max(1);
+        Layout { block: blocks.block, runs: across.count().div_ceil(run) }
     }
 
     fn run_len(self) -> usize {
@@ -36,7 +37,8 @@ impl Layout {
     }
 }
 
-/// Block products that are added up in f32 before their sum goes to f64.
+/// Square block products that are added up in f32 before their sum goes to f64. Runs of narrow blocks have more of
+/// them, so that all terms together never take more than a quarter of the weight's memory, or one block's each.
 const RUN: usize = 8;
 
 /// Blocks that are stacked up for one product: enough rows for the product to be efficient, few enough for the
