@@ -29,7 +29,7 @@ fn the_result_of_a_run_and_what_it_reads() {
     assert_refused(factorize_c(&weight, &hessian, options.pointer, out), ARMOR_OVERLAP, "out: overlaps weight");
     let out = (&raw mut hessian.len).cast();
     assert_refused(factorize_c(&weight, &hessian, options.pointer, out), ARMOR_OVERLAP, "out: overlaps hessian");
-    assert_eq!((numbers, weight.rows, hessian.len), (before, 12, 16));
+    assert_eq!((&numbers, weight.rows, hessian.len), (&before, 12, 16));
     // Two inputs may share their memory.
     drop(factorized(&weight, &hessian, options.pointer));
 }
