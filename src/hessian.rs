@@ -21,7 +21,7 @@ impl Hessian {
     /// # Errors
     /// [`Error::HessianNotFinite`] or [`Error::HessianNegative`] with the first bad position.
     pub fn diagonal<T: Element>(diagonal: &ArrayBase<impl Data<Elem = T>, Ix1>) -> Result<Self, Error> {
-        Self::from_values(diagonal.iter().map(|x| x.to_f64()).collect())
+        Self::from_values(diagonal.mapv(T::to_f64).to_vec())
     }
 
     /// Takes the diagonal of a full Hessian, k × k.
@@ -33,7 +33,7 @@ impl Hessian {
         if rows != cols {
             return Err(Error::HessianNotSquare { rows, cols });
         }
-        Self::from_values(full.diag().iter().map(|x| x.to_f64()).collect())
+        Self::from_values(full.diag().mapv(T::to_f64).to_vec())
     }
 
     /// Weighs all k inputs alike: what is left when there is no calibration data.
