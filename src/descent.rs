@@ -3,12 +3,16 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use crate::coupling::Coupling;
 use crate::factorization::Report;
 use crate::factors::Factors;
 use crate::mask::{AnnealedSweep, MaskSelector, NoWagP, SampledGroup};
-use crate::options::Method;
+use crate::options::{Method, Objective};
 use crate::wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};
-use crate::{Error, Factorization, Layer, NoWagLoss, Options, ProxyLoss, State, Step, Target};
+use crate::{
+    Error, Factorization, FullOutputError, Layer, NoWagLoss, Options, OutputError, ProxyLoss, RowWeighting, State,
+    Step, Target,
+};
 
 /// What part of a run an iteration belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +131,18 @@ impl<'a> Descent<'a> {
             Method::Exact => Box::new(AnnealedSweep::default()),
             Method::Paper | Method::Gradient => Box::new(SampledGroup),
         };
+        let rows = options.row_weighting;
+        let proxy_loss: Box<dyn ProxyLoss> = match options.objective {
+            Objective::Diagonal if rows == Some(RowWeighting::None) => Box::new(OutputError),
+            Objective::Diagonal => Box::new(NoWagLoss),
+            Objective::Full => Box::new(FullOutputError {
+                shrinkage: options.shrinkage,
+                row_weighting: rows.unwrap_or(RowWeighting::None),
+            }),
+        };
         Ok(Descent {
             options: options.clone(),
-            proxy_loss: Box::new(NoWagLoss),
+            proxy_loss,
             initial_mask: Box::new(NoWagP),
             wrapper_update,
             core_update,
@@ -137,7 +150,7 @@ impl<'a> Descent<'a> {
         })
     }
 
-    /// Replaces the loss. Default: [`NoWagLoss`].
+    /// Replaces the loss. Default: that of the options' objective.
     pub fn proxy_loss(mut self, loss: impl ProxyLoss + 'a) -> Self {
         self.proxy_loss = Box::new(loss);
         self
@@ -191,13 +204,17 @@ impl<'a> Descent<'a> {
         let start = Instant::now();
         let normalization = self.proxy_loss.normalize(layer)?;
         let blocks = (self.options.left_block, self.options.right_block);
-        let target = Target::new(layer, normalization, blocks, self.options.pattern)?;
+        let mut target = Target::new(layer, normalization, blocks, self.options.pattern)?;
+        if let Some(alpha) = self.proxy_loss.shrinkage() {
+            target = target.couple(layer, alpha, self.options.memory_limit)?;
+        }
         let mut state = State::new(&target);
         self.initial_mask.select(&mut state, &Step { iteration: 0, seed: self.options.seed, temperature: 0.0 })?;
         let mut run = Run::new(self.options.clone(), state, start);
         let stop_reason = self.iterate(&mut run)?;
         let (best, history) = run.finish();
-        let report = Report { history, stop_reason };
+        let ridge = target.coupling().map_or(0.0, Coupling::ridge);
+        let report = Report { ridge, history, stop_reason };
         Factorization::new(layer, &target, best, report, start)
     }
 

@@ -52,6 +52,23 @@ dispatched! {
 }
 
 dispatched! {
+    /// Σ values², added up in f64.
+    fn square<'a>(values: &'a [f32]) -> f64 {
+        let mut sums = [0.0f64; LANES];
+        let (tiles, tail) = values.as_chunks::<LANES>();
+        for values in tiles {
+            for lane in 0..LANES {
+                sums[lane] += f64::from(values[lane]) * f64::from(values[lane]);
+            }
+        }
+        for (lane, value) in tail.iter().enumerate() {
+            sums[lane] += f64::from(*value) * f64::from(*value);
+        }
+        sums.iter().sum()
+    }
+}
+
+dispatched! {
     /// sums ← sums + terms.
     fn add_terms<'a>(sums: &'a mut [f64], terms: &'a [f32]) {
         for (sum, &term) in sums.iter_mut().zip(terms) {

@@ -79,6 +79,42 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
+    /// A full Hessian must be symmetric.
+    #[error("hessian: entry [{row}, {col}] is {value}, but [{col}, {row}] is {mirrored}, expected a symmetric matrix")]
+    HessianAsymmetric {
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+        /// Its value.
+        value: f64,
+        /// The value on the other side of the diagonal.
+        mirrored: f64,
+    },
+    /// The full Hessian is needed, and only its diagonal is known.
+    #[error("hessian: only its diagonal is known, but {needed_by} needs all of it")]
+    HessianNotFull {
+        /// What needs it.
+        needed_by: &'static str,
+    },
+    /// The working memory would pass the limit.
+    #[error("option memory_limit: is {limit} bytes, but a {rows} × {cols} layer needs {needed}")]
+    MemoryLimit {
+        /// Bytes allowed.
+        limit: usize,
+        /// Fewest bytes needed.
+        needed: usize,
+        /// Output features.
+        rows: usize,
+        /// Input features.
+        cols: usize,
+    },
+    /// A part of the descent cannot work with a loss whose errors couple.
+    #[error("{part}: works with separable losses only, not with one that couples inputs through the full Hessian")]
+    Coupled {
+        /// The part's name.
+        part: &'static str,
+    },
     /// The sparsity pattern is not N:M with 0 < N < M ≤ 8.
     #[error("pattern: {n}:{m} is not N:M with 0 < N < M ≤ 8")]
     Pattern {

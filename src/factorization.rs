@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use ndarray::{Array1, Array2, ArrayView1, s};
+use ndarray::{Array1, Array2, ArrayView1};
 use rayon::prelude::*;
 
 use crate::factors::Factors;
-use crate::linalg::{rows_of, set_product};
 use crate::mask::NoWagP;
+use crate::measure::{output_error, product_rows, relative_loss};
 use crate::{BlockDiagonal, Error, Layer, MaskSelector, SparseCore, State, Step, StopReason, Target};
 
 /// How a run went, before its loss is known.
 pub(crate) struct Report {
+    pub ridge: f64,
     pub history: Vec<f64>,
     pub stop_reason: StopReason,
 }
@@ -22,6 +23,7 @@ pub struct Factorization {
     factors: Factors,
     loss: f64,
     nowag_p_loss: f64,
+    ridge: f64,
     history: Vec<f64>,
     stop_reason: StopReason,
     elapsed: Duration,
@@ -43,11 +45,11 @@ impl Factorization {
         for factors in [&mut baseline, &mut best] {
             target.fold(&mut factors.left, &mut factors.right);
         }
-        let nowag_p_loss = measured_loss(&baseline, layer, target);
-        let loss = measured_loss(&best, layer, target);
+        let nowag_p_loss = relative_loss(&baseline, layer, target);
+        let loss = relative_loss(&best, layer, target);
         let (factors, loss) = if loss <= nowag_p_loss { (best, loss) } else { (baseline, nowag_p_loss) };
-        let Report { history, stop_reason } = report;
-        Ok(Factorization { factors, loss, nowag_p_loss, history, stop_reason, elapsed: start.elapsed() })
+        let Report { ridge, history, stop_reason } = report;
+        Ok(Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: start.elapsed() })
     }
 
     /// Puts a stored result together again: factors, loss and NoWag-P's, and how it was reached.
@@ -55,9 +57,9 @@ impl Factorization {
     pub(crate) fn restore(
         factors: Factors,
         (loss, nowag_p_loss): (f64, f64),
-        Report { history, stop_reason }: Report,
+        Report { ridge, history, stop_reason }: Report,
     ) -> Self {
-        Factorization { factors, loss, nowag_p_loss, history, stop_reason, elapsed: Duration::ZERO }
+        Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: Duration::ZERO }
     }
 
     /// The left wrapper A, m × m in blocks of p.
@@ -83,6 +85,23 @@ impl Factorization {
     /// Relative proxy loss of NoWag-P, pruning alone, measured alike; [`Factorization::loss`] is never above it.
     pub fn nowag_p_loss(&self) -> f64 {
         self.nowag_p_loss
+    }
+
+    /// Measures the relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) in f64, for the layer's own W and H.
+    ///
+    /// The layer may have another Hessian than the one that was fitted to: one held out says what the fit is worth. Of
+    /// a Hessian that is known by its diagonal, inputs that were never excited count as the mean.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the layer has another shape.
+    pub fn output_error(&self, layer: &Layer<'_>) -> Result<f64, Error> {
+        output_error(&self.factors, layer)
+    }
+
+    /// Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed or
+    /// errors did not couple.
+    pub fn ridge(&self) -> f64 {
+        self.ridge
     }
 
     /// Relative proxy loss as the descent saw it: entry 0 of the initial mask, then one an iteration.
@@ -121,17 +140,14 @@ impl Factorization {
 
     /// Computes Ŵ = A S B, m × k, in f64 and rounds it to the nearest f32 number.
     pub fn reconstruct(&self) -> Array2<f32> {
-        let mut product = Array2::zeros((self.factors.core.rows(), self.factors.core.cols()));
-        let cols = self.factors.right.partition();
-        for b in 0..cols.count() {
-            let panel = product_panel(&self.factors, b);
-            let panel =
-                Array2::from_shape_vec((self.factors.core.rows(), cols.size(b)), panel).expect("a panel is m × q");
-            product
-                .slice_mut(s![.., cols.range(b)])
-                .assign(&panel.mapv(|x| x.clamp(f32::MIN.into(), f32::MAX.into()) as f32));
-        }
-        product
+        let shape = (self.factors.core.rows(), self.factors.core.cols());
+        let mut product = vec![0.0; shape.0 * shape.1];
+        product.par_chunks_mut(self.factors.left.block_size() * shape.1).enumerate().for_each(|(a, rows)| {
+            for (out, value) in rows.iter_mut().zip(product_rows(&self.factors, a)) {
+                *out = value.clamp(f32::MIN.into(), f32::MAX.into()) as f32;
+            }
+        });
+        Array2::from_shape_vec(shape, product).expect("as many entries as the shape has")
     }
 
     /// Computes y = A (S (B x)) for one input of length k; accumulates in f64, returns m outputs. A plain reference.
@@ -146,48 +162,4 @@ impl Factorization {
         let y = self.factors.left.apply(&self.factors.core.apply(&self.factors.right.apply(&x)));
         Ok(y.into_iter().map(|y| y as f32).collect())
     }
-}
-
-/// Relative loss against the caller's own weight, all in f64.
-fn measured_loss(factors: &Factors, layer: &Layer<'_>, target: &Target) -> f64 {
-    let cols = factors.right.partition();
-    let weights = target.normalization();
-    let sums: Vec<(f64, f64)> = (0..cols.count())
-        .into_par_iter()
-        .map(|b| {
-            let q = cols.size(b);
-            let panel = product_panel(factors, b);
-            let mut row = vec![0.0; q];
-            let (mut lost, mut energy) = (0.0, 0.0);
-            for (i, product) in panel.chunks_exact(q).enumerate() {
-                layer.weight().copy_row(i, cols.range(b), &mut row);
-                for (j, (&weight, &product)) in row.iter().zip(product).enumerate() {
-                    let scale = weights.error_weight(i, cols.start(b) + j);
-                    lost += scale * (f64::from(weight) - product).powi(2);
-                    energy += scale * f64::from(weight).powi(2);
-                }
-            }
-            (lost, energy)
-        })
-        .collect();
-    let (lost, energy) = sums.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-    if energy > 0.0 { lost / energy } else { 0.0 }
-}
-
-/// Column panel `b` of A S B in f64, m × q, row-major.
-fn product_panel(Factors { left, core, right }: &Factors, b: usize) -> Vec<f64> {
-    let to_f64 = |values: &[f32]| -> Vec<f64> { values.iter().map(|&x| f64::from(x)).collect() };
-    let (rows, q) = (left.partition(), right.partition().size(b));
-    let right = to_f64(right.values(b));
-    let mut panel = vec![0.0; rows.len * q];
-    for a in 0..rows.count() {
-        let size = rows.size(a) * q;
-        let mut dense = vec![0.0; size];
-        core.expand(b, rows.range(a), &mut dense);
-        let mut product = vec![0.0; size];
-        set_product(&mut product, rows_of(&to_f64(left.values(a)), rows.size(a)), rows_of(&to_f64(&dense), q));
-        let start = rows.start(a) * q;
-        set_product(&mut panel[start..start + size], rows_of(&product, q), rows_of(&right, q));
-    }
-    panel
 }

@@ -1,18 +1,22 @@
 //! The second moment of a layer's inputs, H = (1/N) Σ x xᵀ over N calibration tokens.
 
+use std::sync::Arc;
+
 use ndarray::{ArrayBase, Data, Ix1, Ix2};
+use rayon::prelude::*;
 
 use crate::Error;
 use crate::layer::{Element, fits_f32};
 
-/// The Hessian of a layer's k inputs; here its diagonal d, length k.
+/// The Hessian of a layer's k inputs: the whole matrix, k × k, or its diagonal d, length k.
 ///
 /// The layer's squared output error under a weight change ΔW is tr(ΔW H ΔWᵀ), which is Σ_ij d_j ΔW_ij² when only the
 /// diagonal is known. The scale of H does not matter. An input that calibration never excited (d_j = 0) counts as
-/// much as the mean of the others.
+/// much as the mean of the others. The whole matrix is kept in f32, shared between clones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hessian {
     diagonal: Vec<f64>,
+    full: Option<Arc<Vec<f32>>>,
 }
 
 impl Hessian {
@@ -36,9 +40,40 @@ impl Hessian {
         Self::from_values(full.diag().mapv(T::to_f64).to_vec())
     }
 
+    /// Takes the whole Hessian, k × k, and keeps (H + Hᵀ) / 2 in f32.
+    ///
+    /// It may be singular. What belongs to an input with H_jj = 0 is taken for zero.
+    ///
+    /// # Errors
+    /// [`Error::HessianNotSquare`]; [`Error::HessianNotFinite`], [`Error::HessianNegative`] or
+    /// [`Error::HessianAsymmetric`] with the first bad position. Symmetric is what differs by no more than rounding:
+    /// 10⁻⁵ √(H_ii H_jj) and two units in the last place of the element type.
+    ///
+    /// ```
+    /// use armor_core::{Error, Hessian};
+    /// use ndarray::array;
+    /// let hessian = Hessian::full(&array![[2.0_f32, 0.5], [0.5, 1.0]])?;
+    /// assert!(hessian.is_full());
+    /// let error = Hessian::full(&array![[2.0_f32, 0.5], [0.7, 1.0]]).unwrap_err();
+    /// assert!(matches!(error, Error::HessianAsymmetric { row: 0, col: 1, .. }));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn full<T: Element>(full: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<Self, Error> {
+        let k = full.nrows();
+        let checked = Self::diagonal_of(full)?;
+        let mut values = vec![0.0f32; k * k];
+        let bad = values.par_chunks_mut(k.max(1)).enumerate().find_map_first(|(row, out)| {
+            symmetric_row(row, out, &checked.diagonal, |i, j| full[[i, j]].to_f64(), 2.0 * T::epsilon()).err()
+        });
+        match bad {
+            Some(error) => Err(error),
+            None => Ok(Hessian { full: Some(Arc::new(values)), ..checked }),
+        }
+    }
+
     /// Weighs all k inputs alike: what is left when there is no calibration data.
     pub fn identity(k: usize) -> Self {
-        Hessian { diagonal: vec![1.0; k] }
+        Hessian { diagonal: vec![1.0; k], full: None }
     }
 
     fn from_values(diagonal: Vec<f64>) -> Result<Self, Error> {
@@ -50,7 +85,7 @@ impl Hessian {
                 return Err(Error::HessianNegative { index, value });
             }
         }
-        Ok(Hessian { diagonal })
+        Ok(Hessian { diagonal, full: None })
     }
 
     /// Number of inputs, k.
@@ -63,12 +98,63 @@ impl Hessian {
         self.diagonal.is_empty()
     }
 
+    /// Whether the whole matrix is known, not the diagonal alone.
+    pub fn is_full(&self) -> bool {
+        self.full.is_some()
+    }
+
+    /// The diagonal d as it was given, length k.
+    pub fn diagonal_values(&self) -> &[f64] {
+        &self.diagonal
+    }
+
+    /// Row `row` of the whole matrix, where it is known.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, row: usize) -> Option<&[f32]> {
+        assert!(row < self.len(), "no row {row} in a Hessian of {} inputs", self.len());
+        self.full.as_ref().map(|full| &full[row * self.len()..(row + 1) * self.len()])
+    }
+
     /// The importance of each input, mean 1: d over its mean, where inputs that were never excited take the mean.
     ///
     /// An input below 10⁻¹² of the mean counts as that much, which moves the loss by less than f32 can hold.
     pub fn importance(&self) -> Vec<f64> {
-        let excited = || self.diagonal.iter().filter(|&&d| d > 0.0);
-        let mean = excited().sum::<f64>() / excited().count() as f64;
-        self.diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(1e-12) } else { 1.0 }).collect()
+        let mean = self.mean();
+        self.diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(FAINTEST) } else { 1.0 }).collect()
     }
+
+    /// Mean of the diagonal over inputs that were excited.
+    pub(crate) fn mean(&self) -> f64 {
+        let excited = || self.diagonal.iter().filter(|&&d| d > 0.0);
+        excited().sum::<f64>() / excited().count() as f64
+    }
+}
+
+/// Smallest importance of an input that was excited at all, relative to the mean.
+pub(crate) const FAINTEST: f64 = 1e-12;
+
+/// Writes row `row` of (H + Hᵀ) / 2, or says where H is not finite or not symmetric.
+fn symmetric_row(
+    row: usize,
+    out: &mut [f32],
+    diagonal: &[f64],
+    entry: impl Fn(usize, usize) -> f64,
+    relative: f64,
+) -> Result<(), Error> {
+    const ROUNDING: f64 = 1e-5;
+    for (col, out) in out.iter_mut().enumerate() {
+        let (value, mirrored) = (entry(row, col), entry(col, row));
+        if !fits_f32(value) {
+            return Err(Error::HessianNotFinite { row, col, value });
+        }
+        let alive = diagonal[row] > 0.0 && diagonal[col] > 0.0;
+        let slack = ROUNDING * (diagonal[row] * diagonal[col]).sqrt() + relative * value.abs().max(mirrored.abs());
+        if alive && mirrored.is_finite() && (value - mirrored).abs() > slack {
+            return Err(Error::HessianAsymmetric { row, col, value, mirrored });
+        }
+        *out = if alive { (0.5 * (value + mirrored)) as f32 } else { 0.0 };
+    }
+    Ok(())
 }

@@ -11,6 +11,8 @@ use crate::{Error, Hessian};
 pub trait Element: Copy + Send + Sync + sealed::Sealed {
     /// Converts to f64, exactly.
     fn to_f64(self) -> f64;
+    /// The distance from 1 to the next larger number.
+    fn epsilon() -> f64;
     /// Wraps a view of this type.
     fn weight(view: ArrayView2<'_, Self>) -> Weight<'_>
     where
@@ -38,13 +40,17 @@ pub enum Weight<'a> {
 }
 
 macro_rules! elements {
-    ($($type:ty, $variant:ident, $to_f64:expr;)*) => {
+    ($($type:ty, $variant:ident, $to_f64:expr, $epsilon:expr;)*) => {
         $(
             impl sealed::Sealed for $type {}
 
             impl Element for $type {
                 fn to_f64(self) -> f64 {
                     $to_f64(self)
+                }
+
+                fn epsilon() -> f64 {
+                    $epsilon
                 }
 
                 fn weight(view: ArrayView2<'_, Self>) -> Weight<'_> {
@@ -56,10 +62,10 @@ macro_rules! elements {
 }
 
 elements! {
-    f32, F32, f64::from;
-    f64, F64, std::convert::identity;
-    f16, F16, f16::to_f64;
-    bf16, Bf16, bf16::to_f64;
+    f32, F32, f64::from, f32::EPSILON.into();
+    f64, F64, std::convert::identity, f64::EPSILON;
+    f16, F16, f16::to_f64, f16::EPSILON.to_f64();
+    bf16, Bf16, bf16::to_f64, bf16::EPSILON.to_f64();
 }
 
 /// Runs an expression on the view inside a [`Weight`], whatever its element type.

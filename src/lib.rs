@@ -4,6 +4,7 @@
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "`!(x > 0.0)` is how a NaN is refused")]
 
 mod block_diagonal;
+mod coupling;
 mod descent;
 mod elementwise;
 mod error;
@@ -16,6 +17,7 @@ mod hessian;
 mod layer;
 mod linalg;
 mod mask;
+mod measure;
 mod normalize;
 mod options;
 mod pattern;
@@ -35,9 +37,9 @@ pub use hessian::Hessian;
 pub use layer::{Element, Layer, Weight};
 pub use mask::{AnnealedSweep, ExactSweep, InstructionSet, Magnitude, MaskSelector, NoWagP, SampledGroup, SweepTimes};
 pub use normalize::{Normalization, Target};
-pub use options::{Method, Options};
+pub use options::{Method, Objective, Options};
 pub use pattern::Pattern;
-pub use proxy_loss::{NoWagLoss, OutputError, ProxyLoss};
+pub use proxy_loss::{FullOutputError, NoWagLoss, OutputError, ProxyLoss, RowWeighting};
 pub use sparse_core::SparseCore;
 pub use state::{State, Step};
 pub use wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};

@@ -48,6 +48,22 @@ pub(crate) fn add_product<T: Real>(out: &mut [T], lhs: View<'_, T>, rhs: View<'_
     product(out, Accum::Add, lhs, rhs);
 }
 
+/// As [`set_product`], into entries of a larger row-major matrix whose rows are `stride` apart.
+pub(crate) fn set_part_product(out: &mut [f32], stride: usize, lhs: View<'_>, rhs: View<'_>) {
+    part_product(out, stride, Accum::Replace, lhs, rhs);
+}
+
+/// As [`add_product`], into entries of a larger row-major matrix whose rows are `stride` apart.
+pub(crate) fn add_part_product(out: &mut [f32], stride: usize, lhs: View<'_>, rhs: View<'_>) {
+    part_product(out, stride, Accum::Add, lhs, rhs);
+}
+
+fn part_product(out: &mut [f32], stride: usize, accumulate: Accum, lhs: View<'_>, rhs: View<'_>) {
+    let (rows, cols) = (lhs.nrows(), rhs.ncols());
+    let out = MatMut::from_column_major_slice_with_stride_mut(out, cols, rows, stride);
+    matmul(out.transpose_mut(), accumulate, lhs, rhs, 1.0, Par::Seq);
+}
+
 /// out = (lhs · rhs)ᵀ, row-major.
 pub(crate) fn set_product_transposed(out: &mut [f32], lhs: View<'_>, rhs: View<'_>) {
     set_product(out, rhs.transpose(), lhs.transpose());
@@ -153,6 +169,17 @@ fn solve_positive_definite_faer(matrix: &mut [f64], rhs: &mut [f64], n: usize, s
     solve_lower_triangular_in_place(lower, unknown.as_mut(), Par::Seq);
     solve_upper_triangular_in_place(lower.transpose(), unknown, Par::Seq);
     true
+}
+
+/// Replaces the lower triangle of a symmetric n × n matrix, row-major, by its Cholesky factor; the upper one may hold
+/// anything after. False, and the matrix is lost, where it is not positive definite.
+pub(crate) fn cholesky(matrix: &mut [f64], n: usize) -> bool {
+    use faer::dyn_stack::{MemBuffer, MemStack};
+    use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
+    let factor = MatMut::from_row_major_slice_mut(matrix, n, n);
+    let stack = MemStack::new(&mut memory);
+    cholesky_in_place(factor, Default::default(), Par::Seq, stack, Default::default()).is_ok()
 }
 
 /// Largest eigenvalue of a symmetric positive semi-definite matrix, n × n; its trace where the iteration fails.

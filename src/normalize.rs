@@ -5,6 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::block_diagonal::Partition;
+use crate::coupling::Coupling;
 use crate::{BlockDiagonal, Error, Layer, Pattern, SparseCore};
 
 /// The weights of a separable proxy loss: Σ_ij d_j (W̄_ij − Ŵ̄_ij)² with W̄_ij = W_ij / (r1_j r2_i).
@@ -111,6 +112,7 @@ pub struct Target {
     pattern: Pattern,
     values: Vec<f32>,
     energy: f64,
+    coupling: Option<Coupling>,
 }
 
 impl Target {
@@ -134,7 +136,26 @@ impl Target {
             .map(|(b, panel)| whiten_panel(layer, &normalization, cols.range(b), panel))
             .collect();
         let energy = energies.iter().sum();
-        Ok(Target { normalization, rows, cols, pattern, values, energy })
+        Ok(Target { normalization, rows, cols, pattern, values, energy, coupling: None })
+    }
+
+    /// Couples the errors through the layer's Hessian, shrunk by α, in no more working memory than the limit.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for an α that is not from 0 to 1, [`Error::HessianNotFull`], [`Error::MemoryLimit`].
+    pub(crate) fn couple(mut self, layer: &Layer<'_>, alpha: f64, limit: Option<usize>) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&alpha) {
+            return Err(Error::Option { name: "shrinkage", value: alpha.to_string(), expected: "0 to 1" });
+        }
+        let coupling = Coupling::new(layer, alpha, limit, (self.rows, self.cols), |row, out| {
+            for b in 0..self.cols.count() {
+                let width = self.cols.size(b);
+                out[self.cols.range(b)].copy_from_slice(&self.panel(b)[row * width..(row + 1) * width]);
+            }
+        })?;
+        self.energy = coupling.energy();
+        self.coupling = Some(coupling);
+        Ok(self)
     }
 
     /// Output features, m.
@@ -152,9 +173,18 @@ impl Target {
         self.pattern
     }
 
-    /// The loss at Ŵ = 0, ‖Y‖²; reported losses are divided by it.
+    /// The loss at Ŵ = 0, ‖Y‖², or tr(Y Ω Yᵀ) where errors couple; reported losses are divided by it.
     pub fn energy(&self) -> f64 {
         self.energy
+    }
+
+    /// Whether errors at different inputs couple: the loss is then tr(E Ω Eᵀ) for E = Y − A S B̃.
+    pub fn is_coupled(&self) -> bool {
+        self.coupling.is_some()
+    }
+
+    pub(crate) fn coupling(&self) -> Option<&Coupling> {
+        self.coupling.as_ref()
     }
 
     /// The loss's scales and importances.

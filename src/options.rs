@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Pattern};
+use crate::{Error, Pattern, RowWeighting};
 
 /// Which updates an iteration is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,16 @@ pub enum Method {
     /// The paper's convergence proof: one gradient step of length 1/L on A, B and W', then one sampled group per
     /// block.
     Gradient,
+}
+
+/// Which output error a run minimises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Objective {
+    /// The paper's: every input on its own, weighted by the Hessian's diagonal.
+    Diagonal,
+    /// The layer's output error under the whole Hessian, [`FullOutputError`](crate::FullOutputError).
+    Full,
 }
 
 /// How a layer is factorised: a preset, [`Options::exact`] or [`Options::paper`], and what is changed of it.
@@ -31,6 +41,10 @@ pub enum Method {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     pub(crate) method: Method,
+    pub(crate) objective: Objective,
+    pub(crate) shrinkage: f64,
+    pub(crate) row_weighting: Option<RowWeighting>,
+    pub(crate) memory_limit: Option<usize>,
     pub(crate) left_block: usize,
     pub(crate) right_block: usize,
     pub(crate) pattern: Pattern,
@@ -50,6 +64,10 @@ impl Options {
     pub fn exact() -> Self {
         Options {
             method: Method::Exact,
+            objective: Objective::Diagonal,
+            shrinkage: 0.3,
+            row_weighting: None,
+            memory_limit: None,
             left_block: 64,
             right_block: 64,
             pattern: Pattern::TWO_FOUR,
@@ -82,6 +100,34 @@ impl Options {
     /// Which updates an iteration is made of. Default: the preset's.
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
+        self
+    }
+
+    /// Which output error is minimised. Default: [`Objective::Diagonal`]. The full one needs [`Method::Exact`] and a
+    /// layer with a full Hessian, and takes O(m k²) an iteration.
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.objective = objective;
+        self
+    }
+
+    /// Shrinkage α of the full Hessian towards its diagonal, H ← (1 − α) H + α diag(H). Default: 0.3. Range: 0 to 1.
+    pub fn shrinkage(mut self, alpha: f64) -> Self {
+        self.shrinkage = alpha;
+        self
+    }
+
+    /// Which rows' errors count more. Default: [`RowWeighting::NoWag`] with the diagonal objective, which is the
+    /// paper's proxy loss, and [`RowWeighting::None`], the true output error, with the full one.
+    pub fn row_weighting(mut self, weighting: RowWeighting) -> Self {
+        self.row_weighting = Some(weighting);
+        self
+    }
+
+    /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
+    /// limit. Below what is fastest a run takes narrower spans of columns; what it cannot do without is
+    /// max(12 k², 4 k² + 12 m k) bytes and a few columns.
+    pub fn memory_limit(mut self, bytes: Option<usize>) -> Self {
+        self.memory_limit = bytes;
         self
     }
 
@@ -180,6 +226,12 @@ impl Options {
     pub fn validate(&self) -> Result<(), Error> {
         let refuse = |name, value: String, expected| Err(Error::Option { name, value, expected });
         let m = self.pattern.m();
+        if self.objective == Objective::Full && self.method != Method::Exact {
+            return refuse("method", format!("{:?}", self.method), "Exact for the full objective");
+        }
+        if !(0.0..=1.0).contains(&self.shrinkage) {
+            return refuse("shrinkage", self.shrinkage.to_string(), "0 to 1");
+        }
         if !(1..=4096).contains(&self.left_block) {
             return refuse("left_block", self.left_block.to_string(), "1 to 4096");
         }

@@ -2,7 +2,8 @@
 
 use crate::{Error, Layer, Normalization};
 
-/// A separable loss Σ_ij d_j (W̄_ij − Ŵ̄_ij)², given by its [`Normalization`].
+/// A loss of the error Ē = W̄ − Ŵ̄: separable, Σ_ij d_j Ē_ij², as its [`Normalization`] says, or with errors at
+/// different inputs coupled through the Hessian.
 ///
 /// Give the descent another one with [`Descent::proxy_loss`](crate::Descent::proxy_loss):
 ///
@@ -35,6 +36,12 @@ pub trait ProxyLoss: Send + Sync {
     /// Whatever makes the loss undefined for this layer. The descent itself refuses lengths that do not fit the
     /// layer and entries that are not positive.
     fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error>;
+
+    /// Couples errors at different inputs: `None`, the default, for a separable loss; `Some(α)`, α from 0 to 1, for
+    /// tr(Ē √D Ω √D Ēᵀ) with D the importances and Ω = (1 − α) corr(H) + α I. Needs a full Hessian.
+    fn shrinkage(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// The paper's proxy loss (section 3): NoWag's row and column scales, weighted by the Hessian's diagonal.
@@ -44,6 +51,42 @@ pub struct NoWagLoss;
 impl ProxyLoss for NoWagLoss {
     fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
         Ok(Normalization::nowag(layer))
+    }
+}
+
+/// Which rows' errors count more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowWeighting {
+    /// Every row by NoWag's scale: an error counts relative to the size of its row.
+    NoWag,
+    /// All rows alike: the layer's own output error.
+    None,
+}
+
+/// The output error under the whole Hessian, tr((W − Ŵ) H (W − Ŵ)ᵀ), rows weighted or not.
+///
+/// H is shrunk towards its diagonal by α, H ← (1 − α) H + α diag(H): what calibration says of the diagonal is more
+/// certain than what it says of the rest. α = 1 is the separable case.
+#[derive(Clone, Copy, Debug)]
+pub struct FullOutputError {
+    /// Shrinkage α, from 0 (H as it is) to 1 (its diagonal).
+    pub shrinkage: f64,
+    /// Which rows' errors count more.
+    pub row_weighting: RowWeighting,
+}
+
+impl ProxyLoss for FullOutputError {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+        let plain = Normalization::plain(layer);
+        match self.row_weighting {
+            RowWeighting::NoWag => Ok(Normalization { rows: Normalization::nowag(layer).rows, ..plain }),
+            RowWeighting::None => Ok(plain),
+        }
+    }
+
+    fn shrinkage(&self) -> Option<f64> {
+        Some(self.shrinkage)
     }
 }
 

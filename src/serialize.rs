@@ -33,7 +33,7 @@ impl Factorization {
     /// | `{name}.armor.history` | F64 | [iterations + 1] | [`Factorization::history`] |
     ///
     /// The metadata hold `armor.format` (1), `armor.pattern`, `armor.left_block`, `armor.right_block`, `armor.loss`,
-    /// `armor.nowag_p_loss` and `armor.stop_reason`. The time of the run is left out, so equal factorisations give
+    /// `armor.nowag_p_loss`, `armor.ridge` (0 where it is absent) and `armor.stop_reason`. The time of the run is left out, so equal factorisations give
     /// equal bytes.
     ///
     /// # Errors
@@ -74,6 +74,7 @@ impl Factorization {
             ("armor.right_block", self.right().block_size().to_string()),
             ("armor.loss", self.loss().to_string()),
             ("armor.nowag_p_loss", self.nowag_p_loss().to_string()),
+            ("armor.ridge", self.ridge().to_string()),
             ("armor.stop_reason", self.stop_reason().as_str().to_owned()),
         ])
     }
@@ -98,7 +99,7 @@ impl Factorization {
         let right = file.wrapper("right", "armor.right_block", cols)?;
         let core = file.core(rows, right.partition())?;
         let losses = (file.loss("armor.loss")?, file.loss("armor.nowag_p_loss")?);
-        let report = Report { history: file.history()?, stop_reason: file.stop_reason()? };
+        let report = Report { ridge: file.ridge()?, history: file.history()?, stop_reason: file.stop_reason()? };
         Ok(Factorization::restore(Factors { left, core, right }, losses, report))
     }
 }
@@ -198,6 +199,11 @@ impl<'a> File<'a> {
         } else {
             Err(refuse(key, format!("is {loss}, expected a finite number, not negative")))
         }
+    }
+
+    fn ridge(&self) -> Result<f64, Error> {
+        let present = self.header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key("armor.ridge"));
+        if present { self.loss("armor.ridge") } else { Ok(0.0) }
     }
 
     fn stop_reason(&self) -> Result<StopReason, Error> {

@@ -199,6 +199,36 @@ impl SparseCore {
         expand_groups(self.pattern, core.masks, core.values, out);
     }
 
+    /// Writes rows `rows` of consecutive column panels as a dense row-major matrix.
+    pub(crate) fn expand_rows(&self, panels: std::ops::Range<usize>, rows: std::ops::Range<usize>, out: &mut [f32]) {
+        let (n, m) = (self.pattern.n(), self.pattern.m());
+        let start = self.cols.start(panels.start);
+        let width = self.cols.range(panels.end - 1).end - start;
+        for b in panels {
+            let core = self.panel_rows(b, rows.clone());
+            let groups = self.cols.size(b) / m;
+            let rows = core.masks.chunks_exact(groups).zip(core.values.chunks_exact(groups * n));
+            for ((masks, values), out) in rows.zip(out.chunks_exact_mut(width)) {
+                expand_groups(self.pattern, masks, values, &mut out[self.cols.start(b) - start..][..groups * m]);
+            }
+        }
+    }
+
+    /// Column panel `b`, to be changed, in pieces of `height` rows (the last one smaller).
+    pub(crate) fn panel_pieces_mut(
+        &mut self,
+        b: usize,
+        height: usize,
+    ) -> impl IndexedParallelIterator<Item = CoreRowsMut<'_>> {
+        let n = self.pattern.n();
+        let groups = self.cols.size(b) / self.pattern.m();
+        let start = self.cols.start(b) / self.pattern.m() * self.rows;
+        let range = start..start + self.rows * groups;
+        let values = self.values[range.start * n..range.end * n].par_chunks_mut(height * groups * n);
+        let masks = self.masks[range].par_chunks_mut(height * groups);
+        values.zip(masks).map(|(values, masks)| CoreRowsMut { values, masks })
+    }
+
     /// The column panels in order, to be changed, each cut into pieces of `height` rows (the last one smaller).
     ///
     /// Pieces come as (panel, piece) indices with their rows.

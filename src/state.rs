@@ -153,12 +153,34 @@ impl<'t> State<'t> {
         self.left_product = LeftProduct { current: true, ..product };
     }
 
-    /// The absolute loss ‖Y − A S B̃‖², computed only if the last update did not already know it.
+    /// Takes out memory for m × k numbers, of any value, which holds no A S any more; [`State::put_workspace`] gives it
+    /// back.
+    pub(crate) fn take_workspace(&mut self) -> Vec<f32> {
+        let mut product = self.take_left_product();
+        product.values_mut(self.target);
+        product.values
+    }
+
+    /// Gives back the memory.
+    pub(crate) fn put_workspace(&mut self, values: Vec<f32>) {
+        self.left_product = LeftProduct { values, current: false };
+    }
+
+    /// The absolute loss ‖Y − A S B̃‖², or tr(E Ω Eᵀ) where errors couple, computed only if the last update did not already know it.
     pub fn loss(&mut self) -> f64 {
         if let Some(loss) = self.loss {
             return loss;
         }
-        let loss = self.residual_energy();
+        let loss = match self.target.coupling() {
+            Some(coupling) => {
+                let mut residual = self.take_workspace();
+                coupling.write_residual(self, self.core(), &mut residual);
+                let loss = coupling.square(&residual);
+                self.put_workspace(residual);
+                loss
+            }
+            None => self.residual_energy(),
+        };
         self.loss = Some(loss);
         loss
     }

@@ -1,5 +1,6 @@
 //! Which N of every M entries the core keeps.
 
+mod coupled;
 mod group_solve;
 mod groups;
 mod initial;

@@ -19,10 +19,10 @@ use crate::{Error, State, Step};
 /// Solves every group exactly once, keeping the best of all masks: the loss never rises.
 #[derive(Clone, Debug)]
 pub struct ExactSweep {
-    instructions: InstructionSet,
-    left_grams: Vec<f32>,
-    panels: Vec<Panel>,
-    times: SweepTimes,
+    pub(super) instructions: InstructionSet,
+    pub(super) left_grams: Vec<f32>,
+    pub(super) panels: Vec<Panel>,
+    pub(super) times: SweepTimes,
 }
 
 /// Where the last update's time went, added up over its threads.
@@ -88,17 +88,20 @@ impl MaskSelector for AnnealedSweep {
 
 /// What all blocks of one column panel share.
 #[derive(Clone, Debug)]
-struct Panel {
+pub(super) struct Panel {
     /// Q = B̃ B̃ᵀ, q × q.
-    gram: Vec<f32>,
-    tables: GroupTables,
+    pub gram: Vec<f32>,
+    pub tables: GroupTables,
 }
 
 /// Ridge of the group solves: the square root of f32's precision would bias values, this only breaks ties.
-const RIDGE: Ridge = Ridge { relative: 1e-6, absolute: 0.0 };
+pub(super) const RIDGE: Ridge = Ridge { relative: 1e-6, absolute: 0.0 };
 
 impl ExactSweep {
     fn sweep(&mut self, state: &mut State<'_>, step: &Step) {
+        if let Some(coupling) = state.target().coupling() {
+            return self.sweep_coupled(state, coupling, step);
+        }
         self.prepare(state);
         let mut core = state.take_core();
         let batches = Batches { lanes: self.instructions.lanes(), partition: state.target().row_blocks() };
@@ -126,27 +129,31 @@ impl ExactSweep {
 
     /// Computes P_a = AᵀA for every block of the left wrapper, and Q_b and its tables for every panel.
     fn prepare(&mut self, state: &State<'_>) {
-        let left = state.left();
-        let p = left.block_size();
-        self.left_grams.resize(left.data().len(), 0.0);
-        let pattern = state.target().pattern();
-        if self.panels.first().is_some_and(|panel| panel.tables.pattern() != pattern) {
-            self.panels.clear();
-        }
-        self.panels
-            .resize_with(state.right().blocks(), || Panel { gram: Vec::new(), tables: GroupTables::new(pattern) });
-        let of_left = self.left_grams.par_chunks_mut(p * p).enumerate().map(|(a, gram)| {
-            let block = rows_of(left.values(a), left.partition().size(a));
-            set_product(gram, block.transpose(), block);
-        });
-        let of_right = self.panels.par_iter_mut().enumerate().map(|(b, panel)| {
+        self.prepare_left(state);
+        self.panels.par_iter_mut().enumerate().for_each(|(b, panel)| {
             let q = state.right().partition().size(b);
             let block = rows_of(state.right().values(b), q);
             panel.gram.resize(q * q, 0.0);
             set_product(&mut panel.gram, block, block.transpose());
             panel.tables.prepare(&panel.gram, q, RIDGE);
         });
-        of_left.chain(of_right).for_each(|()| {});
+    }
+
+    /// Computes P_a = AᵀA, and makes room for the panels.
+    pub(super) fn prepare_left(&mut self, state: &State<'_>) {
+        let left = state.left();
+        let p = left.block_size();
+        let pattern = state.target().pattern();
+        if self.panels.first().is_some_and(|panel| panel.tables.pattern() != pattern) {
+            self.panels.clear();
+        }
+        self.panels
+            .resize_with(state.right().blocks(), || Panel { gram: Vec::new(), tables: GroupTables::new(pattern) });
+        self.left_grams.resize(left.data().len(), 0.0);
+        self.left_grams.par_chunks_mut(p * p).enumerate().for_each(|(a, gram)| {
+            let block = rows_of(left.values(a), left.partition().size(a));
+            set_product(gram, block.transpose(), block);
+        });
     }
 }
 
@@ -173,18 +180,18 @@ impl Swept {
 
 /// How the block rows of a panel are cut into batches of as many as there are lanes.
 #[derive(Clone, Copy)]
-struct Batches {
-    lanes: usize,
-    partition: Partition,
+pub(super) struct Batches {
+    pub lanes: usize,
+    pub partition: Partition,
 }
 
 impl Batches {
-    fn rows(self) -> usize {
+    pub fn rows(self) -> usize {
         self.lanes * self.partition.block
     }
 
     /// The batch's blocks in runs of equal size: a smaller last block cannot share lanes with the others.
-    fn runs(self, batch: usize) -> impl Iterator<Item = Range<usize>> {
+    pub fn runs(self, batch: usize) -> impl Iterator<Item = Range<usize>> {
         let start = batch * self.lanes;
         let end = self.partition.count().min(start + self.lanes);
         let full = (self.partition.len / self.partition.block).clamp(start, end);
@@ -193,12 +200,12 @@ impl Batches {
 }
 
 /// Blocks of equal size in column panel `b`.
-struct Batch<'a> {
-    state: &'a State<'a>,
-    step: &'a Step,
-    b: usize,
-    blocks: Range<usize>,
-    panel: &'a Panel,
+pub(super) struct Batch<'a> {
+    pub state: &'a State<'a>,
+    pub step: &'a Step,
+    pub b: usize,
+    pub blocks: Range<usize>,
+    pub panel: &'a Panel,
 }
 
 impl Batch<'_> {
@@ -208,57 +215,80 @@ impl Batch<'_> {
         Shape { blocks: self.blocks.len(), p, q }
     }
 
-    fn groups(&self) -> usize {
+    pub fn groups(&self) -> usize {
         let Shape { blocks, p, q } = self.shape();
         blocks * p * (q / self.state.target().pattern().m())
     }
 
-    fn sweep(&self, instructions: InstructionSet, left_grams: &[f32], mut core: CoreRowsMut<'_>) -> Swept {
+    fn sweep(&self, instructions: InstructionSet, left_grams: &[f32], core: CoreRowsMut<'_>) -> Swept {
+        let Shape { blocks, p, q } = self.shape();
+        let size = p * q;
+        let stacked = self.stack() * size;
+        let lengths = [size, stacked, stacked, blocks * size, self.scratch()];
+        with_scratch(lengths, |[dense, halves, residuals, gradients, scratch]| {
+            let start = Instant::now();
+            let loss = self.gradients(&core, [dense, halves, residuals], gradients);
+            let gradient_done = Instant::now();
+            let change = self.descend(instructions, left_grams, core, gradients, scratch);
+            let times = SweepTimes { gradient: gradient_done - start, sweep: gradient_done.elapsed() };
+            Swept { loss, change, times }
+        })
+    }
+
+    /// Length of the scratch memory that [`Batch::descend`] takes.
+    pub fn scratch(&self) -> usize {
+        Strip::scratch(self.state.target().pattern(), self.shape().q) + self.groups()
+    }
+
+    /// Solves every group of the blocks once, given half the loss's gradient in them, [block][p × q], which is
+    /// overwritten; says how the loss changed.
+    pub fn descend(
+        &self,
+        instructions: InstructionSet,
+        left_grams: &[f32],
+        mut core: CoreRowsMut<'_>,
+        gradients: &mut [f32],
+        scratch: &mut [f32],
+    ) -> Change {
         let (pattern, block) = (self.state.target().pattern(), self.state.target().row_blocks().block);
         let shape @ Shape { blocks, p, q } = self.shape();
         let size = p * q;
         let left_grams = &left_grams[self.blocks.start * block * block..][..blocks * p * p];
-        let stacked = self.stack() * size;
-        let lengths = [size, stacked, stacked, blocks * size, Strip::scratch(pattern, q), self.groups()];
-        with_scratch(lengths, |[dense, halves, residuals, gradients, scratch, uniforms]| {
-            let start = Instant::now();
-            let loss = self.gradients(&core, [dense, halves, residuals], gradients);
-            let gradient_done = Instant::now();
-            let noise = (self.step.temperature > 0.0).then(|| {
-                for (a, uniforms) in self.blocks.clone().zip(uniforms.chunks_exact_mut(self.groups() / blocks)) {
-                    BlockNoise::new(self.step, a, self.b).fill(uniforms);
-                }
-                (self.step.temperature, &*uniforms)
-            });
-            let mut change = Change::default();
-            for start in (0..p).step_by(STRIP) {
-                let rows = start..p.min(start + STRIP);
-                for (gradient, gram) in gradients.chunks_exact_mut(size).zip(left_grams.chunks_exact(p * p)) {
-                    // Rows above hold their change ΔS Q by now: carry it to the strip.
-                    let (above, strip) = gradient.split_at_mut(start * q);
-                    let coupling = part_of(&gram[start * p..], rows.len(), start, p);
-                    add_product(&mut strip[..rows.len() * q], coupling, rows_of(above, q));
-                }
-                let strip_change = instructions.dispatch(
-                    blocks,
-                    Strip {
-                        tables: &self.panel.tables,
-                        pattern,
-                        shape,
-                        rows,
-                        gradients,
-                        left_grams,
-                        right_gram: &self.panel.gram,
-                        core: core.reborrow(),
-                        noise,
-                        scratch,
-                    },
-                );
-                change = change.and(strip_change);
+        // The uniform numbers come last: the strip's own part begins at the start of a cache line.
+        let (scratch, uniforms) = scratch.split_at_mut(Strip::scratch(pattern, q));
+        let noise = (self.step.temperature > 0.0).then(|| {
+            for (a, uniforms) in self.blocks.clone().zip(uniforms.chunks_exact_mut(self.groups() / blocks)) {
+                BlockNoise::new(self.step, a, self.b).fill(uniforms);
             }
-            let times = SweepTimes { gradient: gradient_done - start, sweep: gradient_done.elapsed() };
-            Swept { loss, change, times }
-        })
+            (self.step.temperature, &*uniforms)
+        });
+        let mut change = Change::default();
+        for start in (0..p).step_by(STRIP) {
+            let rows = start..p.min(start + STRIP);
+            for (gradient, gram) in gradients.chunks_exact_mut(size).zip(left_grams.chunks_exact(p * p)) {
+                // Rows above hold their change ΔS Q by now: carry it to the strip.
+                let (above, strip) = gradient.split_at_mut(start * q);
+                let coupling = part_of(&gram[start * p..], rows.len(), start, p);
+                add_product(&mut strip[..rows.len() * q], coupling, rows_of(above, q));
+            }
+            let strip_change = instructions.dispatch(
+                blocks,
+                Strip {
+                    tables: &self.panel.tables,
+                    pattern,
+                    shape,
+                    rows,
+                    gradients,
+                    left_grams,
+                    right_gram: &self.panel.gram,
+                    core: core.reborrow(),
+                    noise,
+                    scratch,
+                },
+            );
+            change = change.and(strip_change);
+        }
+        change
     }
 
     /// Blocks that are stacked up for one product: enough rows for the product to be efficient, few enough for the

@@ -1,6 +1,7 @@
 //! How the block-diagonal wrappers move.
 
 mod adam;
+mod coupled;
 mod gradient;
 mod least_squares;
 mod normal_equations;

@@ -1,0 +1,188 @@
+//! Losses as they are reported: of finished factors, in f64, against the layer itself.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::coupling::Coupling;
+use crate::factors::Factors;
+use crate::linalg::{part_of, rows_of, set_product};
+use crate::{Error, Layer, Normalization, Target};
+
+/// Relative proxy loss of factors of the caller's own weight; 0 for a weight that is all zeros.
+pub(crate) fn relative_loss(factors: &Factors, layer: &Layer<'_>, target: &Target) -> f64 {
+    let normalization = target.normalization();
+    let weigh = |row: usize, col: usize| normalization.error_weight(row, col).sqrt();
+    let coupled = |coupling: &Coupling, row: usize, out: &mut [f64]| {
+        out.iter_mut().zip(coupling.correlations(row)).for_each(|(out, value)| *out = value);
+    };
+    let energies = match target.coupling() {
+        Some(coupling) => Energies::coupled(factors, layer, weigh, |row, out| coupled(coupling, row, out)),
+        None => Energies::separable(factors, layer, |row, col| normalization.error_weight(row, col)),
+    };
+    energies.ratio()
+}
+
+/// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is.
+pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> Result<f64, Error> {
+    let (rows, cols) = (factors.core.rows(), factors.core.cols());
+    for (argument, found, expected) in
+        [("layer.weight rows", layer.rows(), rows), ("layer.weight columns", layer.cols(), cols)]
+    {
+        if found != expected {
+            return Err(Error::Length { argument, found, expected });
+        }
+    }
+    let hessian = layer.hessian();
+    let diagonal = Normalization::plain(layer).importance;
+    let energies = if hessian.is_full() {
+        Energies::coupled(
+            factors,
+            layer,
+            |_, _| 1.0,
+            |row, out| {
+                let values = hessian.row(row).expect("a full Hessian has rows");
+                out.iter_mut().zip(values).for_each(|(out, &value)| *out = value.into());
+            },
+        )
+    } else {
+        Energies::separable(factors, layer, |_, col| diagonal[col])
+    };
+    Ok(energies.ratio())
+}
+
+/// What is lost of W, and all of it, in some loss.
+#[derive(Clone, Copy, Default)]
+struct Energies {
+    lost: f64,
+    whole: f64,
+}
+
+impl Energies {
+    fn ratio(self) -> f64 {
+        if self.whole > 0.0 { self.lost / self.whole } else { 0.0 }
+    }
+
+    /// Adds up terms in their order.
+    fn sum(terms: Vec<Energies>) -> Self {
+        let add =
+            |sum: Energies, term: Energies| Energies { lost: sum.lost + term.lost, whole: sum.whole + term.whole };
+        terms.into_iter().fold(Energies::default(), add)
+    }
+
+    /// Σ_ij weight_ij X_ij² for X = W − Ŵ and for X = W.
+    fn separable(factors: &Factors, layer: &Layer<'_>, weight: impl Fn(usize, usize) -> f64 + Sync) -> Self {
+        let terms = Band::of(factors).map(|band| {
+            let mut energies = Energies::default();
+            let (errors, weights) = band.errors(factors, layer, |_, _| 1.0);
+            let cols = layer.cols();
+            for (index, (error, w)) in errors.iter().zip(weights).enumerate() {
+                let scale = weight(band.rows.start + index / cols, index % cols);
+                energies.lost += scale * error * error;
+                energies.whole += scale * w * w;
+            }
+            energies
+        });
+        Energies::sum(terms.collect())
+    }
+
+    /// tr(X M Xᵀ) for X_ij = scale_ij (W − Ŵ)_ij and for X_ij = scale_ij W_ij; `row_of` writes a row of the symmetric M.
+    fn coupled(
+        factors: &Factors,
+        layer: &Layer<'_>,
+        scale: impl Fn(usize, usize) -> f64 + Sync,
+        row_of: impl Fn(usize, &mut [f64]) + Sync,
+    ) -> Self {
+        let terms = Band::of(factors).map(|band| {
+            let (errors, weights) = band.errors(factors, layer, &scale);
+            let form = |x: &[f64]| quadratic_form(x, layer.cols(), &row_of);
+            Energies { lost: form(&errors), whole: form(&weights) }
+        });
+        Energies::sum(terms.collect())
+    }
+}
+
+/// tr(X M Xᵀ) for a row-major X with k columns.
+fn quadratic_form(x: &[f64], k: usize, row_of: &impl Fn(usize, &mut [f64])) -> f64 {
+    const SPAN: usize = 256;
+    let rows = x.len() / k;
+    let mut sum = 0.0;
+    let (mut matrix, mut product) = (vec![0.0; SPAN.min(k) * k], vec![0.0; SPAN.min(k) * rows]);
+    for start in (0..k).step_by(SPAN) {
+        let width = SPAN.min(k - start);
+        let (matrix, product) = (&mut matrix[..width * k], &mut product[..rows * width]);
+        for (row, out) in (start..).zip(matrix.chunks_exact_mut(k)) {
+            row_of(row, out);
+        }
+        set_product(product, rows_of(x, k), rows_of(matrix, k).transpose());
+        for (x, product) in x.chunks_exact(k).zip(product.chunks_exact(width)) {
+            sum += x[start..start + width].iter().zip(product).map(|(x, y)| x * y).sum::<f64>();
+        }
+    }
+    sum
+}
+
+/// Consecutive row blocks, which one task measures.
+struct Band {
+    blocks: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl Band {
+    fn of(factors: &Factors) -> impl IndexedParallelIterator<Item = Band> {
+        /// Enough rows for efficient products, few enough for every thread to have some.
+        const ROWS: usize = 256;
+        let partition = factors.left.partition();
+        let height = (ROWS / partition.block).max(1);
+        (0..partition.count().div_ceil(height)).into_par_iter().map(move |band| {
+            let blocks = band * height..partition.count().min((band + 1) * height);
+            let rows = partition.start(blocks.start)..partition.range(blocks.end - 1).end;
+            Band { blocks, rows }
+        })
+    }
+
+    /// W − Ŵ and W, both scaled, row-major.
+    fn errors(
+        &self,
+        factors: &Factors,
+        layer: &Layer<'_>,
+        scale: impl Fn(usize, usize) -> f64,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let k = layer.cols();
+        let mut weights = vec![0.0; self.rows.len() * k];
+        let mut errors = vec![0.0; weights.len()];
+        let mut row = vec![0.0f32; k];
+        let products: Vec<f64> = self.blocks.clone().flat_map(|a| product_rows(factors, a)).collect();
+        let rows = weights.chunks_exact_mut(k).zip(errors.chunks_exact_mut(k)).zip(products.chunks_exact(k));
+        for (i, ((weights, errors), product)) in self.rows.clone().zip(rows) {
+            layer.weight().copy_row(i, 0..k, &mut row);
+            for j in 0..k {
+                let scale = scale(i, j);
+                weights[j] = scale * f64::from(row[j]);
+                errors[j] = scale * (f64::from(row[j]) - product[j]);
+            }
+        }
+        (errors, weights)
+    }
+}
+
+/// Row block `a` of A S B in f64, p × k, row-major.
+pub(crate) fn product_rows(Factors { left, core, right }: &Factors, a: usize) -> Vec<f64> {
+    let to_f64 = |values: &[f32]| -> Vec<f64> { values.iter().map(|&x| f64::from(x)).collect() };
+    let (rows, cols) = (left.partition().range(a), right.partition());
+    let (p, k) = (rows.len(), cols.len);
+    let left = to_f64(left.values(a));
+    let mut out = vec![0.0; p * k];
+    for b in 0..cols.count() {
+        let q = cols.size(b);
+        let mut dense = vec![0.0; p * q];
+        core.expand(b, rows.clone(), &mut dense);
+        let (mut half, mut product) = (vec![0.0; p * q], vec![0.0; p * q]);
+        set_product(&mut half, rows_of(&left, p), rows_of(&to_f64(&dense), q));
+        set_product(&mut product, part_of(&half, p, q, q), rows_of(&to_f64(right.values(b)), q));
+        for (out, product) in out.chunks_exact_mut(k).zip(product.chunks_exact(q)) {
+            out[cols.range(b)].copy_from_slice(product);
+        }
+    }
+    out
+}
