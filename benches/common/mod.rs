@@ -57,6 +57,23 @@ pub fn hessian(diagonal: &Array1<f32>) -> Hessian {
     Hessian::diagonal(diagonal).expect("the diagonal is sound")
 }
 
+/// A full Hessian with this diagonal: half of every input's energy is its own, half comes from 64 shared directions.
+pub fn full_hessian(diagonal: &Array1<f32>) -> Hessian {
+    const RANK: usize = 64;
+    let k = diagonal.len();
+    let mut random = Random(k as u64);
+    let mut shared = Array2::from_shape_fn((k, RANK), |_| random.normal() as f32);
+    for (mut row, d) in shared.rows_mut().into_iter().zip(diagonal) {
+        let norm = row.dot(&row).sqrt();
+        row.mapv_inplace(|x| x / norm * (0.5 * d).sqrt());
+    }
+    let mut full = shared.dot(&shared.t());
+    for (entry, &d) in full.diag_mut().iter_mut().zip(diagonal) {
+        *entry = d;
+    }
+    Hessian::full(&full).expect("the Hessian is sound")
+}
+
 /// Flops that are counted for an iteration: 16 · block · m · k, eight dense products of a block.
 pub fn flops(rows: usize, cols: usize, block: usize) -> f64 {
     16.0 * block as f64 * rows as f64 * cols as f64

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses its own part of the twins")]
 
+pub mod coupled;
+
 use std::sync::Mutex;
 
 use armor_core::{BlockDiagonal, Error, MaskSelector, Pattern, SparseCore, State, Step, WrapperUpdate};

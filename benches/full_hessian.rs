@@ -1,0 +1,88 @@
+//! An iteration of the full objective beside the diagonal one's, against the time that its flops take at the rate of a
+//! large product in the same run; and the memory that it adds, with and without a limit.
+//!
+//! `cargo bench --bench full_hessian` prints both tables.
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use armor_core::{Descent, Hessian, Layer, Objective, Options};
+use common::{Product, flops, full_hessian, median, peak_memory, reset_peak_memory, trained_like};
+
+const SIZES: [(usize, usize, usize); 3] = [(1536, 576, 64), (2048, 2048, 128), (4096, 4096, 128)];
+const THREADS: usize = 2;
+const ROUNDS: usize = 3;
+
+fn main() {
+    let mut product = Product::new();
+    println!("| m × k, block | ms, full | ms, diagonal | sgemm GFLOP/s | full over its flops | full over diagonal |");
+    println!("|---|---|---|---|---|---|");
+    for (rows, cols, block) in SIZES {
+        let (weight, diagonal) = trained_like(rows, cols);
+        let layer = Layer::new(&weight, full_hessian(&diagonal)).expect("the layer is sound");
+        let (mut full, mut separable, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            full.extend(run(&layer, &options(block).objective(Objective::Full)));
+            rates.push(product.rate(THREADS));
+            separable.extend(run(&layer, &options(block)));
+        }
+        let (full, separable, rate) = (median(full), median(separable), median(rates));
+        let implied = full_flops(rows, cols, block) / (1e9 * rate);
+        println!(
+            "| {rows} × {cols}, {block} | {:.1} | {:.1} | {rate:.0} | {:.1} | {:.1} |",
+            1e3 * full,
+            1e3 * separable,
+            full / implied,
+            full / separable
+        );
+    }
+    println!("\n| m × k, block | memory limit, MB | MB more than the diagonal objective takes |\n|---|---|---|");
+    let (rows, cols, block) = (2048, 2048, 128);
+    let (weight, diagonal) = trained_like(rows, cols);
+    let hessian = full_hessian(&diagonal);
+    let without = peak(&weight, &hessian, &options(block));
+    for limit in [None, Some(70_000_000)] {
+        let with = peak(&weight, &hessian, &options(block).objective(Objective::Full).memory_limit(limit));
+        let more =
+            with.zip(without).map_or("unknown".to_owned(), |(with, without)| format!("{:.0}", (with - without) / 1e6));
+        let limit = limit.map_or("none".to_owned(), |limit| format!("{:.0}", limit as f64 / 1e6));
+        println!("| {rows} × {cols}, {block} | {limit} | {more} |");
+    }
+}
+
+/// Flops of an iteration: five products with a triangle of k × k, m k² each, and the blocks' own.
+fn full_flops(rows: usize, cols: usize, block: usize) -> f64 {
+    5.0 * rows as f64 * (cols as f64).powi(2) + flops(rows, cols, block)
+}
+
+fn options(block: usize) -> Options {
+    Options::exact().block(block).threads(THREADS).iterations(4)
+}
+
+/// Seconds of every iteration but the first, which pays for the memory.
+fn run(layer: &Layer<'_>, options: &Options) -> Vec<f64> {
+    let mut seconds = Vec::new();
+    let mut last = Instant::now();
+    Descent::new(options)
+        .expect("the options are sound")
+        .observer(|_| {
+            seconds.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+            ControlFlow::Continue(())
+        })
+        .run(layer)
+        .expect("the layer is sound");
+    seconds.remove(0);
+    seconds
+}
+
+/// Bytes that a run needs at its peak.
+fn peak(weight: &ndarray::Array2<f32>, hessian: &Hessian, options: &Options) -> Option<f64> {
+    let layer = Layer::new(weight, hessian.clone()).expect("the layer is sound");
+    reset_peak_memory();
+    let before = peak_memory()?;
+    run(&layer, options);
+    Some(peak_memory()? - before)
+}
