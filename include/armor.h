@@ -71,6 +71,15 @@
 // The worker threads could not be started.
 #define ARMOR_THREADS 16
 
+// A full Hessian is not symmetric.
+#define ARMOR_ASYMMETRIC 17
+
+// The full Hessian is needed, and only its diagonal was given.
+#define ARMOR_HESSIAN_NOT_FULL 18
+
+// The run needs more working memory than its options allow.
+#define ARMOR_MEMORY_LIMIT 19
+
 // The library has a bug, which was caught; the caller's handles and buffers remain valid.
 #define ARMOR_PANIC 255
 
@@ -89,7 +98,7 @@
 // The Hessian's diagonal: len numbers.
 #define ARMOR_HESSIAN_DIAGONAL 1
 
-// The whole Hessian: len rows of len numbers. Today its diagonal is used and the rest is not read.
+// The whole Hessian: len rows of len numbers, symmetric. With ARMOR_OBJECTIVE_DIAGONAL only its diagonal is read.
 #define ARMOR_HESSIAN_FULL 2
 
 // No calibration data: all inputs weigh alike, and data, row_stride and dtype are ignored.
@@ -109,6 +118,18 @@
 
 // The paper's convergence proof: one gradient step on A, B and the core's values, then one sampled group in every block.
 #define ARMOR_METHOD_GRADIENT 3
+
+// Every input on its own, weighted by the Hessian's diagonal: the paper's.
+#define ARMOR_OBJECTIVE_DIAGONAL 1
+
+// The output error under the whole Hessian; needs ARMOR_HESSIAN_FULL and ARMOR_METHOD_EXACT.
+#define ARMOR_OBJECTIVE_FULL 2
+
+// Every row by NoWag's scale: an error counts relative to the size of its row.
+#define ARMOR_ROWS_NOWAG 1
+
+// All rows alike.
+#define ARMOR_ROWS_ALIKE 2
 
 // Masks are drawn at a temperature above zero: the loss may rise.
 #define ARMOR_PHASE_ANNEALING 1
@@ -243,6 +264,8 @@ typedef struct armor_report {
     uint32_t stop_reason;
     // 0; room for a later field.
     uint32_t reserved;
+    // Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed.
+    double ridge;
 } armor_report;
 
 #ifdef __cplusplus
@@ -329,6 +352,36 @@ uint32_t armor_options_set_seed(struct armor_options *options,
 uint32_t armor_options_set_threads(struct armor_options *options,
                                    size_t threads);
 
+// Sets which output error is minimised, ARMOR_OBJECTIVE_*. Default: ARMOR_OBJECTIVE_DIAGONAL. The full one takes
+// O(m k^2) an iteration.
+uint32_t armor_options_set_objective(struct armor_options *options,
+                                     uint32_t objective);
+
+// Sets the shrinkage of the full Hessian towards its diagonal, 0 (as it is) to 1 (its diagonal). Default: 0.3.
+uint32_t armor_options_set_shrinkage(struct armor_options *options,
+                                     double alpha);
+
+// Sets which rows' errors count more, ARMOR_ROWS_*. Default: ARMOR_ROWS_NOWAG with the diagonal objective, which is the
+// paper's proxy loss, and ARMOR_ROWS_ALIKE, the true output error, with the full one.
+uint32_t armor_options_set_row_weighting(struct armor_options *options,
+                                         uint32_t weighting);
+
+// Sets the most bytes of working memory that the full objective may take on top of the diagonal one's; 0, the default,
+// is no limit. A run that cannot keep within it fails with ARMOR_MEMORY_LIMIT and says what it needs.
+uint32_t armor_options_set_memory_limit(struct armor_options *options,
+                                        size_t bytes);
+
+// Writes to out the relative output error tr((W - V) H (W - V)^T) / tr(W H W^T) of a factorisation V = A S B of the
+// weight W, computed in double precision. The Hessian may be another than the one fitted to: one held out says what the
+// fit is worth. ARMOR_HESSIAN_FULL takes all of H, ARMOR_HESSIAN_DIAGONAL its diagonal.
+//
+// Any thread may call it. Fails as armor_factorize does for its weight and Hessian, and with ARMOR_INVALID_SHAPE for a
+// weight of another shape than the factorisation's.
+uint32_t armor_factorization_output_error(const struct armor_factorization *factorization,
+                                          const struct armor_matrix *weight,
+                                          const struct armor_hessian *hessian,
+                                          double *out);
+
 // Factorises a weight, m x k, under the Hessian of its k inputs, and writes the handle of the result to out; free it
 // with armor_factorization_free. weight and hessian are read in place and not kept.
 //
@@ -338,7 +391,8 @@ uint32_t armor_options_set_threads(struct armor_options *options,
 // Any thread may call it, several at once. Fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_OVERLAP (out lies in
 // memory that is read), ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, ARMOR_INVALID_SHAPE (an empty
 // weight, a row stride below the columns, a Hessian of another length, columns that are no multiple of the pattern's
-// M), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_WRONG_HANDLE, ARMOR_THREADS.
+// M), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_WRONG_HANDLE, ARMOR_THREADS; and with the full
+// objective ARMOR_ASYMMETRIC, ARMOR_HESSIAN_NOT_FULL, ARMOR_MEMORY_LIMIT.
 uint32_t armor_factorize(const struct armor_matrix *weight,
                          const struct armor_hessian *hessian,
                          const struct armor_options *options,

@@ -77,7 +77,8 @@ impl Callback {
 /// Any thread may call it, several at once. Fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_OVERLAP (out lies in
 /// memory that is read), ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, ARMOR_INVALID_SHAPE (an empty
 /// weight, a row stride below the columns, a Hessian of another length, columns that are no multiple of the pattern's
-/// M), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_WRONG_HANDLE, ARMOR_THREADS.
+/// M), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_WRONG_HANDLE, ARMOR_THREADS; and with the full
+/// objective ARMOR_ASYMMETRIC, ARMOR_HESSIAN_NOT_FULL, ARMOR_MEMORY_LIMIT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_factorize(
     weight: *const MatrixView,
@@ -98,7 +99,7 @@ pub unsafe extern "C" fn armor_factorize(
         let (weight, weight_span) = unsafe { weight.weight()? };
         out.span.is_apart_from(&[weight_span])?;
         // SAFETY: the caller keeps the module's contract.
-        let (hessian, hessian_span) = unsafe { hessian.hessian(weight.dim().1)? };
+        let (hessian, hessian_span) = unsafe { hessian.hessian(weight.dim().1, options.objective)? };
         out.span.is_apart_from(hessian_span.as_slice())?;
         let layer = Layer::new(weight, hessian)?;
         let mut descent = Descent::new(&options)?;

@@ -16,6 +16,7 @@ mod factorization;
 mod factorize;
 mod guard;
 mod handle;
+mod objective;
 mod options;
 mod pointer;
 mod report;
@@ -33,6 +34,11 @@ pub use copy::{
 pub use factorization::{FactorizationHandle, armor_factorization_free};
 pub use factorize::{ARMOR_PHASE_ANNEALING, ARMOR_PHASE_DESCENDING, Progress, ProgressFn, armor_factorize};
 pub use guard::armor_last_error_message;
+pub use objective::{
+    ARMOR_OBJECTIVE_DIAGONAL, ARMOR_OBJECTIVE_FULL, ARMOR_ROWS_ALIKE, ARMOR_ROWS_NOWAG,
+    armor_factorization_output_error, armor_options_set_memory_limit, armor_options_set_objective,
+    armor_options_set_row_weighting, armor_options_set_shrinkage,
+};
 pub use options::{
     ARMOR_METHOD_EXACT, ARMOR_METHOD_GRADIENT, ARMOR_METHOD_PAPER, ARMOR_PRESET_EXACT, ARMOR_PRESET_PAPER,
     OptionsHandle, armor_options_create, armor_options_free, armor_options_set_iterations,
@@ -48,10 +54,10 @@ pub use report::{
 pub use serialize::{armor_factorization_deserialize, armor_factorization_serialize};
 pub use sizes::{Sizes, armor_factorization_get_sizes};
 pub use status::{
-    ARMOR_BUFFER_TOO_SMALL, ARMOR_INVALID_BYTES, ARMOR_INVALID_SHAPE, ARMOR_INVALID_TEXT, ARMOR_MISALIGNED,
-    ARMOR_NEGATIVE, ARMOR_NOT_FINITE, ARMOR_NULL_POINTER, ARMOR_OK, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_OVERLAP,
-    ARMOR_PANIC, ARMOR_SIZE_OVERFLOW, ARMOR_STRUCT_SIZE, ARMOR_THREADS, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE,
-    ARMOR_WRONG_HANDLE, armor_status_message,
+    ARMOR_ASYMMETRIC, ARMOR_BUFFER_TOO_SMALL, ARMOR_HESSIAN_NOT_FULL, ARMOR_INVALID_BYTES, ARMOR_INVALID_SHAPE,
+    ARMOR_INVALID_TEXT, ARMOR_MEMORY_LIMIT, ARMOR_MISALIGNED, ARMOR_NEGATIVE, ARMOR_NOT_FINITE, ARMOR_NULL_POINTER,
+    ARMOR_OK, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_SIZE_OVERFLOW, ARMOR_STRUCT_SIZE,
+    ARMOR_THREADS, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, ARMOR_WRONG_HANDLE, armor_status_message,
 };
 pub use version::{ARMOR_ABI_VERSION, armor_abi_version, armor_version};
 pub use view::{

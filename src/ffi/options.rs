@@ -48,7 +48,7 @@ pub(super) unsafe fn snapshot(options: *const OptionsHandle) -> Result<Options, 
 ///
 /// # Safety
 /// The contract of [`super`].
-unsafe fn set(options: *mut OptionsHandle, change: impl Fn(Options) -> Options) -> Result<(), Failure> {
+pub(super) unsafe fn set(options: *mut OptionsHandle, change: impl Fn(Options) -> Options) -> Result<(), Failure> {
     // SAFETY: passed on.
     let options = unsafe { handle::borrow("options", options)? };
     let mut options = options.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,11 +41,13 @@ pub struct Report {
     pub stop_reason: u32,
     /// 0; room for a later field.
     pub reserved: u32,
+    /// Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed.
+    pub ridge: f64,
 }
 
 // SAFETY: repr(C), Copy, plain numbers without padding, struct_size first.
 unsafe impl Growing for Report {
-    const FIRST_SIZE: usize = 4 * size_of::<usize>() + 4 * size_of::<f64>() + 2 * size_of::<u32>();
+    const FIRST_SIZE: usize = 4 * size_of::<usize>() + 5 * size_of::<f64>() + 2 * size_of::<u32>();
 
     fn struct_size_mut(&mut self) -> &mut usize {
         &mut self.struct_size
@@ -70,6 +72,7 @@ impl Report {
                 StopReason::Cancelled => ARMOR_STOP_CANCELLED,
             },
             reserved: 0,
+            ridge: factorization.ridge(),
         }
     }
 }

@@ -39,6 +39,12 @@ pub const ARMOR_WRONG_HANDLE: u32 = 14;
 pub const ARMOR_STRUCT_SIZE: u32 = 15;
 /// The worker threads could not be started.
 pub const ARMOR_THREADS: u32 = 16;
+/// A full Hessian is not symmetric.
+pub const ARMOR_ASYMMETRIC: u32 = 17;
+/// The full Hessian is needed, and only its diagonal was given.
+pub const ARMOR_HESSIAN_NOT_FULL: u32 = 18;
+/// The run needs more working memory than its options allow.
+pub const ARMOR_MEMORY_LIMIT: u32 = 19;
 /// The library has a bug, which was caught; the caller's handles and buffers remain valid.
 pub const ARMOR_PANIC: u32 = 255;
 
@@ -68,6 +74,9 @@ fn message(status: u32) -> &'static CStr {
         ARMOR_WRONG_HANDLE => c"handle of another type",
         ARMOR_STRUCT_SIZE => c"unknown struct size",
         ARMOR_THREADS => c"threads could not be started",
+        ARMOR_ASYMMETRIC => c"matrix is not symmetric",
+        ARMOR_HESSIAN_NOT_FULL => c"full Hessian needed",
+        ARMOR_MEMORY_LIMIT => c"memory limit too low",
         ARMOR_PANIC => c"internal error",
         _ => c"unknown status",
     }
@@ -100,8 +109,11 @@ impl From<Error> for Failure {
             Error::Pattern { .. } | Error::PatternText { .. } | Error::Option { .. } => ARMOR_OPTION_OUT_OF_RANGE,
             Error::Bytes { .. } => ARMOR_INVALID_BYTES,
             Error::Threads { .. } => ARMOR_THREADS,
+            Error::HessianAsymmetric { .. } => ARMOR_ASYMMETRIC,
+            Error::HessianNotFull { .. } => ARMOR_HESSIAN_NOT_FULL,
+            Error::MemoryLimit { .. } => ARMOR_MEMORY_LIMIT,
             // A caller's own parts raise these, and there are none behind the ABI.
-            Error::NotPositive { .. } | Error::GroupMask { .. } => ARMOR_PANIC,
+            Error::NotPositive { .. } | Error::GroupMask { .. } | Error::Coupled { .. } => ARMOR_PANIC,
         };
         Failure::new(status, error.to_string())
     }

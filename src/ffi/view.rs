@@ -7,7 +7,7 @@ use ndarray::{ArrayView1, ArrayView2, ShapeBuilder};
 
 use super::pointer::{Span, overflow};
 use super::status::{ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, Failure};
-use crate::{Element, Hessian, Weight};
+use crate::{Element, Hessian, Objective, Weight};
 
 /// IEEE single precision, `float`.
 pub const ARMOR_DTYPE_F32: u32 = 1;
@@ -20,7 +20,7 @@ pub const ARMOR_DTYPE_BF16: u32 = 4;
 
 /// The Hessian's diagonal: len numbers.
 pub const ARMOR_HESSIAN_DIAGONAL: u32 = 1;
-/// The whole Hessian: len rows of len numbers. Today its diagonal is used and the rest is not read.
+/// The whole Hessian: len rows of len numbers, symmetric. With ARMOR_OBJECTIVE_DIAGONAL only its diagonal is read.
 pub const ARMOR_HESSIAN_FULL: u32 = 2;
 /// No calibration data: all inputs weigh alike, and data, row_stride and dtype are ignored.
 pub const ARMOR_HESSIAN_IDENTITY: u32 = 3;
@@ -127,11 +127,11 @@ impl Shape {
 }
 
 impl HessianView {
-    /// Copies the diagonal out, for a weight of `cols` columns; says which memory was read, if any.
+    /// Copies out what the objective needs, for a weight of `cols` columns; says which memory was read, if any.
     ///
     /// # Safety
     /// The contract of [`super`].
-    pub(super) unsafe fn hessian(&self, cols: usize) -> Result<(Hessian, Option<Span>), Failure> {
+    pub(super) unsafe fn hessian(&self, cols: usize, objective: Objective) -> Result<(Hessian, Option<Span>), Failure> {
         if self.len != cols {
             let message = format!("hessian: covers {} inputs, but the weight has {cols} columns", self.len);
             return Err(Failure::new(ARMOR_INVALID_SHAPE, message));
@@ -141,7 +141,7 @@ impl HessianView {
             // SAFETY: passed on.
             ARMOR_HESSIAN_DIAGONAL => unsafe { by_dtype!("hessian", self.dtype, diagonal(self)) },
             // SAFETY: passed on.
-            ARMOR_HESSIAN_FULL => unsafe { by_dtype!("hessian", self.dtype, full(self)) },
+            ARMOR_HESSIAN_FULL => unsafe { by_dtype!("hessian", self.dtype, full(self, objective)) },
             other => {
                 let message = format!("hessian.kind: {other} is not a kind of Hessian, expected 1 to 3");
                 Err(Failure::new(ARMOR_UNKNOWN_VALUE, message))
@@ -161,12 +161,16 @@ unsafe fn diagonal<T: Element>(view: &HessianView) -> Result<(Hessian, Option<Sp
 
 /// # Safety
 /// The contract of [`super`].
-unsafe fn full<T: Element>(view: &HessianView) -> Result<(Hessian, Option<Span>), Failure> {
+unsafe fn full<T: Element>(view: &HessianView, objective: Objective) -> Result<(Hessian, Option<Span>), Failure> {
     let shape = Shape { argument: "hessian", rows: view.len, cols: view.len, row_stride: view.row_stride };
     let span = Span::new("hessian.data", view.data.cast::<T>(), shape.elements::<T>()?)?;
     let strides = (view.len, view.len).strides((view.row_stride, 1));
     // SAFETY: neither NULL nor misaligned, and no element lies beyond the span, whose bytes fit an isize; the caller
     // vouches for the memory.
     let full = unsafe { ArrayView2::from_shape_ptr(strides, view.data.cast::<T>()) };
-    Ok((Hessian::diagonal_of(&full)?, Some(span)))
+    let hessian = match objective {
+        Objective::Diagonal => Hessian::diagonal_of(&full)?,
+        Objective::Full => Hessian::full(&full)?,
+    };
+    Ok((hessian, Some(span)))
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "version",
     "status",
     "guard",
     "view",
     "options",
+    "objective",
     "factorize",
     "factorization",
     "sizes",

@@ -11,6 +11,7 @@ mod growth;
 mod header;
 mod misaligned;
 mod null;
+mod objective;
 mod options;
 mod overflow;
 mod overlap;

@@ -99,14 +99,14 @@ fn versions_and_messages_can_be_told() {
     };
     assert_eq!(text(armor_version()), env!("CARGO_PKG_VERSION"));
     assert_eq!(armor_abi_version(), ARMOR_ABI_VERSION);
-    let statuses = (ARMOR_OK..=ARMOR_THREADS).chain([ARMOR_PANIC]);
+    let statuses = (ARMOR_OK..=ARMOR_MEMORY_LIMIT).chain([ARMOR_PANIC]);
     let mut messages: Vec<&str> = statuses.map(|status| text(armor_status_message(status))).collect();
     let count = messages.len();
     messages.sort_unstable();
     messages.dedup();
     assert_eq!(messages.len(), count, "every status has words of its own");
     assert!(!messages.contains(&"unknown status"));
-    for status in [ARMOR_THREADS + 1, 254, u32::MAX] {
+    for status in [ARMOR_MEMORY_LIMIT + 1, 254, u32::MAX] {
         assert_eq!(text(armor_status_message(status)), "unknown status");
     }
 }
