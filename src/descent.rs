@@ -11,7 +11,7 @@ use crate::options::{Method, Objective};
 use crate::wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};
 use crate::{
     Error, Factorization, FullOutputError, Layer, NoWagLoss, Options, OutputError, ProxyLoss, RowWeighting, State,
-    Step, Target,
+    Step, Target, pool,
 };
 
 /// What part of a run an iteration belongs to.
@@ -191,6 +191,7 @@ impl<'a> Descent<'a> {
         }
         let threads = self.options.threads;
         if threads == 0 {
+            pool::start()?;
             return self.run_here(layer);
         }
         let pool = rayon::ThreadPoolBuilder::new()

@@ -174,9 +174,9 @@ pub enum Error {
         m: usize,
     },
     /// The worker threads could not be started.
-    #[error("threads: could not start {threads} worker threads: {reason}")]
+    #[error("threads: could not start {}: {reason}", pool_of(*threads))]
     Threads {
-        /// Threads asked for.
+        /// Threads asked for; 0 is the process's own pool.
         threads: usize,
         /// What the system said.
         reason: String,
@@ -189,4 +189,11 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+fn pool_of(threads: usize) -> String {
+    match threads {
+        0 => "the process's worker threads".to_owned(),
+        threads => format!("{threads} worker threads"),
+    }
 }

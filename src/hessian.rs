@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ndarray::{ArrayBase, Data, Ix1, Ix2};
 use rayon::prelude::*;
 
-use crate::Error;
 use crate::layer::{Element, fits_f32};
+use crate::{Error, pool};
 
 /// The Hessian of a layer's k inputs: the whole matrix, k × k, or its diagonal d, length k.
 ///
@@ -59,6 +59,7 @@ impl Hessian {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn full<T: Element>(full: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<Self, Error> {
+        pool::start()?;
         let k = full.nrows();
         let checked = Self::diagonal_of(full)?;
         let mut values = vec![0.0f32; k * k];

@@ -5,7 +5,7 @@ use ndarray::{ArrayView1, ArrayView2, s};
 use rayon::prelude::*;
 use std::ops::Range;
 
-use crate::{Error, Hessian};
+use crate::{Error, Hessian, pool};
 
 /// A number type that weights and Hessians may be given in: `f32`, `f64`, [`half::f16`], [`half::bf16`].
 pub trait Element: Copy + Send + Sync + sealed::Sealed {
@@ -154,8 +154,8 @@ impl<'a> Layer<'a> {
     /// Pairs a weight, m × k, with the Hessian of its k inputs.
     ///
     /// # Errors
-    /// [`Error::EmptyWeight`], [`Error::SizeOverflow`], [`Error::HessianLength`], or
-    /// [`Error::WeightNotFinite`] with the first NaN or infinity in row-major order.
+    /// [`Error::EmptyWeight`], [`Error::SizeOverflow`], [`Error::HessianLength`], [`Error::Threads`] where the process's
+    /// worker threads cannot be started, or [`Error::WeightNotFinite`] with the first NaN or infinity in row-major order.
     pub fn new(weight: impl Into<Weight<'a>>, hessian: Hessian) -> Result<Self, Error> {
         let weight = weight.into();
         let (rows, cols) = weight.dim();
@@ -168,6 +168,7 @@ impl<'a> Layer<'a> {
         if hessian.len() != cols {
             return Err(Error::HessianLength { len: hessian.len(), cols });
         }
+        pool::start()?;
         let bad = (0..rows).into_par_iter().find_map_first(|row| {
             weight.first_bad_column(row).map(|(col, value)| Error::WeightNotFinite { row, col, value })
         });

@@ -21,6 +21,7 @@ mod measure;
 mod normalize;
 mod options;
 mod pattern;
+mod pool;
 mod proxy_loss;
 mod scratch;
 #[cfg(feature = "safetensors")]
