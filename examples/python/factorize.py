@@ -149,25 +149,37 @@ class Armor:
 
     @classmethod
     def factorize(cls, weight, hessian=None, preset="exact", pattern=(2, 4), progress=None, **options):
-        """Factorises a weight (m, k) under a Hessian (k, k), its diagonal (k,), or none; options are those of armor.h."""
+        """Factorises a weight (m, k) under a Hessian (k, k), its diagonal (k,), or none; options are those of armor.h.
+
+        `progress` gets a Progress after every iteration; what is false but None cancels the run, and so does an
+        exception, which is then raised here.
+        """
         library = cls.library()
-        weight = np.asarray(weight)
-        if weight.ndim != 2 or (weight.size and weight.strides[1] != weight.itemsize):
-            weight = np.atleast_2d(np.ascontiguousarray(weight))
+        weight, dtype = cls._readable("weight", weight, [2])
         rows, cols = weight.shape
         stride = weight.strides[0] // weight.itemsize if rows > 1 else cols
-        if stride < cols or weight.strides[0] % weight.itemsize:
+        if stride < cols or weight.strides[0] % weight.itemsize or (cols > 1 and weight.strides[1] != weight.itemsize):
             weight, stride = np.ascontiguousarray(weight), cols
-        matrix = Matrix(weight.ctypes.data, rows, cols, stride, cls.DTYPES.get(weight.dtype.name, 0))
+        matrix = Matrix(weight.ctypes.data, rows, cols, stride, dtype)
         if hessian is None:
             view = Hessian(None, cols, 0, cls.IDENTITY, 0)
         else:
-            hessian = np.ascontiguousarray(hessian)
+            hessian, dtype = cls._readable("hessian", np.ascontiguousarray(hessian), [1, 2])
             if hessian.ndim == 2 and hessian.shape[0] != hessian.shape[1]:
                 raise ValueError(f"hessian: {hessian.shape[0]} × {hessian.shape[1]} is not square")
             kind = cls.FULL if hessian.ndim == 2 else cls.DIAGONAL
-            dtype = cls.DTYPES.get(hessian.dtype.name, 0)
             view = Hessian(hessian.ctypes.data, hessian.shape[0], hessian.shape[0], kind, dtype)
+        raised = []
+
+        def told(state, _):
+            # ctypes would print what is raised and go on with any result.
+            try:
+                answer = progress(state.contents)
+            except BaseException as error:
+                raised.append(error)
+                return 1
+            return int(answer is not None and not answer)
+
         made, out = ctypes.c_void_p(), ctypes.c_void_p()
         cls._check(library.armor_options_create({"exact": 1, "paper": 2}[preset], ctypes.byref(made)))
         try:
@@ -176,29 +188,53 @@ class Armor:
                 if option not in cls.SETTERS:
                     raise TypeError(f"no option is called {option}")
                 cls._check(getattr(library, f"armor_options_set_{option}")(made, value))
-            watch = PROGRESS(lambda told, _: int(progress(told.contents) is False)) if progress else PROGRESS()
+            watch = PROGRESS(told) if progress else PROGRESS()
             cls._check(library.armor_factorize(matrix, view, made, watch, None, ctypes.byref(out)))
         finally:
             library.armor_options_free(made)
-        return cls(out)
+        result = cls(out)
+        if raised:
+            raise raised[0]
+        return result
+
+    @classmethod
+    def _readable(cls, argument, array, axes):
+        """The array as the library can read it, copied only where it cannot, and its dtype's number."""
+        array = np.asarray(array)
+        if array.ndim not in axes:
+            raise ValueError(f"{argument}: has {array.ndim} axes, expected {' or '.join(map(str, axes))}")
+        if array.dtype.name not in cls.DTYPES:
+            raise TypeError(f"{argument}: is of {array.dtype.name}, expected one of {', '.join(cls.DTYPES)}")
+        native = array.dtype.newbyteorder("=")
+        return np.require(array, native, "A"), cls.DTYPES[array.dtype.name]
+
+    @staticmethod
+    def _name(name):
+        """A name for C, which would end it at a NUL of its own."""
+        if "\0" in name:
+            raise ValueError(f"name: {name!r} holds a NUL")
+        return name.encode()
 
     @classmethod
     def deserialize(cls, file, name):
         """Reads the factorisation of `name` from the bytes of a safetensors file."""
         out = ctypes.c_void_p()
         cls.library()
-        cls._check(cls._library.armor_factorization_deserialize(file, len(file), name.encode(), ctypes.byref(out)))
+        file = bytes(file)
+        call = cls._library.armor_factorization_deserialize
+        cls._check(call(file, len(file), cls._name(name), ctypes.byref(out)))
         return cls(out)
 
     def serialize(self, name):
         """Writes a safetensors file; `name` is the weight's without .weight."""
         needed = ctypes.c_size_t()
         call = self._library.armor_factorization_serialize
-        status = call(self._handle, name.encode(), None, 0, needed)
+        name = self._name(name)
+        status = call(self._handle, name, None, 0, needed)
         if status != 11:
             self._check(status)
         room = ctypes.create_string_buffer(needed.value)
-        self._check(call(self._handle, name.encode(), room, needed.value, None))
+        self._check(call(self._handle, name, room, needed.value, None))
         return room.raw
 
     @property
