@@ -37,6 +37,14 @@ inline void check(std::uint32_t status) {
     }
 }
 
+// A text for C, which would end it at a NUL of its own.
+inline const char *text(const std::string &name) {
+    if (name.find('\0') != std::string::npos) {
+        throw error(ARMOR_INVALID_TEXT, "name: holds a NUL");
+    }
+    return name.c_str();
+}
+
 // Frees a handle. That cannot fail for one that the library made.
 struct deleter {
     void operator()(armor_options *options) const noexcept { (void)armor_options_free(options); }
@@ -153,15 +161,16 @@ public:
 
     // A safetensors file; name is the weight's without ".weight".
     std::vector<std::uint8_t> serialize(const std::string &name) const {
+        const char *text = detail::text(name);
         return filled<std::uint8_t>([&](std::uint8_t *buffer, std::size_t capacity, std::size_t *needed) {
-            return armor_factorization_serialize(handle_.get(), name.c_str(), buffer, capacity, needed);
+            return armor_factorization_serialize(handle_.get(), text, buffer, capacity, needed);
         });
     }
 
     static factorization deserialize(const void *bytes, std::size_t len, const std::string &name) {
         armor_factorization *made = nullptr;
-        detail::check(
-            armor_factorization_deserialize(static_cast<const std::uint8_t *>(bytes), len, name.c_str(), &made));
+        const auto *file = static_cast<const std::uint8_t *>(bytes);
+        detail::check(armor_factorization_deserialize(file, len, detail::text(name), &made));
         return factorization(made);
     }
 

@@ -74,6 +74,11 @@ int main() {
     CHECK(again.reconstruct() == moved.reconstruct() && again.serialize("layer") == bytes);
     CHECK(status_of([&] { armor::factorization::deserialize(bytes.data(), 9, "layer"); }) == ARMOR_INVALID_BYTES);
 
+    const std::string with_nul("layer\0s", 7);
+    CHECK(status_of([&] { moved.serialize(with_nul); }) == ARMOR_INVALID_TEXT);
+    CHECK(status_of([&] { armor::factorization::deserialize(bytes.data(), bytes.size(), with_nul); }) ==
+          ARMOR_INVALID_TEXT);
+
     CHECK(status_of([&] { options.iterations(0); }) == ARMOR_OPTION_OUT_OF_RANGE);
     CHECK(status_of([&] { armor::options(9); }) == ARMOR_UNKNOWN_VALUE);
     CHECK(status_of([&] { moved.apply({}); }) == ARMOR_INVALID_SHAPE || status_of([&] { moved.apply({}); }) == ARMOR_NULL_POINTER);
