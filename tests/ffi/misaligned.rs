@@ -17,16 +17,17 @@ fn misaligned(status: u32, argument: &str, alignment: usize) {
 #[test]
 fn elements_of_every_dtype() {
     let small = Small::new();
+    // On a multiple of every alignment, which an array of f32 need not be.
+    let data = [0_u64; 16];
     let mut out = untouched();
     for (dtype, alignment) in [(ARMOR_DTYPE_F32, 4), (ARMOR_DTYPE_F64, 8), (ARMOR_DTYPE_F16, 2), (ARMOR_DTYPE_BF16, 2)]
     {
-        let off = |data: *const f32| data.wrapping_byte_add(alignment / 2).cast();
-        let weight = MatrixView { data: off(small.weight.as_ptr()), rows: 4, cols: 4, dtype, ..small.matrix() };
+        let data = data.as_ptr().wrapping_byte_add(alignment / 2).cast();
+        let weight = MatrixView { data, rows: 4, cols: 4, dtype, ..small.matrix() };
         let identity = HessianView { len: 4, kind: ARMOR_HESSIAN_IDENTITY, ..small.hessian() };
         misaligned(factorize_c(&weight, &identity, ptr::null(), &mut out), "weight.data", alignment);
         let weight = MatrixView { cols: 4, ..small.matrix() };
         for kind in [ARMOR_HESSIAN_DIAGONAL, ARMOR_HESSIAN_FULL] {
-            let data = off(small.diagonal.as_ptr());
             let hessian = HessianView { data, len: 4, row_stride: 4, kind, dtype };
             misaligned(factorize_c(&weight, &hessian, ptr::null(), &mut out), "hessian.data", alignment);
         }
