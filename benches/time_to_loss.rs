@@ -13,13 +13,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use armor_core::{Descent, Hessian, Layer, Options};
-use common::median;
+use common::{median, shipped_layer};
 use criterion::{Criterion, SamplingMode};
-use half::f16;
-use ndarray::Array2;
-use safetensors::SafeTensors;
-
-const LAYER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/smollm2-135m-layer10-gate_proj.safetensors");
 
 /// What the paper's procedure ends at on this layer; `docs/benchmarks.md` has the run.
 const PAPER_LOSS: f64 = 0.02802;
@@ -30,7 +25,8 @@ const BLOCK: usize = 64;
 type Curve = Vec<(f64, f64)>;
 
 fn main() {
-    let (weight, hessian) = read_layer();
+    let (weight, hessian) = shipped_layer();
+    let hessian = Hessian::diagonal_of(&hessian).expect("the diagonal is sound");
     let layer = Layer::new(&weight, hessian).expect("the layer is sound");
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("time_to_loss");
@@ -75,22 +71,6 @@ fn main() {
     println!("ratio {:.0}", whole / ours);
     let long = run(&layer, &Options::paper().block(BLOCK).iterations(2_000));
     write_curves(&curves[curves.len() / 2], &long);
-}
-
-fn read_layer() -> (Array2<f16>, Hessian) {
-    let bytes = fs::read(LAYER).expect("the layer ships with the repository");
-    let file = SafeTensors::deserialize(&bytes).expect("the file is whole");
-    let tensor = |end: &str| {
-        let name = file.names().into_iter().find(|name| name.ends_with(end)).expect("the file has both tensors");
-        file.tensor(name).expect("the name is the file's own")
-    };
-    let (weight, hessian) = (tensor(".weight"), tensor(".hessian"));
-    let halves = weight.data().as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes)).collect();
-    let weight = Array2::from_shape_vec((weight.shape()[0], weight.shape()[1]), halves).expect("the shape fits");
-    let entries = hessian.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-    let full = Array2::from_shape_vec((hessian.shape()[0], hessian.shape()[1]), entries).expect("the shape fits");
-    let hessian = Hessian::diagonal_of(&full).expect("the diagonal is sound");
-    (weight, hessian)
 }
 
 /// Best loss so far after every iteration.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use armor_core::{AnnealedSweep, Error, Hessian, LeastSquares, MaskSelector, State, Step, SweepTimes, WrapperUpdate};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use half::f16;
 use ndarray::{Array1, Array2};
+use safetensors::SafeTensors;
 
 /// A generator of the benches' own, so the layers never change with a dependency.
 struct Random(u64);
@@ -51,6 +53,24 @@ pub fn trained_like(rows: usize, cols: usize) -> (Array2<f32>, Array1<f32>) {
         (strong * (2.0 * random.normal()).exp()) as f32
     });
     (weight, diagonal)
+}
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/smollm2-135m-layer10-gate_proj.safetensors");
+
+/// The layer that ships with the repository: its weight and its whole Hessian.
+pub fn shipped_layer() -> (Array2<f16>, Array2<f32>) {
+    let bytes = fs::read(SHIPPED).expect("the layer ships with the repository");
+    let file = SafeTensors::deserialize(&bytes).expect("the file is whole");
+    let tensor = |end: &str| {
+        let name = file.names().into_iter().find(|name| name.ends_with(end)).expect("the file has both tensors");
+        file.tensor(name).expect("the name is the file's own")
+    };
+    let (weight, hessian) = (tensor(".weight"), tensor(".hessian"));
+    let halves = weight.data().as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes)).collect();
+    let weight = Array2::from_shape_vec((weight.shape()[0], weight.shape()[1]), halves).expect("the shape fits");
+    let entries = hessian.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let full = Array2::from_shape_vec((hessian.shape()[0], hessian.shape()[1]), entries).expect("the shape fits");
+    (weight, full)
 }
 
 pub fn hessian(diagonal: &Array1<f32>) -> Hessian {
