@@ -36,7 +36,11 @@ impl InstructionSet {
 
     /// The same, or the best that this CPU has instead.
     pub(super) fn or_best(self) -> Self {
-        let available = Self::available();
+        self.of(&Self::available())
+    }
+
+    /// The same where it is `available`, or else the best of those.
+    fn of(self, available: &[Self]) -> Self {
         if available.contains(&self) { self } else { available[0] }
     }
 
@@ -206,6 +210,23 @@ mod tests {
     fn tiles_are_transposed_on_every_instruction_set() {
         for set in InstructionSet::available() {
             set.dispatch(set.lanes(), Transposes);
+        }
+    }
+
+    #[test]
+    fn a_set_that_the_cpu_lacks_gives_way_to_the_best_that_it_has() {
+        use InstructionSet::{Avx2, Avx512, Portable};
+        for available in [&[Portable][..], &[Avx2, Portable], &[Avx512, Avx2, Portable]] {
+            for set in [Avx512, Avx2, Portable] {
+                let chosen = set.of(available);
+                assert_eq!(chosen, if available.contains(&set) { set } else { available[0] });
+                assert!(available.contains(&chosen));
+            }
+        }
+        for set in [Avx512, Avx2, Portable] {
+            let chosen = set.or_best();
+            assert!(InstructionSet::available().contains(&chosen), "{set:?} became {chosen:?}");
+            chosen.dispatch(chosen.lanes(), Transposes);
         }
     }
 }

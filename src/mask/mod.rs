@@ -84,3 +84,21 @@ fn loss_after(before: f64, change: Change, energy: f64) -> Option<f64> {
     let after = before + change.sum;
     (after > TRUSTED * (before + change.terms) && after > SMALL * energy).then_some(after)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_known_unless_rounding_shows_in_it() {
+        let after = |sum, terms| loss_after(8.0, Change { sum, terms }, 16.0);
+        assert_eq!(after(-2.0, 2.0), Some(6.0));
+        assert_eq!(after(1.0, 3.0), Some(9.0), "drawn masks may raise it");
+        assert_eq!(after(-7.9999, 7.9999), None, "almost all is taken away");
+        assert_eq!(after(-2.0, 2_000.0), None, "gains and losses cancel");
+        assert_eq!(after(-9.0, 9.0), None, "it cannot be negative");
+        assert_eq!(after(f64::NAN, 1.0), None);
+        let small = |energy| loss_after(8.0, Change { sum: -2.0, terms: 2.0 }, energy);
+        assert_eq!((small(5e5), small(7e5)), (Some(6.0), None), "the residual is small beside the weight");
+    }
+}
