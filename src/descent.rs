@@ -184,7 +184,40 @@ impl<'a> Descent<'a> {
     ///
     /// # Errors
     /// As [`factorize`], and whatever a part of the caller's own returns.
-    pub fn run(mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+    pub fn run(self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+        self.in_pool(layer, Self::run_here)
+    }
+
+    /// Prunes the layer with the initial mask alone: the starting point of a run, as it is.
+    ///
+    /// The wrappers only undo the scales, the history has one entry, and nothing falls back to NoWag-P, so what is
+    /// returned may be worse: it is what other methods are compared with.
+    ///
+    /// # Errors
+    /// As [`Descent::run`].
+    ///
+    /// ```
+    /// use armor_core::{Descent, Hessian, Layer, Magnitude, Options};
+    /// use ndarray::Array2;
+    ///
+    /// let weight = Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+    /// let layer = Layer::new(&weight, Hessian::identity(64))?;
+    /// let options = Options::exact().block(16).iterations(20);
+    /// let pruned = Descent::new(&options)?.initial_mask(Magnitude).prune(&layer)?;
+    /// let factorized = Descent::new(&options)?.initial_mask(Magnitude).run(&layer)?;
+    /// assert_eq!(pruned.iterations(), 0);
+    /// assert!(factorized.loss() < pruned.loss());
+    /// # Ok::<(), armor_core::Error>(())
+    /// ```
+    pub fn prune(self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+        self.in_pool(layer, Self::prune_here)
+    }
+
+    fn in_pool(
+        mut self,
+        layer: &Layer<'_>,
+        body: impl FnOnce(&mut Self, &Layer<'_>) -> Result<Factorization, Error> + Send,
+    ) -> Result<Factorization, Error> {
         let pattern = self.options.pattern;
         if !layer.cols().is_multiple_of(pattern.m()) {
             return Err(Error::ColumnsNotMultiple { cols: layer.cols(), n: pattern.n(), m: pattern.m() });
@@ -192,31 +225,45 @@ impl<'a> Descent<'a> {
         let threads = self.options.threads;
         if threads == 0 {
             pool::start()?;
-            return self.run_here(layer);
+            return body(&mut self, layer);
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .map_err(|error| Error::Threads { threads, reason: error.to_string() })?;
-        pool.install(|| self.run_here(layer))
+        pool.install(|| body(&mut self, layer))
     }
 
     fn run_here(&mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
         let start = Instant::now();
-        let normalization = self.proxy_loss.normalize(layer)?;
-        let blocks = (self.options.left_block, self.options.right_block);
-        let mut target = Target::new(layer, normalization, blocks, self.options.pattern)?;
-        if let Some(alpha) = self.proxy_loss.shrinkage() {
-            target = target.couple(layer, alpha, self.options.memory_limit)?;
-        }
-        let mut state = State::new(&target);
-        self.initial_mask.select(&mut state, &Step { iteration: 0, seed: self.options.seed, temperature: 0.0 })?;
+        let target = self.target(layer)?;
+        let state = self.starting_point(&target)?;
         let mut run = Run::new(self.options.clone(), state, start);
         let stop_reason = self.iterate(&mut run)?;
         let (best, history) = run.finish();
-        let ridge = target.coupling().map_or(0.0, Coupling::ridge);
-        let report = Report { ridge, history, stop_reason };
+        let report = Report { ridge: ridge(&target), history, stop_reason };
         Factorization::new(layer, &target, best, report, start)
+    }
+
+    fn prune_here(&mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+        let start = Instant::now();
+        let target = self.target(layer)?;
+        let mut state = self.starting_point(&target)?;
+        let history = vec![target.relative(state.loss())];
+        let report = Report { ridge: ridge(&target), history, stop_reason: StopReason::Iterations };
+        Factorization::pruned(layer, &target, state.into_factors(), report, start)
+    }
+
+    fn target(&self, layer: &Layer<'_>) -> Result<Target, Error> {
+        let blocks = (self.options.left_block, self.options.right_block);
+        let loss = self.proxy_loss.as_ref();
+        Target::for_loss(layer, loss, blocks, self.options.pattern, self.options.memory_limit)
+    }
+
+    fn starting_point<'t>(&mut self, target: &'t Target) -> Result<State<'t>, Error> {
+        let mut state = State::new(target);
+        self.initial_mask.select(&mut state, &Step { iteration: 0, seed: self.options.seed, temperature: 0.0 })?;
+        Ok(state)
     }
 
     fn iterate(&mut self, run: &mut Run<'_>) -> Result<StopReason, Error> {
@@ -242,6 +289,11 @@ impl<'a> Descent<'a> {
         }
         Ok(StopReason::Iterations)
     }
+}
+
+/// Ridge that the target's correlations needed.
+fn ridge(target: &Target) -> f64 {
+    target.coupling().map_or(0.0, Coupling::ridge)
 }
 
 /// Share of the run after which the temperature is zero: the rest is enough to settle the values of the last masks.

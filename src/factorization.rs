@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use crate::factors::Factors;
 use crate::mask::NoWagP;
-use crate::measure::{output_error, product_rows, relative_loss};
-use crate::{BlockDiagonal, Error, Layer, MaskSelector, SparseCore, State, Step, StopReason, Target};
+use crate::measure::{check_shape, output_error, product_rows, relative_loss};
+use crate::{BlockDiagonal, Error, Layer, MaskSelector, ProxyLoss, SparseCore, State, Step, StopReason, Target};
 
 /// How a run went, before its loss is known.
 pub(crate) struct Report {
@@ -39,17 +39,26 @@ impl Factorization {
         report: Report,
         start: Instant,
     ) -> Result<Self, Error> {
-        let mut baseline = State::new(target);
-        NoWagP.select(&mut baseline, &Step { iteration: 0, seed: 0, temperature: 0.0 })?;
-        let mut baseline = baseline.into_factors();
-        for factors in [&mut baseline, &mut best] {
-            target.fold(&mut factors.left, &mut factors.right);
-        }
-        let nowag_p_loss = relative_loss(&baseline, layer, target);
-        let loss = relative_loss(&best, layer, target);
+        let (baseline, nowag_p_loss) = nowag_p(layer, target)?;
+        let loss = fold_and_measure(layer, target, &mut best);
         let (factors, loss) = if loss <= nowag_p_loss { (best, loss) } else { (baseline, nowag_p_loss) };
         let Report { ridge, history, stop_reason } = report;
         Ok(Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: start.elapsed() })
+    }
+
+    /// As [`Factorization::new`], for pruned factors that are kept whatever their loss; the time is theirs alone.
+    pub(crate) fn pruned(
+        layer: &Layer<'_>,
+        target: &Target,
+        mut factors: Factors,
+        report: Report,
+        start: Instant,
+    ) -> Result<Self, Error> {
+        let elapsed = start.elapsed();
+        let (_, nowag_p_loss) = nowag_p(layer, target)?;
+        let loss = fold_and_measure(layer, target, &mut factors);
+        let Report { ridge, history, stop_reason } = report;
+        Ok(Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed })
     }
 
     /// Puts a stored result together again: factors, loss and NoWag-P's, and how it was reached.
@@ -82,9 +91,34 @@ impl Factorization {
         self.loss
     }
 
-    /// Relative proxy loss of NoWag-P, pruning alone, measured alike; [`Factorization::loss`] is never above it.
+    /// Relative proxy loss of NoWag-P, pruning alone, measured alike; [`Factorization::loss`] of a run is never above
+    /// it.
     pub fn nowag_p_loss(&self) -> f64 {
         self.nowag_p_loss
+    }
+
+    /// Measures another relative proxy loss of these factors in f64, for the layer that they approximate.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the layer has another shape, and whatever the loss returns.
+    ///
+    /// ```
+    /// use armor_core::{Hessian, Layer, NoWagLoss, Options, RowWeighting, factorize};
+    /// use ndarray::Array2;
+    ///
+    /// let weight = Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+    /// let layer = Layer::new(&weight, Hessian::identity(64))?;
+    /// let options = Options::exact().block(16).iterations(5);
+    /// let unweighted = factorize(&layer, &options.clone().row_weighting(RowWeighting::None))?;
+    /// assert_eq!(factorize(&layer, &options)?.loss(), factorize(&layer, &options)?.proxy_loss(&layer, &NoWagLoss)?);
+    /// assert_ne!(unweighted.loss(), unweighted.proxy_loss(&layer, &NoWagLoss)?);
+    /// # Ok::<(), armor_core::Error>(())
+    /// ```
+    pub fn proxy_loss(&self, layer: &Layer<'_>, loss: &dyn ProxyLoss) -> Result<f64, Error> {
+        check_shape(&self.factors, layer)?;
+        let blocks = (self.factors.left.block_size(), self.factors.right.block_size());
+        let target = Target::for_loss(layer, loss, blocks, self.factors.core.pattern(), None)?;
+        Ok(relative_loss(&self.factors, layer, &target))
     }
 
     /// Measures the relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) in f64, for the layer's own W and H.
@@ -95,7 +129,8 @@ impl Factorization {
     /// # Errors
     /// [`Error::Length`] where the layer has another shape.
     pub fn output_error(&self, layer: &Layer<'_>) -> Result<f64, Error> {
-        output_error(&self.factors, layer)
+        check_shape(&self.factors, layer)?;
+        Ok(output_error(&self.factors, layer))
     }
 
     /// Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed or
@@ -162,4 +197,19 @@ impl Factorization {
         let y = self.factors.left.apply(&self.factors.core.apply(&self.factors.right.apply(&x)));
         Ok(y.into_iter().map(|y| y as f32).collect())
     }
+}
+
+/// NoWag-P's factors of the caller's own weight, and their loss.
+fn nowag_p(layer: &Layer<'_>, target: &Target) -> Result<(Factors, f64), Error> {
+    let mut baseline = State::new(target);
+    NoWagP.select(&mut baseline, &Step { iteration: 0, seed: 0, temperature: 0.0 })?;
+    let mut factors = baseline.into_factors();
+    let loss = fold_and_measure(layer, target, &mut factors);
+    Ok((factors, loss))
+}
+
+/// Turns whitened factors into those of the caller's own weight, and returns their loss.
+fn fold_and_measure(layer: &Layer<'_>, target: &Target, factors: &mut Factors) -> f64 {
+    target.fold(&mut factors.left, &mut factors.right);
+    relative_loss(factors, layer, target)
 }

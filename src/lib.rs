@@ -36,7 +36,10 @@ pub use error::Error;
 pub use factorization::Factorization;
 pub use hessian::Hessian;
 pub use layer::{Element, Layer, Weight};
-pub use mask::{AnnealedSweep, ExactSweep, InstructionSet, Magnitude, MaskSelector, NoWagP, SampledGroup, SweepTimes};
+pub use mask::{
+    AnnealedSweep, ExactSweep, InstructionSet, Magnitude, MaskSelector, NoWagP, SampledGroup, SparseGpt, SweepTimes,
+    Wanda,
+};
 pub use normalize::{Normalization, Target};
 pub use options::{Method, Objective, Options};
 pub use pattern::Pattern;

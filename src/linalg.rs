@@ -49,19 +49,19 @@ pub(crate) fn add_product<T: Real>(out: &mut [T], lhs: View<'_, T>, rhs: View<'_
 }
 
 /// As [`set_product`], into entries of a larger row-major matrix whose rows are `stride` apart.
-pub(crate) fn set_part_product(out: &mut [f32], stride: usize, lhs: View<'_>, rhs: View<'_>) {
+pub(crate) fn set_part_product<T: Real>(out: &mut [T], stride: usize, lhs: View<'_, T>, rhs: View<'_, T>) {
     part_product(out, stride, Accum::Replace, lhs, rhs);
 }
 
 /// As [`add_product`], into entries of a larger row-major matrix whose rows are `stride` apart.
-pub(crate) fn add_part_product(out: &mut [f32], stride: usize, lhs: View<'_>, rhs: View<'_>) {
+pub(crate) fn add_part_product<T: Real>(out: &mut [T], stride: usize, lhs: View<'_, T>, rhs: View<'_, T>) {
     part_product(out, stride, Accum::Add, lhs, rhs);
 }
 
-fn part_product(out: &mut [f32], stride: usize, accumulate: Accum, lhs: View<'_>, rhs: View<'_>) {
+fn part_product<T: Real>(out: &mut [T], stride: usize, accumulate: Accum, lhs: View<'_, T>, rhs: View<'_, T>) {
     let (rows, cols) = (lhs.nrows(), rhs.ncols());
     let out = MatMut::from_column_major_slice_with_stride_mut(out, cols, rows, stride);
-    matmul(out.transpose_mut(), accumulate, lhs, rhs, 1.0, Par::Seq);
+    matmul(out.transpose_mut(), accumulate, lhs, rhs, T::ONE, Par::Seq);
 }
 
 /// out = (lhs · rhs)ᵀ, row-major.
@@ -182,6 +182,15 @@ pub(crate) fn cholesky(matrix: &mut [f64], n: usize) -> bool {
     cholesky_in_place(factor, Default::default(), Par::Seq, stack, Default::default()).is_ok()
 }
 
+/// Inverts a lower triangular n × n matrix, row-major; what stands above its diagonal does not matter.
+pub(crate) fn invert_lower(matrix: &[f64], n: usize) -> Vec<f64> {
+    use faer::linalg::triangular_inverse::invert_lower_triangular;
+    let mut inverse = vec![0.0; n * n];
+    let out = MatMut::from_row_major_slice_mut(&mut inverse, n, n);
+    invert_lower_triangular(out, rows_of(matrix, n), Par::Seq);
+    inverse
+}
+
 /// Largest eigenvalue of a symmetric positive semi-definite matrix, n × n; its trace where the iteration fails.
 pub(crate) fn largest_eigenvalue(matrix: &[f64], n: usize) -> f64 {
     match rows_of(matrix, n).self_adjoint_eigenvalues(faer::Side::Lower) {
@@ -240,6 +249,22 @@ mod tests {
                 for j in 0..n {
                     let sum: f64 = (0..rows).map(|r| f64::from(factor[r * n + i]) * f64::from(factor[r * n + j])).sum();
                     assert!((f64::from(gram[i * n + j]) - 1.0 - sum).abs() < 1e-5, "{rows}x{n}: entry [{i}, {j}]");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn inverse_of_a_triangle_is_one() {
+        for n in [1, 2, 7, 64, 65, 130] {
+            let (mut matrix, _) = problem(n, 1);
+            assert!(cholesky(&mut matrix, n));
+            let inverse = invert_lower(&matrix, n);
+            for i in 0..n {
+                for j in 0..n {
+                    let entry: f64 = (0..=i).map(|t| matrix[i * n + t] * inverse[t * n + j]).sum();
+                    let expected = if i == j { 1.0 } else { 0.0 };
+                    assert!((entry - expected).abs() < 1e-9, "n = {n}: entry [{i}, {j}] is {entry}");
                 }
             }
         }

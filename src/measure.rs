@@ -23,8 +23,8 @@ pub(crate) fn relative_loss(factors: &Factors, layer: &Layer<'_>, target: &Targe
     energies.ratio()
 }
 
-/// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is.
-pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> Result<f64, Error> {
+/// Refuses a layer of another shape than the factors'.
+pub(crate) fn check_shape(factors: &Factors, layer: &Layer<'_>) -> Result<(), Error> {
     let (rows, cols) = (factors.core.rows(), factors.core.cols());
     for (argument, found, expected) in
         [("layer.weight rows", layer.rows(), rows), ("layer.weight columns", layer.cols(), cols)]
@@ -33,6 +33,11 @@ pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> Result<f64, 
             return Err(Error::Length { argument, found, expected });
         }
     }
+    Ok(())
+}
+
+/// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is.
+pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
     let hessian = layer.hessian();
     let diagonal = Normalization::plain(layer).importance;
     let energies = if hessian.is_full() {
@@ -48,7 +53,7 @@ pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> Result<f64, 
     } else {
         Energies::separable(factors, layer, |_, col| diagonal[col])
     };
-    Ok(energies.ratio())
+    energies.ratio()
 }
 
 /// What is lost of W, and all of it, in some loss.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::block_diagonal::Partition;
 use crate::coupling::Coupling;
-use crate::{BlockDiagonal, Error, Layer, Pattern, SparseCore};
+use crate::{BlockDiagonal, Error, Layer, Pattern, ProxyLoss, SparseCore};
 
 /// The weights of a separable proxy loss: Σ_ij d_j (W̄_ij − Ŵ̄_ij)² with W̄_ij = W_ij / (r1_j r2_i).
 ///
@@ -116,11 +116,29 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whitens a layer under a loss for blocks of `left` rows and `right` columns, coupled where the loss is.
+    ///
+    /// # Errors
+    /// What the loss says, and as [`Target::new`] and [`Target::couple`].
+    pub(crate) fn for_loss(
+        layer: &Layer<'_>,
+        loss: &dyn ProxyLoss,
+        blocks: (usize, usize),
+        pattern: Pattern,
+        memory_limit: Option<usize>,
+    ) -> Result<Self, Error> {
+        let target = Target::new(layer, loss.normalize(layer)?, blocks, pattern)?;
+        match loss.shrinkage() {
+            Some(alpha) => target.couple(layer, alpha, memory_limit),
+            None => Ok(target),
+        }
+    }
+
     /// Whitens a layer for blocks of `left` rows and `right` columns.
     ///
     /// # Errors
     /// [`Error::Length`] or [`Error::NotPositive`] where the normalization does not fit the layer.
-    pub(crate) fn new(
+    fn new(
         layer: &Layer<'_>,
         normalization: Normalization,
         (left, right): (usize, usize),
@@ -143,7 +161,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Option`] for an α that is not from 0 to 1, [`Error::HessianNotFull`], [`Error::MemoryLimit`].
-    pub(crate) fn couple(mut self, layer: &Layer<'_>, alpha: f64, limit: Option<usize>) -> Result<Self, Error> {
+    fn couple(mut self, layer: &Layer<'_>, alpha: f64, limit: Option<usize>) -> Result<Self, Error> {
         if !(0.0..=1.0).contains(&alpha) {
             return Err(Error::Option { name: "shrinkage", value: alpha.to_string(), expected: "0 to 1" });
         }

@@ -14,6 +14,12 @@ pub struct NoWagP;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Magnitude;
 
+/// Wanda (arXiv 2306.11695): keeps the N largest |W_ij| ‖x_j‖ of every M, with the values W̄_ij.
+///
+/// ‖x_j‖² is the Hessian's diagonal. An input that was never excited counts as the mean of the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanda;
+
 impl MaskSelector for NoWagP {
     fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
         let scales = vec![1.0; state.target().cols()];
@@ -27,6 +33,13 @@ impl MaskSelector for Magnitude {
         let Normalization { cols, importance, .. } = state.target().normalization();
         let scales: Vec<f64> = cols.iter().zip(importance).map(|(r, d)| r / d.sqrt()).collect();
         keep_largest(state, &scales);
+        Ok(())
+    }
+}
+
+impl MaskSelector for Wanda {
+    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+        keep_largest(state, &state.target().normalization().cols);
         Ok(())
     }
 }
@@ -46,7 +59,7 @@ fn keep_largest(state: &mut State<'_>, scales: &[f64]) {
         let groups = core.masks.iter_mut().zip(core.values.chunks_exact_mut(n));
         let of_rows = rows.flat_map(|row| row.chunks_exact(m).zip(scales.chunks_exact(m).zip(roots.chunks_exact(m))));
         for ((mask, values), (group, (scales, roots))) in groups.zip(of_rows) {
-            *mask = largest(n, group, scales);
+            *mask = largest(n, group.iter().zip(scales).map(|(&value, scale)| f64::from(value) * scale));
             for (value, column) in values.iter_mut().zip(columns(*mask)) {
                 *value = (f64::from(group[column]) / roots[column]) as f32;
             }
@@ -55,22 +68,22 @@ fn keep_largest(state: &mut State<'_>, scales: &[f64]) {
     state.put_core(core, None);
 }
 
-/// Mask of the `n` entries of largest |value| · scale.
-fn largest(n: usize, values: &[f32], scales: &[f64]) -> u8 {
-    let mut scores = [f64::NEG_INFINITY; Pattern::MAX_M];
-    for (score, (&value, scale)) in scores.iter_mut().zip(values.iter().zip(scales)) {
-        *score = (f64::from(value) * scale).abs();
+/// Mask of the `n` largest scores in absolute value, the first ones where they tie.
+pub(super) fn largest(n: usize, scores: impl Iterator<Item = f64>) -> u8 {
+    let mut sizes = [f64::NEG_INFINITY; Pattern::MAX_M];
+    for (size, score) in sizes.iter_mut().zip(scores) {
+        *size = score.abs();
     }
     let mut mask = 0;
     for _ in 0..n {
         let mut best = 0;
-        for (column, score) in scores.iter().enumerate() {
-            if *score > scores[best] {
+        for (column, size) in sizes.iter().enumerate() {
+            if *size > sizes[best] {
                 best = column;
             }
         }
         mask |= 1 << best;
-        scores[best] = f64::NEG_INFINITY;
+        sizes[best] = f64::NEG_INFINITY;
     }
     mask
 }

@@ -7,12 +7,14 @@ mod initial;
 mod lanes;
 mod noise;
 mod sampled;
+mod sparse_gpt;
 mod strip;
 mod sweep;
 
-pub use initial::{Magnitude, NoWagP};
+pub use initial::{Magnitude, NoWagP, Wanda};
 pub use lanes::InstructionSet;
 pub use sampled::SampledGroup;
+pub use sparse_gpt::SparseGpt;
 pub use sweep::{AnnealedSweep, ExactSweep, SweepTimes};
 
 use crate::{Error, State, Step};
@@ -20,7 +22,7 @@ use crate::{Error, State, Step};
 /// Chooses the core's mask, and the values that go with it, for the wrappers as they stand.
 ///
 /// One trait serves both ends of a run: an *initial* selector fills the zero core between identity wrappers
-/// ([`NoWagP`], [`Magnitude`]), and a *core update* improves the core once an iteration ([`ExactSweep`],
+/// ([`NoWagP`], [`Magnitude`], [`Wanda`], [`SparseGpt`]), and a *core update* improves the core once an iteration ([`ExactSweep`],
 /// [`AnnealedSweep`], [`SampledGroup`]). Give the descent another one with
 /// [`Descent::initial_mask`](crate::Descent::initial_mask) or [`Descent::core_update`](crate::Descent::core_update):
 ///
