@@ -2,35 +2,26 @@
 //!
 //! Without arguments it runs on the layer that ships with the repository.
 
-mod input;
+#[path = "../common/mod.rs"]
+mod common;
 mod output;
 
-use std::error::Error;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use armor_core::{Descent, Factorization, Options, Pattern, Phase, Progress};
+use armor_core::{Options, Pattern};
 use clap::{Parser, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+
+use common::Result;
+use common::arguments::{LayerArguments, with_blocks};
+use common::input::Source;
 
 /// Factorise a layer's weight into A · S · B, a sparse core between two block-diagonal wrappers.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Safetensors file with the weight [default: the layer that ships with the repository]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-    /// The weight's tensor [default: the file's only tensor named *.weight]
-    #[arg(long, value_name = "TENSOR")]
-    name: Option<String>,
-    /// Tensor of the inputs' Hessian, k × k (its diagonal is used) or its diagonal of length k [default: the weight's name
-    /// with .hessian for .weight]
-    #[arg(long, value_name = "KEY")]
-    hessian: Option<String>,
-    /// Safetensors file with the Hessian [default: the weights' file]
-    #[arg(long, value_name = "FILE")]
-    hessian_file: Option<PathBuf>,
+    #[command(flatten)]
+    layer: LayerArguments,
     /// Block sizes: P, or P,Q for left and right [default: the preset's]
     #[arg(long, value_name = "P[,Q]", value_delimiter = ',', num_args = 1)]
     block: Vec<usize>,
@@ -84,17 +75,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn run(arguments: &Arguments) -> Result<()> {
     let options = options(arguments)?;
-    let source = input::Source::new(
-        arguments.weights.as_deref(),
-        arguments.name.as_deref(),
-        arguments.hessian.as_deref(),
-        arguments.hessian_file.as_deref(),
-    )?;
+    let source = Source::new(&arguments.layer)?;
     // Before the descent: a folder that cannot be written must not cost a finished run.
-    output::make_folder(&arguments.out)?;
-    let result = source.with_layer(|layer| Ok(descend(&options, |descent| descent.run(layer))?))?;
+    common::files::make_folder(&arguments.out)?;
+    let result = source.with_layer(|layer| Ok(common::progress::descend(&options, |descent| descent.run(layer))?))?;
     let summary = output::Summary {
         name: source.name(),
         preset: arguments.preset.name(),
@@ -109,17 +95,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn options(arguments: &Arguments) -> Result<Options, Box<dyn Error>> {
+fn options(arguments: &Arguments) -> Result<Options> {
     let mut options = match arguments.preset {
         Preset::Exact => Options::exact(),
         Preset::Paper => Options::paper(),
     };
-    options = match arguments.block[..] {
-        [] => options,
-        [both] => options.block(both),
-        [left, right] => options.left_block(left).right_block(right),
-        _ => return Err("--block: takes P or P,Q".into()),
-    };
+    options = with_blocks(options, &arguments.block)?;
     if let Some(iterations) = arguments.iterations {
         options = options.iterations(iterations);
     }
@@ -129,25 +110,4 @@ fn options(arguments: &Arguments) -> Result<Options, Box<dyn Error>> {
     let options = options.pattern(arguments.pattern).seed(arguments.seed).threads(arguments.threads);
     options.validate()?;
     Ok(options)
-}
-
-/// Runs a descent under a progress bar.
-fn descend(
-    options: &Options,
-    run: impl FnOnce(Descent<'_>) -> Result<Factorization, armor_core::Error>,
-) -> Result<Factorization, armor_core::Error> {
-    let bar = ProgressBar::no_length().with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed} (about {eta} left)")
-            .expect("the template is well formed"),
-    );
-    let show = |progress: &Progress| {
-        bar.set_length(progress.iterations as u64);
-        bar.set_position(progress.iteration as u64);
-        let phase = if progress.phase == Phase::Annealing { "annealing" } else { "descending" };
-        bar.set_message(format!("{phase}, loss {:.6}, best {:.6}", progress.loss, progress.best_loss));
-        ControlFlow::Continue(())
-    };
-    let result = run(Descent::new(options)?.observer(show));
-    bar.finish_and_clear();
-    result
 }

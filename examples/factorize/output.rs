@@ -1,14 +1,14 @@
 //! Shows a result: the table, and the files.
 
-use std::error::Error;
-use std::fs;
 use std::path::Path;
 
 use armor_core::{Factorization, Pattern};
 use plotters::prelude::*;
 use serde_json::json;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use crate::common::Result;
+use crate::common::files::put;
+use crate::common::ticks::ticks;
 
 /// A finished run and what it was asked for.
 pub struct Summary<'a> {
@@ -129,31 +129,4 @@ impl Summary<'_> {
         }
         Ok(svg)
     }
-}
-
-/// Makes the output folder, with its parents, unless it is there.
-pub fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()).into())
-}
-
-/// Ticks of a logarithmic axis: 1 to 9 in every decade, or fewer where that would crowd it.
-fn ticks(lowest: f64, highest: f64) -> Vec<f64> {
-    let digits: &[u8] = match highest / lowest {
-        ..20.0 => &[1, 2, 3, 4, 5, 6, 7, 8, 9],
-        20.0..2000.0 => &[1, 2, 5],
-        _ => &[1],
-    };
-    let decades = lowest.log10().floor() as i32..=highest.log10().ceil() as i32;
-    // Parsed, since 7 · 10⁻² as a product would be labelled 0.07000000000000001.
-    let ticks =
-        decades.flat_map(|decade| digits.iter().filter_map(move |digit| format!("{digit}e{decade}").parse().ok()));
-    ticks.filter(|tick| (lowest..=highest).contains(tick)).collect()
-}
-
-/// Writes under a temporary name first.
-fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let (path, partial) = (folder.join(name), folder.join(format!("{name}.partial")));
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, &path))
-        .map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -10,25 +10,26 @@ use ndarray::{ArrayView1, ArrayView2};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use super::Result;
+use super::arguments::LayerArguments;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/smollm2-135m-layer10-gate_proj.safetensors");
 
 /// A safetensors file in memory.
-struct File {
+pub struct File {
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
 impl File {
-    fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let file = File { path: path.to_owned(), bytes };
         file.tensors()?;
         Ok(file)
     }
 
-    fn tensors(&self) -> Result<SafeTensors<'_>> {
+    pub fn tensors(&self) -> Result<SafeTensors<'_>> {
         SafeTensors::deserialize(&self.bytes)
             .map_err(|error| format!("{}: not a safetensors file: {error}", self.path.display()).into())
     }
@@ -55,6 +56,20 @@ impl File {
         })
     }
 
+    /// The Hessian in a tensor: the whole of it, k × k, or its diagonal, length k.
+    pub fn hessian(&self, name: &str) -> Result<Hessian> {
+        let tensors = self.tensors()?;
+        let tensor = self.tensor(&tensors, name)?;
+        let hessian = match tensor.dtype() {
+            Dtype::F32 => hessian::<f32>(&tensor),
+            Dtype::F64 => hessian::<f64>(&tensor),
+            Dtype::F16 => hessian::<f16>(&tensor),
+            Dtype::BF16 => hessian::<bf16>(&tensor),
+            other => Err(format!("is {other:?}, expected F32, F64, F16 or BF16").into()),
+        };
+        hessian.map_err(|error| self.context(name, error))
+    }
+
     fn context(&self, name: &str, what: impl std::fmt::Display) -> Box<dyn Error> {
         format!("{}: {name}: {what}", self.path.display()).into()
     }
@@ -69,23 +84,18 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(
-        weights: Option<&Path>,
-        name: Option<&str>,
-        hessian: Option<&str>,
-        hessian_file: Option<&Path>,
-    ) -> Result<Self> {
+    pub fn new(arguments: &LayerArguments) -> Result<Self> {
         let shipped = Path::new(SHIPPED);
-        if weights.is_none() && !shipped.exists() {
+        if arguments.weights.is_none() && !shipped.exists() {
             return Err(
                 format!("{SHIPPED} is not here: take it from the repository, or name a file with --weights").into()
             );
         }
-        let weights = File::read(weights.unwrap_or(shipped))?;
-        let hessians = hessian_file.map(File::read).transpose()?;
-        let name = name.map_or_else(|| weights.only_weight(), |name| Ok(name.to_owned()))?;
+        let weights = File::read(arguments.weights.as_deref().unwrap_or(shipped))?;
+        let hessians = arguments.hessian_file.as_deref().map(File::read).transpose()?;
+        let name = arguments.name.clone().map_or_else(|| weights.only_weight(), Ok)?;
         let stem = name.strip_suffix(".weight").unwrap_or(&name);
-        let hessian = hessian.map_or_else(|| format!("{stem}.hessian"), str::to_owned);
+        let hessian = arguments.hessian.clone().unwrap_or_else(|| format!("{stem}.hessian"));
         Ok(Source { weights, hessians, name, hessian })
     }
 
@@ -97,7 +107,7 @@ impl Source {
     pub fn with_layer<R>(&self, body: impl FnOnce(&Layer<'_>) -> Result<R>) -> Result<R> {
         let tensors = self.weights.tensors()?;
         let weight = self.weights.tensor(&tensors, &self.name)?;
-        let hessian = self.read_hessian()?;
+        let hessian = self.hessians.as_ref().unwrap_or(&self.weights).hessian(&self.hessian)?;
         let &[rows, cols] = weight.shape() else {
             return Err(self.weights.context(&self.name, format!("has shape {:?}, expected two axes", weight.shape())));
         };
@@ -109,20 +119,6 @@ impl Source {
             other => Err(format!("is {other:?}, expected F32, F64, F16 or BF16").into()),
         };
         result.map_err(|error| self.weights.context(&self.name, error))
-    }
-
-    fn read_hessian(&self) -> Result<Hessian> {
-        let file = self.hessians.as_ref().unwrap_or(&self.weights);
-        let tensors = file.tensors()?;
-        let tensor = file.tensor(&tensors, &self.hessian)?;
-        let hessian = match tensor.dtype() {
-            Dtype::F32 => hessian::<f32>(&tensor),
-            Dtype::F64 => hessian::<f64>(&tensor),
-            Dtype::F16 => hessian::<f16>(&tensor),
-            Dtype::BF16 => hessian::<bf16>(&tensor),
-            other => Err(format!("is {other:?}, expected F32, F64, F16 or BF16").into()),
-        };
-        hessian.map_err(|error| file.context(&self.hessian, error))
     }
 }
 
@@ -145,7 +141,7 @@ fn hessian<T: Element + bytemuck::Pod>(tensor: &TensorView<'_>) -> Result<Hessia
     let values = values::<T>(tensor);
     match *tensor.shape() {
         [_] => Ok(Hessian::diagonal(&ArrayView1::from(&values))?),
-        [rows, cols] => Ok(Hessian::diagonal_of(&ArrayView2::from_shape((rows, cols), &values)?)?),
+        [rows, cols] => Ok(Hessian::full(&ArrayView2::from_shape((rows, cols), &values)?)?),
         _ => Err(format!("has shape {:?}, expected one axis or two", tensor.shape()).into()),
     }
 }
