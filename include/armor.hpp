@@ -106,6 +106,10 @@ public:
     options &max_extrapolation(double beta) { return set(armor_options_set_max_extrapolation, beta); }
     options &learning_rate(double rate) { return set(armor_options_set_learning_rate, rate); }
     options &seed(std::uint64_t value) { return set(armor_options_set_seed, value); }
+    options &objective(std::uint32_t value) { return set(armor_options_set_objective, value); }
+    options &shrinkage(double alpha) { return set(armor_options_set_shrinkage, alpha); }
+    options &row_weighting(std::uint32_t value) { return set(armor_options_set_row_weighting, value); }
+    options &memory_limit(std::size_t bytes) { return set(armor_options_set_memory_limit, bytes); }
     options &threads(std::size_t count) { return set(armor_options_set_threads, count); }
     options &pattern(std::size_t n, std::size_t m) {
         detail::check(armor_options_set_pattern(handle_.get(), n, m));
@@ -157,6 +161,13 @@ public:
         std::vector<float> y(sizes().rows);
         detail::check(armor_factorization_apply(handle_.get(), x.data(), x.size(), y.data(), y.size(), nullptr));
         return y;
+    }
+
+    // Relative output error under a Hessian, which may be held out.
+    double output_error(const armor_matrix &weight, const armor_hessian &hessian) const {
+        double error = 0;
+        detail::check(armor_factorization_output_error(handle_.get(), &weight, &hessian, &error));
+        return error;
     }
 
     // A safetensors file; name is the weight's without ".weight".

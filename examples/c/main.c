@@ -17,7 +17,7 @@ static int show_progress(const armor_progress *progress, void *user) {
     return 0; /* go on */
 }
 
-static void print_table(const struct layer *layer, const armor_sizes *s, const armor_report *r) {
+static void print_table(const struct layer *layer, const armor_sizes *s, const armor_report *r, double output_error) {
     double lower = r->nowag_p_loss > 0 ? 100 * (1 - r->loss / r->nowag_p_loss) : 0;
     double dense = (double)(s->rows * s->cols);
     printf("%-22s%s (%zu × %zu)\n", "layer", layer->name, s->rows, s->cols);
@@ -25,6 +25,7 @@ static void print_table(const struct layer *layer, const armor_sizes *s, const a
            s->left_block, s->right_block);
     printf("%-22s%.6f\n", "loss of NoWag-P", r->nowag_p_loss);
     printf("%-22s%.6f  (%.1f %% lower)\n", "loss", r->loss, lower);
+    printf("%-22s%.6f  under the whole Hessian\n", "output error", output_error);
     printf("%-22s%.2f %% of the weight's entries\n", "wrapper overhead", 100 * r->overhead);
     printf("%-22s%zu bytes, %.1f %% of dense (%.0f)\n", "size in f32", r->stored_bytes_f32,
            100 * (double)r->stored_bytes_f32 / (4 * dense), 4 * dense);
@@ -39,6 +40,7 @@ int main(int argc, char **argv) {
     armor_factorization *factorization = NULL;
     armor_sizes sizes = {0};
     armor_report report = {0};
+    double output_error = 0;
     uint32_t status;
 
     if (argc != 2) {
@@ -53,6 +55,9 @@ int main(int argc, char **argv) {
         const armor_hessian hessian = {layer.hessian, layer.cols, layer.cols, ARMOR_HESSIAN_FULL, ARMOR_DTYPE_F32};
         /* No options are the preset exact with seed 0. */
         status = armor_factorize(&weight, &hessian, NULL, show_progress, NULL, &factorization);
+        if (status == ARMOR_OK) {
+            status = armor_factorization_output_error(factorization, &weight, &hessian, &output_error);
+        }
     }
     fputs("\r\033[K", stderr);
     if (status == ARMOR_OK) {
@@ -64,7 +69,7 @@ int main(int argc, char **argv) {
         status = armor_factorization_get_report(factorization, &report);
     }
     if (status == ARMOR_OK) {
-        print_table(&layer, &sizes, &report);
+        print_table(&layer, &sizes, &report, output_error);
     } else {
         fprintf(stderr, "error %" PRIu32 ": %s\n", status, armor_last_error_message());
     }

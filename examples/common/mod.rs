@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod files;
+pub mod heldout;
 pub mod input;
 pub mod progress;
 pub mod ticks;

@@ -6,7 +6,6 @@
 mod chart;
 #[path = "../common/mod.rs"]
 mod common;
-mod heldout;
 mod methods;
 mod output;
 
@@ -19,8 +18,8 @@ use clap::Parser;
 use common::Result;
 use common::arguments::{LayerArguments, with_blocks};
 use common::files::make_folder;
+use common::heldout::HeldOutArguments;
 use common::input::Source;
-use heldout::HeldOutArguments;
 use methods::Method;
 
 /// Compare pruning, the paper's procedure and the exact presets on one layer.

@@ -13,7 +13,7 @@ extern "C" {
 
 namespace {
 
-void print_table(const layer &layer, const armor_sizes &s, const armor_report &r) {
+void print_table(const layer &layer, const armor_sizes &s, const armor_report &r, double output_error) {
     const double lower = r.nowag_p_loss > 0 ? 100 * (1 - r.loss / r.nowag_p_loss) : 0;
     const double entries = static_cast<double>(s.rows * s.cols);
     const auto size = [&](const char *label, std::size_t stored, double dense) {
@@ -25,6 +25,7 @@ void print_table(const layer &layer, const armor_sizes &s, const armor_report &r
                 s.left_block, s.right_block);
     std::printf("%-22s%.6f\n", "loss of NoWag-P", r.nowag_p_loss);
     std::printf("%-22s%.6f  (%.1f %% lower)\n", "loss", r.loss, lower);
+    std::printf("%-22s%.6f  under the whole Hessian\n", "output error", output_error);
     std::printf("%-22s%.2f %% of the weight's entries\n", "wrapper overhead", 100 * r.overhead);
     size("size in f32", r.stored_bytes_f32, 4 * entries);
     size("size in f16", r.stored_bytes_f16, 2 * entries);
@@ -42,7 +43,7 @@ void run(const layer &layer) {
         return true; // go on
     });
     std::fputs("\r\033[K", stderr);
-    print_table(layer, result.sizes(), result.report());
+    print_table(layer, result.sizes(), result.report(), result.output_error(weight, hessian));
 }
 
 } // namespace

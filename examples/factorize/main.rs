@@ -9,11 +9,12 @@ mod output;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use armor_core::{Options, Pattern};
+use armor_core::{Layer, Objective, Options, Pattern, RowWeighting};
 use clap::{Parser, ValueEnum};
 
 use common::Result;
 use common::arguments::{LayerArguments, with_blocks};
+use common::heldout::HeldOutArguments;
 use common::input::Source;
 
 /// Factorise a layer's weight into A · S · B, a sparse core between two block-diagonal wrappers.
@@ -22,6 +23,8 @@ use common::input::Source;
 struct Arguments {
     #[command(flatten)]
     layer: LayerArguments,
+    #[command(flatten)]
+    heldout: HeldOutArguments,
     /// Block sizes: P, or P,Q for left and right [default: the preset's]
     #[arg(long, value_name = "P[,Q]", value_delimiter = ',', num_args = 1)]
     block: Vec<usize>,
@@ -34,6 +37,15 @@ struct Arguments {
     /// How to descend
     #[arg(long, value_enum, default_value_t = Preset::Exact)]
     preset: Preset,
+    /// Which output error to minimise
+    #[arg(long, value_enum, default_value_t = ObjectiveName::Diagonal)]
+    objective: ObjectiveName,
+    /// Shrinkage of the full Hessian towards its diagonal, 0 to 1 [default: the preset's]
+    #[arg(long, value_name = "ALPHA")]
+    shrinkage: Option<f64>,
+    /// Which rows' errors count more [default: nowag with the diagonal objective, none with the full one]
+    #[arg(long, value_enum)]
+    row_weighting: Option<RowWeightingName>,
     /// Annealing temperature, 0 for none [default: the preset's]
     #[arg(long, value_name = "TAU")]
     temperature: Option<f64>,
@@ -54,6 +66,22 @@ enum Preset {
     Exact,
     /// The paper's procedure
     Paper,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ObjectiveName {
+    /// Every input on its own, weighted by the Hessian's diagonal
+    Diagonal,
+    /// The output error under the whole Hessian
+    Full,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RowWeightingName {
+    /// Every row by NoWag's scale
+    Nowag,
+    /// All rows alike
+    None,
 }
 
 impl Preset {
@@ -80,7 +108,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     let source = Source::new(&arguments.layer)?;
     // Before the descent: a folder that cannot be written must not cost a finished run.
     common::files::make_folder(&arguments.out)?;
-    let result = source.with_layer(|layer| Ok(common::progress::descend(&options, |descent| descent.run(layer))?))?;
+    let heldout = arguments.heldout.read(&arguments.layer, source.name())?;
+    let (result, errors) = source.with_layer(|layer| {
+        let result = common::progress::descend(&options, |descent| descent.run(layer))?;
+        let heldout = heldout.clone().map(|hessian| Layer::new(layer.weight().clone(), hessian)).transpose()?;
+        let errors = output::OutputErrors {
+            fitted: layer.hessian().is_full().then(|| result.output_error(layer)).transpose()?,
+            heldout: heldout.map(|layer| result.output_error(&layer)).transpose()?,
+        };
+        Ok((result, errors))
+    })?;
     let summary = output::Summary {
         name: source.name(),
         preset: arguments.preset.name(),
@@ -88,6 +125,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         seed: arguments.seed,
         threads: if arguments.threads == 0 { rayon::current_num_threads() } else { arguments.threads },
         result: &result,
+        errors,
     };
     summary.print();
     summary.write(&arguments.out)?;
@@ -103,6 +141,19 @@ fn options(arguments: &Arguments) -> Result<Options> {
     options = with_blocks(options, &arguments.block)?;
     if let Some(iterations) = arguments.iterations {
         options = options.iterations(iterations);
+    }
+    options = options.objective(match arguments.objective {
+        ObjectiveName::Diagonal => Objective::Diagonal,
+        ObjectiveName::Full => Objective::Full,
+    });
+    if let Some(alpha) = arguments.shrinkage {
+        options = options.shrinkage(alpha);
+    }
+    if let Some(weighting) = arguments.row_weighting {
+        options = options.row_weighting(match weighting {
+            RowWeightingName::Nowag => RowWeighting::NoWag,
+            RowWeightingName::None => RowWeighting::None,
+        });
     }
     if let Some(temperature) = arguments.temperature {
         options = options.temperature(temperature);

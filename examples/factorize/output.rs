@@ -18,6 +18,13 @@ pub struct Summary<'a> {
     pub seed: u64,
     pub threads: usize,
     pub result: &'a Factorization,
+    pub errors: OutputErrors,
+}
+
+/// Relative output errors under whole Hessians, where they are known.
+pub struct OutputErrors {
+    pub fitted: Option<f64>,
+    pub heldout: Option<f64>,
 }
 
 impl Summary<'_> {
@@ -40,6 +47,15 @@ impl Summary<'_> {
         );
         line("loss of NoWag-P", format!("{:.6}", r.nowag_p_loss()));
         line("loss", format!("{:.6}  ({lower:.1} % lower)", r.loss()));
+        if let Some(error) = self.errors.fitted {
+            line("output error", format!("{error:.6}  under the whole Hessian"));
+        }
+        if let Some(error) = self.errors.heldout {
+            line("held out", format!("{error:.6}  under the whole Hessian of another text"));
+        }
+        if r.ridge() > 0.0 {
+            line("ridge", format!("{:e} added to the inputs' correlation", r.ridge()));
+        }
         line("wrapper overhead", format!("{:.2} % of the weight's entries", 100.0 * r.overhead()));
         for (dtype, bytes) in [("f32", 4), ("f16", 2)] {
             let (stored, dense) = (r.stored_bytes(bytes), rows * cols * bytes);
@@ -72,6 +88,9 @@ impl Summary<'_> {
             "right_block": r.right().block_size(),
             "nowag_p_loss": r.nowag_p_loss(),
             "loss": r.loss(),
+            "output_error": self.errors.fitted,
+            "output_error_heldout": self.errors.heldout,
+            "ridge": r.ridge(),
             "history": r.history(),
             "iterations": r.iterations(),
             "seconds": seconds,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use armor_core::Hessian;
 use clap::Args;
 
-use crate::common::Result;
-use crate::common::arguments::LayerArguments;
-use crate::common::input::File;
+use super::Result;
+use super::arguments::LayerArguments;
+use super::input::File;
 
 const SHIPPED: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/smollm2-135m-layer10-gate_proj-heldout.safetensors");
