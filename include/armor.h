@@ -357,7 +357,7 @@ uint32_t armor_options_set_threads(struct armor_options *options,
 uint32_t armor_options_set_objective(struct armor_options *options,
                                      uint32_t objective);
 
-// Sets the shrinkage of the full Hessian towards its diagonal, 0 (as it is) to 1 (its diagonal). Default: 0.3.
+// Sets the shrinkage of the full Hessian towards its diagonal, 0 (as it is) to 1 (its diagonal). Default: 0.5.
 uint32_t armor_options_set_shrinkage(struct armor_options *options,
                                      double alpha);
 

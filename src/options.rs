@@ -65,7 +65,7 @@ impl Options {
         Options {
             method: Method::Exact,
             objective: Objective::Diagonal,
-            shrinkage: 0.3,
+            shrinkage: 0.5,
             row_weighting: None,
             memory_limit: None,
             left_block: 64,
@@ -110,7 +110,8 @@ impl Options {
         self
     }
 
-    /// Shrinkage α of the full Hessian towards its diagonal, H ← (1 − α) H + α diag(H). Default: 0.3. Range: 0 to 1.
+    /// Shrinkage α of the full Hessian towards its diagonal, H ← (1 − α) H + α diag(H). Default: 0.5, the best on
+    /// text held out (`docs/benchmarks.md`); a small or narrow calibration text wants more. Range: 0 to 1.
     pub fn shrinkage(mut self, alpha: f64) -> Self {
         self.shrinkage = alpha;
         self

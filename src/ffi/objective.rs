@@ -37,7 +37,7 @@ pub unsafe extern "C" fn armor_options_set_objective(options: *mut OptionsHandle
     })
 }
 
-/// Sets the shrinkage of the full Hessian towards its diagonal, 0 (as it is) to 1 (its diagonal). Default: 0.3.
+/// Sets the shrinkage of the full Hessian towards its diagonal, 0 (as it is) to 1 (its diagonal). Default: 0.5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_shrinkage(options: *mut OptionsHandle, alpha: f64) -> u32 {
     // SAFETY: the caller keeps the module's contract.
