@@ -121,7 +121,8 @@ impl MaskSelector for SparseGpt {
         let target = state.target();
         self.check(target)?;
         let k = target.cols();
-        let pruning = Pruning { pattern: target.pattern(), inputs: k, factor: &self.inverse_factor() };
+        let scales = &target.normalization().cols;
+        let pruning = Pruning { pattern: target.pattern(), inputs: k, factor: &self.inverse_factor(), scales };
         let strips: Vec<Strip> = (0..target.rows().div_ceil(HEIGHT))
             .into_par_iter()
             .map(|strip| {
@@ -138,9 +139,9 @@ impl MaskSelector for SparseGpt {
     }
 }
 
-/// Consecutive rows after pruning: dense weights, row-major, and a mask a group.
+/// Consecutive rows of the core: kept values, row by row, and a mask a group.
 struct Strip {
-    weights: Vec<f64>,
+    values: Vec<f32>,
     masks: Vec<u8>,
 }
 
@@ -150,6 +151,8 @@ struct Pruning<'a> {
     inputs: usize,
     /// U, row-major.
     factor: &'a [f64],
+    /// What divides the caller's columns to give the core's.
+    scales: &'a [f64],
 }
 
 impl Pruning<'_> {
@@ -175,7 +178,16 @@ impl Pruning<'_> {
                 add_part_product(&mut weights[end..], k, rows_of(&errors, width), spread);
             }
         }
-        Strip { weights, masks }
+        Strip { values: self.kept(&weights, &masks), masks }
+    }
+
+    /// The kept weights, in the core's scale.
+    fn kept(&self, weights: &[f64], masks: &[u8]) -> Vec<f32> {
+        let m = self.pattern.m();
+        let groups = weights.chunks_exact(m).zip(self.scales.chunks_exact(m).cycle()).zip(masks);
+        groups
+            .flat_map(|((weights, scales), &mask)| columns(mask).map(move |j| (weights[j] / scales[j]) as f32))
+            .collect()
     }
 
     /// Prunes one row's columns from `start`, and leaves −e of each.
@@ -201,25 +213,21 @@ impl Pruning<'_> {
     }
 }
 
-/// Writes pruned rows into the core, in its own scale.
+/// Copies pruned rows into the core, which keeps them by panels.
 fn write_core(state: &mut State<'_>, strips: &[Strip]) {
     let target = state.target();
-    let (n, m, k) = (target.pattern().n(), target.pattern().m(), target.cols());
-    let scales = &target.normalization().cols;
+    let (n, m) = (target.pattern().n(), target.pattern().m());
+    let groups = target.cols() / m;
     let mut core = state.take_core();
     core.pieces_mut(HEIGHT).for_each(|((b, strip), core)| {
-        let Strip { weights, masks } = &strips[strip];
+        let Strip { values, masks } = &strips[strip];
         let cols = target.col_blocks().range(b);
-        let groups = cols.start / m..cols.end / m;
-        let from = weights.chunks_exact(k).zip(masks.chunks_exact(k / m));
-        let to = core.values.chunks_exact_mut(groups.len() * n).zip(core.masks.chunks_exact_mut(groups.len()));
-        for ((weights, masks), (values_out, masks_out)) in from.zip(to) {
-            masks_out.copy_from_slice(&masks[groups.clone()]);
-            for ((group, &mask), values) in groups.clone().zip(&*masks_out).zip(values_out.chunks_exact_mut(n)) {
-                for (value, column) in values.iter_mut().zip(columns(mask).map(|column| group * m + column)) {
-                    *value = (weights[column] / scales[column]) as f32;
-                }
-            }
+        let (start, width) = (cols.start / m, cols.len() / m);
+        let from = values.chunks_exact(groups * n).zip(masks.chunks_exact(groups));
+        let to = core.values.chunks_exact_mut(width * n).zip(core.masks.chunks_exact_mut(width));
+        for ((values, masks), (values_out, masks_out)) in from.zip(to) {
+            values_out.copy_from_slice(&values[start * n..(start + width) * n]);
+            masks_out.copy_from_slice(&masks[start..start + width]);
         }
     });
     state.put_core(core, None);
