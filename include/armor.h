@@ -149,6 +149,12 @@
 // The progress function asked for it.
 #define ARMOR_STOP_CANCELLED 4
 
+// Adds up H = (1/N) sum of x * x^T over the activations x of N tokens, for armor_hessian. Made by
+// armor_accumulator_create or armor_accumulator_deserialize, freed by armor_accumulator_free. Any thread may use it at
+// any time, but one call works on it at a time and the others wait: to work in parallel, give every thread its own and
+// merge them.
+typedef struct armor_accumulator armor_accumulator;
+
 // A factorised layer, A * S * B for the caller's own W: all scaling folded into the wrappers A and B. It never
 // changes, so any number of threads may read it; armor_factorization_free frees it.
 typedef struct armor_factorization armor_factorization;
@@ -163,7 +169,7 @@ typedef struct armor_options armor_options;
 typedef struct armor_matrix {
     // First element, aligned to its type.
     const void *data;
-    // Rows: output features, m.
+    // Rows: output features, m, or tokens.
     size_t rows;
     // Columns: input features, k.
     size_t cols;
@@ -490,6 +496,65 @@ uint32_t armor_factorization_deserialize(const uint8_t *bytes,
                                          size_t len,
                                          const char *name,
                                          struct armor_factorization **out);
+
+// Makes an accumulator over so many inputs, k, with no tokens, and writes its handle to out. kind is
+// ARMOR_HESSIAN_DIAGONAL, for k doubles of memory, or ARMOR_HESSIAN_FULL, for at most k x k.
+//
+// Fails with ARMOR_INVALID_SHAPE for no inputs, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_VALUE.
+uint32_t armor_accumulator_create(size_t inputs, uint32_t kind, struct armor_accumulator **out);
+
+// Frees an accumulator; NULL is fine. No other call may be using it.
+uint32_t armor_accumulator_free(struct armor_accumulator *accumulator);
+
+// Adds the activations of some tokens, a row each of k columns, read in place and not kept. Some hundred rows a call
+// run fastest; it works on the process's pool of threads.
+//
+// Fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_INVALID_SHAPE (no
+// rows, a row stride below the columns, other columns than k) or ARMOR_NOT_FINITE (an entry that is NaN, infinite or
+// beyond 1e18 either way, with its row and column); nothing is added then.
+uint32_t armor_accumulator_add(struct armor_accumulator *accumulator,
+                               const struct armor_matrix *activations);
+
+// Adds the tokens of another accumulator, which is left as it is.
+//
+// Fails with ARMOR_INVALID_SHAPE where the two are not of the same kind and inputs, and with ARMOR_OVERLAP where they
+// are one.
+uint32_t armor_accumulator_merge(struct armor_accumulator *accumulator,
+                                 const struct armor_accumulator *other);
+
+// Writes the number of tokens added so far to out.
+uint32_t armor_accumulator_tokens(const struct armor_accumulator *accumulator, uint64_t *out);
+
+// Copies the mean over all tokens so far to buffer, which holds capacity elements: k for the diagonal, k x k, row-major
+// and symmetric, for the whole Hessian. More tokens may follow.
+//
+// needed, which may be NULL, gets the number of elements, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
+// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_SHAPE where no tokens were added.
+uint32_t armor_accumulator_copy(const struct armor_accumulator *accumulator,
+                                float *buffer,
+                                size_t capacity,
+                                size_t *needed);
+
+// Writes an accumulator as a safetensors file to buffer, which holds capacity bytes. name is that of the weight without
+// ".weight", UTF-8; docs/c-api.md lists the tensors. Equal accumulators give equal bytes.
+//
+// needed, which may be NULL, gets the number of bytes, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
+// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_TEXT for a name that is not UTF-8.
+uint32_t armor_accumulator_serialize(const struct armor_accumulator *accumulator,
+                                     const char *name,
+                                     uint8_t *buffer,
+                                     size_t capacity,
+                                     size_t *needed);
+
+// Reads the accumulator of name from len bytes of a safetensors file, and writes its handle to out. The bytes need no
+// alignment and are not kept.
+//
+// Fails with ARMOR_INVALID_BYTES, and a message that names the key, for a file that is cut off, lies about its data,
+// lacks the tensor, or holds sums that no activations have.
+uint32_t armor_accumulator_deserialize(const uint8_t *bytes,
+                                       size_t len,
+                                       const char *name,
+                                       struct armor_accumulator **out);
 
 #ifdef __cplusplus
 }  // extern "C"

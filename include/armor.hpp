@@ -51,7 +51,20 @@ struct deleter {
     void operator()(armor_factorization *factorization) const noexcept {
         (void)armor_factorization_free(factorization);
     }
+    void operator()(armor_accumulator *accumulator) const noexcept { (void)armor_accumulator_free(accumulator); }
 };
+
+// Asks for the size, then for the array.
+template <typename T, typename Call> std::vector<T> filled(Call call) {
+    std::size_t needed = 0;
+    const std::uint32_t status = call(nullptr, 0, &needed);
+    if (status != ARMOR_BUFFER_TOO_SMALL) {
+        check(status);
+    }
+    std::vector<T> values(needed);
+    check(call(values.data(), values.size(), nullptr));
+    return values;
+}
 
 template <typename T> constexpr std::uint32_t dtype_of();
 template <> constexpr std::uint32_t dtype_of<float>() { return ARMOR_DTYPE_F32; }
@@ -59,7 +72,7 @@ template <> constexpr std::uint32_t dtype_of<double>() { return ARMOR_DTYPE_F64;
 
 } // namespace detail
 
-// A weight of float or double, rows x cols, read in place; rows are row_stride elements apart, 0 for cols.
+// A weight or activations of float or double, rows x cols, read in place; rows are row_stride elements apart, 0 for cols.
 template <typename T>
 armor_matrix matrix(const T *data, std::size_t rows, std::size_t cols, std::size_t row_stride = 0) {
     return {data, rows, cols, row_stride == 0 ? cols : row_stride, detail::dtype_of<T>()};
@@ -83,6 +96,64 @@ template <typename T> armor_hessian full_hessian(const T *data, std::size_t len,
 
 // No calibration data: all len inputs weigh alike.
 inline armor_hessian identity_hessian(std::size_t len) { return {nullptr, len, 0, ARMOR_HESSIAN_IDENTITY, 0}; }
+
+// Adds up the Hessian of a layer's inputs from their activations: movable, not copyable. Any thread may use it, but one
+// call works on it at a time; to work in parallel, give every thread its own and merge them.
+class accumulator {
+public:
+    // For the diagonal over so many inputs, or for ARMOR_HESSIAN_FULL.
+    explicit accumulator(std::size_t inputs, std::uint32_t kind = ARMOR_HESSIAN_DIAGONAL) {
+        armor_accumulator *made = nullptr;
+        detail::check(armor_accumulator_create(inputs, kind, &made));
+        handle_.reset(made);
+    }
+
+    // Adds some tokens: rows of armor::matrix. A value that is not finite throws and adds nothing.
+    accumulator &add(const armor_matrix &activations) {
+        detail::check(armor_accumulator_add(handle_.get(), &activations));
+        return *this;
+    }
+
+    accumulator &merge(const accumulator &other) {
+        detail::check(armor_accumulator_merge(handle_.get(), other.get()));
+        return *this;
+    }
+
+    std::uint64_t tokens() const {
+        std::uint64_t tokens = 0;
+        detail::check(armor_accumulator_tokens(handle_.get(), &tokens));
+        return tokens;
+    }
+
+    // The mean over all tokens so far: k numbers, or k x k, for diagonal_hessian or full_hessian.
+    std::vector<float> hessian() const {
+        return detail::filled<float>([&](float *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_accumulator_copy(handle_.get(), buffer, capacity, needed);
+        });
+    }
+
+    // A safetensors file; name is the weight's without ".weight".
+    std::vector<std::uint8_t> serialize(const std::string &name) const {
+        const char *text = detail::text(name);
+        return detail::filled<std::uint8_t>([&](std::uint8_t *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_accumulator_serialize(handle_.get(), text, buffer, capacity, needed);
+        });
+    }
+
+    static accumulator deserialize(const void *bytes, std::size_t len, const std::string &name) {
+        armor_accumulator *made = nullptr;
+        const auto *file = static_cast<const std::uint8_t *>(bytes);
+        detail::check(armor_accumulator_deserialize(file, len, detail::text(name), &made));
+        return accumulator(made);
+    }
+
+    const armor_accumulator *get() const noexcept { return handle_.get(); }
+
+private:
+    explicit accumulator(armor_accumulator *made) : handle_(made) {}
+
+    std::unique_ptr<armor_accumulator, detail::deleter> handle_;
+};
 
 // How a layer is factorised; armor.h gives every option's meaning, default and range. A value out of its range throws
 // and changes nothing.
@@ -173,7 +244,7 @@ public:
     // A safetensors file; name is the weight's without ".weight".
     std::vector<std::uint8_t> serialize(const std::string &name) const {
         const char *text = detail::text(name);
-        return filled<std::uint8_t>([&](std::uint8_t *buffer, std::size_t capacity, std::size_t *needed) {
+        return detail::filled<std::uint8_t>([&](std::uint8_t *buffer, std::size_t capacity, std::size_t *needed) {
             return armor_factorization_serialize(handle_.get(), text, buffer, capacity, needed);
         });
     }
@@ -192,21 +263,9 @@ private:
 
     explicit factorization(armor_factorization *made) : handle_(made) {}
 
-    // Asks for the size, then for the array.
-    template <typename T, typename Call> static std::vector<T> filled(Call call) {
-        std::size_t needed = 0;
-        const std::uint32_t status = call(nullptr, 0, &needed);
-        if (status != ARMOR_BUFFER_TOO_SMALL) {
-            detail::check(status);
-        }
-        std::vector<T> values(needed);
-        detail::check(call(values.data(), values.size(), nullptr));
-        return values;
-    }
-
     template <typename T>
     std::vector<T> copy(std::uint32_t (*call)(const armor_factorization *, T *, std::size_t, std::size_t *)) const {
-        return filled<T>([&](T *buffer, std::size_t capacity, std::size_t *needed) {
+        return detail::filled<T>([&](T *buffer, std::size_t capacity, std::size_t *needed) {
             return call(handle_.get(), buffer, capacity, needed);
         });
     }

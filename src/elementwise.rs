@@ -1,5 +1,6 @@
 //! Passes over arrays entry by entry, compiled for the widest instructions that the CPU has.
 
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Numbers that are worked on side by side: one AVX-512 register of f32.
@@ -78,6 +79,35 @@ dispatched! {
 }
 
 dispatched! {
+    /// sums ← sums + values², squared in f64.
+    fn add_squares<'a>(sums: &'a mut [f64], values: &'a [f32]) {
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+}
+
+dispatched! {
+    /// wide ← values, exactly: a bfloat16 is the upper half of an f32.
+    fn widen<'a>(values: &'a [bf16], wide: &'a mut [f32]) {
+        for (wide, value) in wide.iter_mut().zip(values) {
+            *wide = f32::from_bits(u32::from(value.to_bits()) << 16);
+        }
+    }
+}
+
+dispatched! {
+    /// Whether all magnitudes are at most `limit`, and none is a NaN.
+    fn all_within<'a>(values: &'a [f32], limit: f32) -> bool {
+        let mut beyond = 0_u32;
+        for &value in values {
+            beyond |= u32::from(!(value.abs() <= limit));
+        }
+        beyond == 0
+    }
+}
+
+dispatched! {
     /// values ← values + factor (values − previous) and previous ← the old values.
     fn move_on<'a>(values: &'a mut [f32], previous: &'a mut [f32], factor: f32) {
         for (value, previous) in values.iter_mut().zip(previous) {
@@ -146,6 +176,22 @@ mod tests {
             let mut sums = vec![1.0; len];
             add_terms(&mut sums, &a);
             assert!(sums.iter().zip(&a).all(|(sum, &a)| *sum == 1.0 + f64::from(a)), "length {len}");
+
+            let mut sums = vec![1.0; len];
+            add_squares(&mut sums, &a);
+            assert!(sums.iter().zip(&a).all(|(sum, &a)| *sum == 1.0 + f64::from(a) * f64::from(a)), "length {len}");
+
+            let brain: Vec<bf16> = a.iter().map(|&a| bf16::from_f32(a)).collect();
+            let mut wide = vec![0.0; len];
+            widen(&brain, &mut wide);
+            assert!(wide.iter().zip(&brain).all(|(&wide, brain)| wide == brain.to_f32()), "length {len}");
+
+            assert!(all_within(&a, 1.0), "length {len}");
+            for (index, bad) in (0..len).zip([f32::NAN, -1.5, f32::INFINITY].into_iter().cycle()) {
+                let mut values = a.clone();
+                values[index] = bad;
+                assert!(!all_within(&values, 1.0), "{bad} at {index} of {len}");
+            }
 
             let (mut values, mut previous) = (a.clone(), b.clone());
             move_on(&mut values, &mut previous, 0.5);

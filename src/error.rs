@@ -97,6 +97,39 @@ pub enum Error {
         /// What needs it.
         needed_by: &'static str,
     },
+    /// An activation is NaN, infinite, or so large that sums of its square leave f32.
+    #[error("activations: entry [{token}, {input}] is {value}, expected a number within ±1e18")]
+    Activation {
+        /// Row of the first such entry.
+        token: usize,
+        /// Its column.
+        input: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// Activations or an accumulator do not belong to a layer of so many inputs.
+    #[error("{argument}: covers {found} inputs, expected {expected}")]
+    Inputs {
+        /// The argument's name.
+        argument: &'static str,
+        /// Inputs that it covers.
+        found: usize,
+        /// Inputs that it should cover.
+        expected: usize,
+    },
+    /// Accumulators of the diagonal and of the whole matrix do not mix.
+    #[error("{argument}: accumulates {found}, expected {expected}")]
+    HessianKind {
+        /// The argument's name.
+        argument: &'static str,
+        /// What it accumulates.
+        found: &'static str,
+        /// What it should.
+        expected: &'static str,
+    },
+    /// There is no mean over no tokens.
+    #[error("accumulator: no tokens were added")]
+    NoTokens,
     /// The working memory would pass the limit.
     #[error("option memory_limit: is {limit} bytes, but a {rows} × {cols} layer needs {needed}")]
     MemoryLimit {
@@ -181,7 +214,7 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
-    /// Bytes do not hold a factorisation.
+    /// Bytes do not hold a factorisation or an accumulator.
     #[error("bytes: {key}: {problem}")]
     Bytes {
         /// The tensor or metadata key that is at fault, or `header`.

@@ -25,7 +25,7 @@ impl Hessian {
     /// # Errors
     /// [`Error::HessianNotFinite`] or [`Error::HessianNegative`] with the first bad position.
     pub fn diagonal<T: Element>(diagonal: &ArrayBase<impl Data<Elem = T>, Ix1>) -> Result<Self, Error> {
-        Self::from_values(diagonal.mapv(T::to_f64).to_vec())
+        Self::of_moments(diagonal.mapv(T::to_f64).to_vec())
     }
 
     /// Takes the diagonal of a full Hessian, k × k.
@@ -37,7 +37,7 @@ impl Hessian {
         if rows != cols {
             return Err(Error::HessianNotSquare { rows, cols });
         }
-        Self::from_values(full.diag().mapv(T::to_f64).to_vec())
+        Self::of_moments(full.diag().mapv(T::to_f64).to_vec())
     }
 
     /// Takes the whole Hessian, k × k, and keeps (H + Hᵀ) / 2 in f32.
@@ -59,16 +59,21 @@ impl Hessian {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn full<T: Element>(full: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<Self, Error> {
+        Self::diagonal_of(full)?.with_entries(|i, j| full[[i, j]].to_f64(), 2.0 * T::epsilon())
+    }
+
+    /// Adds the whole matrix to a diagonal, of entries that may differ from their mirrored ones by `relative`.
+    pub(crate) fn with_entries(self, entry: impl Fn(usize, usize) -> f64 + Sync, relative: f64) -> Result<Self, Error> {
         pool::start()?;
-        let k = full.nrows();
-        let checked = Self::diagonal_of(full)?;
+        let k = self.len();
         let mut values = vec![0.0f32; k * k];
-        let bad = values.par_chunks_mut(k.max(1)).enumerate().find_map_first(|(row, out)| {
-            symmetric_row(row, out, &checked.diagonal, |i, j| full[[i, j]].to_f64(), 2.0 * T::epsilon()).err()
-        });
+        let bad = values
+            .par_chunks_mut(k.max(1))
+            .enumerate()
+            .find_map_first(|(row, out)| symmetric_row(row, out, &self.diagonal, &entry, relative).err());
         match bad {
             Some(error) => Err(error),
-            None => Ok(Hessian { full: Some(Arc::new(values)), ..checked }),
+            None => Ok(Hessian { full: Some(Arc::new(values)), ..self }),
         }
     }
 
@@ -77,7 +82,8 @@ impl Hessian {
         Hessian { diagonal: vec![1.0; k], full: None }
     }
 
-    fn from_values(diagonal: Vec<f64>) -> Result<Self, Error> {
+    /// Takes the mean square of every input.
+    pub(crate) fn of_moments(diagonal: Vec<f64>) -> Result<Self, Error> {
         for (index, &value) in diagonal.iter().enumerate() {
             if !fits_f32(value) {
                 return Err(Error::HessianNotFinite { row: index, col: index, value });

@@ -1,10 +1,12 @@
 //! A layer to factorise: its weight and the Hessian of its inputs, checked once at the door.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use ndarray::{ArrayView1, ArrayView2, s};
 use rayon::prelude::*;
 use std::ops::Range;
 
+use crate::elementwise::widen;
 use crate::{Error, Hessian, pool};
 
 /// A number type that weights and Hessians may be given in: `f32`, `f64`, [`half::f16`], [`half::bf16`].
@@ -20,7 +22,25 @@ pub trait Element: Copy + Send + Sync + sealed::Sealed {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    use ndarray::ArrayView1;
+
+    pub trait Sealed: Copy {
+        fn to_f32(self) -> f32;
+
+        /// Converts numbers that lie side by side.
+        fn convert_slice(from: &[Self], to: &mut [f32]);
+
+        /// Converts as many numbers as `to` holds to f32, to the nearest.
+        fn convert(from: ArrayView1<'_, Self>, to: &mut [f32]) {
+            if let Some(from) = from.as_slice() {
+                Self::convert_slice(from, to);
+            } else {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = from.to_f32();
+                }
+            }
+        }
+    }
 }
 
 /// A borrowed m × k weight (rows = output features, columns = input features), with any strides.
@@ -40,9 +60,17 @@ pub enum Weight<'a> {
 }
 
 macro_rules! elements {
-    ($($type:ty, $variant:ident, $to_f64:expr, $epsilon:expr;)*) => {
+    ($($type:ty, $variant:ident, $to_f64:expr, $to_f32:expr, $convert:expr, $epsilon:expr;)*) => {
         $(
-            impl sealed::Sealed for $type {}
+            impl sealed::Sealed for $type {
+                fn to_f32(self) -> f32 {
+                    $to_f32(self)
+                }
+
+                fn convert_slice(from: &[Self], to: &mut [f32]) {
+                    $convert(from, to)
+                }
+            }
 
             impl Element for $type {
                 fn to_f64(self) -> f64 {
@@ -62,10 +90,16 @@ macro_rules! elements {
 }
 
 elements! {
-    f32, F32, f64::from, f32::EPSILON.into();
-    f64, F64, std::convert::identity, f64::EPSILON;
-    f16, F16, f16::to_f64, f16::EPSILON.to_f64();
-    bf16, Bf16, bf16::to_f64, bf16::EPSILON.to_f64();
+    f32, F32, f64::from, std::convert::identity, |from, to: &mut [f32]| to.copy_from_slice(from), f32::EPSILON.into();
+    f64, F64, std::convert::identity, |x| x as f32, round_all, f64::EPSILON;
+    f16, F16, f16::to_f64, f16::to_f32, HalfFloatSliceExt::convert_to_f32_slice, f16::EPSILON.to_f64();
+    bf16, Bf16, bf16::to_f64, bf16::to_f32, widen, bf16::EPSILON.to_f64();
+}
+
+fn round_all(from: &[f64], to: &mut [f32]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from as f32;
+    }
 }
 
 /// Runs an expression on the view inside a [`Weight`], whatever its element type.

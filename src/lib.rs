@@ -3,6 +3,7 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "`!(x > 0.0)` is how a NaN is refused")]
 
+mod accumulator;
 mod block_diagonal;
 mod coupling;
 mod descent;
@@ -30,6 +31,7 @@ mod sparse_core;
 mod state;
 mod wrapper;
 
+pub use accumulator::HessianAccumulator;
 pub use block_diagonal::BlockDiagonal;
 pub use descent::{Descent, Phase, Progress, StopReason, factorize};
 pub use error::Error;

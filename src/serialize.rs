@@ -15,7 +15,7 @@ use crate::factors::Factors;
 use crate::{BlockDiagonal, Error, Factorization, Pattern, SparseCore, StopReason};
 
 /// What `armor.format` says; a layout that old readers cannot read gets another number.
-const FORMAT: &str = "1";
+pub(crate) const FORMAT: &str = "1";
 
 /// Bytes that give the header's length.
 const LENGTH: usize = size_of::<u64>();
@@ -57,13 +57,7 @@ impl Factorization {
                 self.history().iter().flat_map(|x| x.to_le_bytes()).collect(),
             ),
         ];
-        let mut tensors = Vec::new();
-        for (part, dtype, shape, bytes) in &parts {
-            let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| refuse(*part, error))?;
-            tensors.push((format!("{name}.armor.{part}"), view));
-        }
-        let written = safetensors::serialize(tensors, None).map_err(|error| refuse("header", error))?;
-        with_metadata(&written, self.metadata())
+        write(name, &parts, self.metadata())
     }
 
     fn metadata(&self) -> BTreeMap<&'static str, String> {
@@ -90,10 +84,7 @@ impl Factorization {
     /// wrong type or shape, a mask that is not N:M, padding that is not zero, a value that is not finite.
     pub fn from_safetensors(bytes: &[u8], name: &str) -> Result<Self, Error> {
         let file = File::new(bytes, name)?;
-        let format: String = file.value("armor.format")?;
-        if format != FORMAT {
-            return Err(refuse("armor.format", format!("is {format}, expected {FORMAT}")));
-        }
+        file.check_format()?;
         let (rows, cols) = file.core_shape()?;
         let left = file.wrapper("left", "armor.left_block", rows)?;
         let right = file.wrapper("right", "armor.right_block", cols)?;
@@ -104,7 +95,21 @@ impl Factorization {
     }
 }
 
-fn refuse(key: impl Into<String>, problem: impl Display) -> Error {
+/// A part of what is written: the end of its key, type, shape and bytes.
+pub(crate) type Part = (&'static str, Dtype, Vec<usize>, Vec<u8>);
+
+/// Writes the parts of `name` with their metadata.
+pub(crate) fn write(name: &str, parts: &[Part], metadata: BTreeMap<&str, String>) -> Result<Vec<u8>, Error> {
+    let mut tensors = Vec::new();
+    for (part, dtype, shape, bytes) in parts {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| refuse(*part, error))?;
+        tensors.push((format!("{name}.armor.{part}"), view));
+    }
+    let written = safetensors::serialize(tensors, None).map_err(|error| refuse("header", error))?;
+    with_metadata(&written, metadata)
+}
+
+pub(crate) fn refuse(key: impl Into<String>, problem: impl Display) -> Error {
     Error::Bytes { key: key.into(), problem: problem.to_string() }
 }
 
@@ -133,15 +138,15 @@ fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Error> {
         .ok_or_else(|| cut(length.saturating_add(LENGTH as u64)))
 }
 
-/// A safetensors file in memory, with the name of the tensor that was factorised.
-struct File<'a> {
+/// A safetensors file in memory, with the name that its keys start with.
+pub(crate) struct File<'a> {
     name: &'a str,
     header: Metadata,
     data: &'a [u8],
 }
 
 impl<'a> File<'a> {
-    fn new(bytes: &'a [u8], name: &'a str) -> Result<Self, Error> {
+    pub(crate) fn new(bytes: &'a [u8], name: &'a str) -> Result<Self, Error> {
         let (header, data) = split(bytes)?;
         // Not `SafeTensors::deserialize`, whose sum of offsets can overflow.
         let header: Metadata = serde_json::from_slice(header).map_err(|error| refuse("header", error))?;
@@ -152,12 +157,23 @@ impl<'a> File<'a> {
         Ok(File { name, header, data })
     }
 
-    fn key(&self, part: &str) -> String {
+    /// Refuses another layout than this.
+    pub(crate) fn check_format(&self) -> Result<(), Error> {
+        let format: String = self.value("armor.format")?;
+        if format == FORMAT { Ok(()) } else { Err(refuse("armor.format", format!("is {format}, expected {FORMAT}"))) }
+    }
+
+    pub(crate) fn key(&self, part: &str) -> String {
         format!("{}.armor.{part}", self.name)
     }
 
     /// A tensor's bytes, if it has this type and shape; `None` stands for an axis of any length.
-    fn tensor<const N: usize>(&self, part: &str, dtype: Dtype, shape: [Option<usize>; N]) -> Result<&'a [u8], Error> {
+    pub(crate) fn tensor<const N: usize>(
+        &self,
+        part: &str,
+        dtype: Dtype,
+        shape: [Option<usize>; N],
+    ) -> Result<&'a [u8], Error> {
         let key = self.key(part);
         let info = self.header.info(&key).ok_or_else(|| refuse(&key, "no such tensor"))?;
         if info.dtype != dtype {
@@ -186,7 +202,7 @@ impl<'a> File<'a> {
     }
 
     /// A metadata value.
-    fn value<T: FromStr<Err: Display>>(&self, key: &str) -> Result<T, Error> {
+    pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &str) -> Result<T, Error> {
         let metadata = self.header.metadata().as_ref();
         let text = metadata.and_then(|metadata| metadata.get(key)).ok_or_else(|| refuse(key, "no such metadata"))?;
         text.parse().map_err(|error| refuse(key, format!("\"{text}\": {error}")))

@@ -77,6 +77,13 @@ pub fn hessian(diagonal: &Array1<f32>) -> Hessian {
     Hessian::diagonal(diagonal).expect("the diagonal is sound")
 }
 
+/// Activations of `tokens` × `inputs`: Gaussian, one input in a hundred ten times as strong.
+pub fn activations(tokens: usize, inputs: usize) -> Array2<f32> {
+    let mut random = Random(tokens as u64 ^ (inputs as u64) << 32);
+    let scales: Vec<f64> = (0..inputs).map(|_| if random.uniform() < 0.01 { 10.0 } else { 1.0 }).collect();
+    Array2::from_shape_fn((tokens, inputs), |(_, j)| (scales[j] * random.normal()) as f32)
+}
+
 /// A full Hessian with this diagonal: half of every input's energy is its own, half comes from 64 shared directions.
 pub fn full_hessian(diagonal: &Array1<f32>) -> Hessian {
     const RANK: usize = 64;

@@ -56,7 +56,8 @@ impl Outcome for *const c_char {
 
 /// Runs an export's body; a panic that reaches it is caught here.
 pub(super) fn guard<T: Outcome>(body: impl FnOnce() -> Result<T, Failure>) -> T::Returned {
-    // Unwind safe: bodies write the caller's memory last, and handles never change while they are computed with.
+    // Unwind safe: bodies write the caller's memory last, and handles never change while they are computed with,
+    // but for accumulators, whose lock remembers the panic.
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(panicked(payload.as_ref())));
     match result {
         Ok(outcome) => outcome.success(),

@@ -11,6 +11,7 @@
 
 #![allow(clippy::missing_safety_doc, reason = "all functions share the contract of this module")]
 
+mod accumulator;
 mod copy;
 mod factorization;
 mod factorize;
@@ -26,6 +27,11 @@ mod status;
 mod version;
 mod view;
 
+pub use accumulator::{
+    AccumulatorHandle, armor_accumulator_add, armor_accumulator_copy, armor_accumulator_create,
+    armor_accumulator_deserialize, armor_accumulator_free, armor_accumulator_merge, armor_accumulator_serialize,
+    armor_accumulator_tokens,
+};
 pub use copy::{
     armor_factorization_apply, armor_factorization_copy_core_bitmask, armor_factorization_copy_core_dense,
     armor_factorization_copy_core_values, armor_factorization_copy_history, armor_factorization_copy_left,

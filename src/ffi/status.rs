@@ -102,8 +102,13 @@ impl From<Error> for Failure {
             | Error::ColumnsNotMultiple { .. }
             | Error::HessianLength { .. }
             | Error::HessianNotSquare { .. }
+            | Error::Inputs { .. }
+            | Error::HessianKind { .. }
+            | Error::NoTokens
             | Error::Length { .. } => ARMOR_INVALID_SHAPE,
-            Error::WeightNotFinite { .. } | Error::HessianNotFinite { .. } => ARMOR_NOT_FINITE,
+            Error::WeightNotFinite { .. } | Error::HessianNotFinite { .. } | Error::Activation { .. } => {
+                ARMOR_NOT_FINITE
+            }
             Error::HessianNegative { .. } => ARMOR_NEGATIVE,
             Error::SizeOverflow { .. } => ARMOR_SIZE_OVERFLOW,
             Error::Pattern { .. } | Error::PatternText { .. } | Error::Option { .. } => ARMOR_OPTION_OUT_OF_RANGE,

@@ -7,7 +7,7 @@ use ndarray::{ArrayView1, ArrayView2, ShapeBuilder};
 
 use super::pointer::{Span, overflow};
 use super::status::{ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, Failure};
-use crate::{Element, Hessian, Objective, Weight};
+use crate::{Element, Hessian, HessianAccumulator, Objective, Weight};
 
 /// IEEE single precision, `float`.
 pub const ARMOR_DTYPE_F32: u32 = 1;
@@ -33,7 +33,7 @@ pub const ARMOR_HESSIAN_IDENTITY: u32 = 3;
 pub struct MatrixView {
     /// First element, aligned to its type.
     pub data: *const c_void,
-    /// Rows: output features, m.
+    /// Rows: output features, m, or tokens.
     pub rows: usize,
     /// Columns: input features, k.
     pub cols: usize,
@@ -84,18 +84,47 @@ impl MatrixView {
         // SAFETY: passed on.
         unsafe { by_dtype!("weight", self.dtype, weight(self)) }
     }
+
+    /// Adds activations to an accumulator.
+    ///
+    /// # Safety
+    /// The contract of [`super`].
+    pub(super) unsafe fn add_to(&self, accumulator: &mut HessianAccumulator) -> Result<(), Failure> {
+        // SAFETY: passed on.
+        unsafe { by_dtype!("activations", self.dtype, add(self, accumulator)) }
+    }
 }
 
 /// # Safety
 /// The contract of [`super`].
 unsafe fn weight<'a, T: Element + 'a>(view: &MatrixView) -> Result<(Weight<'a>, Span), Failure> {
-    let shape = Shape { argument: "weight", rows: view.rows, cols: view.cols, row_stride: view.row_stride };
-    let span = Span::new("weight.data", view.data.cast::<T>(), shape.elements::<T>()?)?;
+    // SAFETY: passed on.
+    let (view, span) = unsafe { matrix::<T>(["weight", "weight.data"], view)? };
+    Ok((view.into(), span))
+}
+
+/// # Safety
+/// The contract of [`super`].
+unsafe fn add<T: Element>(view: &MatrixView, accumulator: &mut HessianAccumulator) -> Result<(), Failure> {
+    // SAFETY: passed on.
+    let (view, _) = unsafe { matrix::<T>(["activations", "activations.data"], view)? };
+    Ok(accumulator.add(&view)?)
+}
+
+/// Views a matrix, given its name and that of its data.
+///
+/// # Safety
+/// The contract of [`super`].
+unsafe fn matrix<'a, T: Element + 'a>(
+    [argument, data]: [&'static str; 2],
+    view: &MatrixView,
+) -> Result<(ArrayView2<'a, T>, Span), Failure> {
+    let shape = Shape { argument, rows: view.rows, cols: view.cols, row_stride: view.row_stride };
+    let span = Span::new(data, view.data.cast::<T>(), shape.elements::<T>()?)?;
     let strides = (view.rows, view.cols).strides((view.row_stride, 1));
     // SAFETY: neither NULL nor misaligned, and no element lies beyond the span, whose bytes fit an isize; the caller
     // vouches for the memory.
-    let view = unsafe { ArrayView2::from_shape_ptr(strides, view.data.cast::<T>()) };
-    Ok((view.into(), span))
+    Ok((unsafe { ArrayView2::from_shape_ptr(strides, view.data.cast::<T>()) }, span))
 }
 
 /// Rows of a matrix, one after the other with gaps or none.

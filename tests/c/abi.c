@@ -256,6 +256,62 @@ static void test_mistakes(void) {
     CHECK(armor_options_free(NULL) == ARMOR_OK && armor_factorization_free(NULL) == ARMOR_OK);
 }
 
+/* The weight's rows as activations: three ways to the same mean, and what must be refused. */
+static void test_accumulator(void) {
+    armor_accumulator *whole = NULL, *part = NULL, *again = NULL, *diagonal = NULL;
+    armor_matrix rows = weight;
+    float mean[COLS * COLS], twice[COLS * COLS], squares[COLS];
+    unsigned char *bytes;
+    size_t needed = 0, i, j, t;
+    uint64_t tokens = 0;
+    CHECK(armor_accumulator_create(COLS, ARMOR_HESSIAN_FULL, &whole) == ARMOR_OK);
+    CHECK(armor_accumulator_create(COLS, ARMOR_HESSIAN_FULL, &part) == ARMOR_OK);
+    CHECK(armor_accumulator_create(COLS, ARMOR_HESSIAN_DIAGONAL, &diagonal) == ARMOR_OK);
+    CHECK_STATUS(armor_accumulator_copy(whole, mean, COLS * COLS, NULL), ARMOR_INVALID_SHAPE,
+                 "accumulator: no tokens were added");
+    rows.rows = 5;
+    CHECK(armor_accumulator_add(whole, &rows) == ARMOR_OK);
+    rows.data = weight_data + 5 * COLS;
+    rows.rows = ROWS - 5;
+    CHECK(armor_accumulator_add(part, &rows) == ARMOR_OK);
+    CHECK(armor_accumulator_merge(whole, part) == ARMOR_OK);
+    CHECK(armor_accumulator_add(diagonal, &weight) == ARMOR_OK);
+    CHECK(armor_accumulator_tokens(whole, &tokens) == ARMOR_OK && tokens == ROWS);
+    CHECK(armor_accumulator_copy(whole, NULL, 0, &needed) == ARMOR_BUFFER_TOO_SMALL && needed == COLS * COLS);
+    CHECK(armor_accumulator_copy(whole, mean, COLS * COLS, NULL) == ARMOR_OK);
+    CHECK(armor_accumulator_copy(diagonal, squares, COLS, NULL) == ARMOR_OK);
+    for (i = 0; i < COLS; i++) {
+        for (j = 0; j < COLS; j++) {
+            double sum = 0;
+            for (t = 0; t < ROWS; t++) {
+                sum += (double)weight_data[t * COLS + i] * weight_data[t * COLS + j] / ROWS;
+            }
+            CHECK(fabs(sum - mean[i * COLS + j]) < 1e-5);
+        }
+        CHECK(fabs(mean[i * COLS + i] - squares[i]) < 1e-5);
+    }
+    CHECK(armor_accumulator_serialize(whole, "layer", NULL, 0, &needed) == ARMOR_BUFFER_TOO_SMALL);
+    bytes = (unsigned char *)malloc(needed);
+    CHECK(armor_accumulator_serialize(whole, "layer", bytes, needed, NULL) == ARMOR_OK);
+    CHECK(armor_accumulator_deserialize(bytes, needed, "layer", &again) == ARMOR_OK);
+    CHECK(armor_accumulator_copy(again, twice, COLS * COLS, NULL) == ARMOR_OK);
+    CHECK(memcmp(mean, twice, sizeof mean) == 0);
+    free(bytes);
+    weight_data[35] = NAN;
+    CHECK_STATUS(armor_accumulator_add(whole, &weight), ARMOR_NOT_FINITE,
+                 "activations: entry [2, 3] is NaN, expected a number within \xc2\xb1" "1e18");
+    make_layer();
+    CHECK(armor_accumulator_copy(whole, twice, COLS * COLS, NULL) == ARMOR_OK);
+    CHECK(memcmp(mean, twice, sizeof mean) == 0);
+    CHECK_STATUS(armor_accumulator_merge(whole, diagonal), ARMOR_INVALID_SHAPE,
+                 "other: accumulates the diagonal, expected the whole matrix");
+    CHECK(armor_accumulator_merge(whole, whole) == ARMOR_OVERLAP);
+    CHECK(armor_accumulator_create(COLS, ARMOR_HESSIAN_IDENTITY, &again) == ARMOR_UNKNOWN_VALUE);
+    CHECK(armor_accumulator_free(whole) == ARMOR_OK && armor_accumulator_free(part) == ARMOR_OK);
+    CHECK(armor_accumulator_free(again) == ARMOR_OK && armor_accumulator_free(diagonal) == ARMOR_OK);
+    CHECK(armor_accumulator_free(NULL) == ARMOR_OK);
+}
+
 static const armor_factorization *shared;
 static float shared_product[ROWS * COLS];
 
@@ -301,6 +357,7 @@ int main(void) {
     test_run();
     test_cancel();
     test_bytes();
+    test_accumulator();
     test_mistakes();
     test_threads();
     printf("%d passed, %d failed\n", passed, failed);

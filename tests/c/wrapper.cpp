@@ -102,6 +102,25 @@ int main() {
     } catch (const std::domain_error &error) {
         CHECK(std::string(error.what()) == "enough" && calls == 1);
     }
+    // Activations are the weight's rows: the Hessian's diagonal is their mean square.
+    armor::accumulator whole(16, ARMOR_HESSIAN_FULL), part(16, ARMOR_HESSIAN_FULL);
+    whole.add(armor::matrix(weight.data(), 7, 16));
+    part.add(armor::matrix(weight.data() + 7 * 16, 5, 16));
+    whole.merge(part);
+    const auto mean = whole.hessian();
+    CHECK(whole.tokens() == 12 && mean.size() == 16 * 16 && armor::accumulator(16).add(matrix).hessian().size() == 16);
+    double square = 0;
+    for (std::size_t i = 0; i < 12; i++) {
+        square += weight[16 * i + 3] * weight[16 * i + 3] / 12;
+    }
+    CHECK(std::abs(mean[17 * 3] - square) < 1e-4 * square);
+    const auto saved = whole.serialize("layer");
+    const auto restored = armor::accumulator::deserialize(saved.data(), saved.size(), "layer");
+    CHECK(restored.tokens() == 12 && restored.hessian() == mean);
+    CHECK(status_of([&] { whole.add(armor::matrix(weight.data(), 12, 15, 16)); }) == ARMOR_INVALID_SHAPE);
+    CHECK(status_of([&] { whole.merge(whole); }) == ARMOR_OVERLAP);
+    CHECK(status_of([&] { armor::accumulator(16).hessian(); }) == ARMOR_INVALID_SHAPE);
+
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

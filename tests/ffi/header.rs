@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "version",
     "status",
     "guard",
@@ -16,6 +16,7 @@ const SOURCES: [&str; 12] = [
     "report",
     "copy",
     "serialize",
+    "accumulator",
 ];
 
 #[test]

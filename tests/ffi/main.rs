@@ -2,6 +2,7 @@
 
 #![cfg(feature = "capi")]
 
+mod accumulator;
 mod bytes;
 #[path = "../common/mod.rs"]
 mod common;

@@ -72,7 +72,7 @@ impl Small {
 /// A handle that frees itself.
 pub struct Owned<T> {
     pub pointer: *mut T,
-    free: unsafe extern "C" fn(*mut T) -> u32,
+    pub free: unsafe extern "C" fn(*mut T) -> u32,
 }
 
 // SAFETY: the ABI lets any thread use its handles.

@@ -6,6 +6,7 @@ use std::ptr;
 use arbitrary::Arbitrary;
 use armor_core::ffi::*;
 
+use crate::accumulator::AccumulatorCall;
 use crate::handles::{Handles, Which, fixtures};
 use crate::memory::{Count, Memory, Place};
 use crate::view::{Hessian, Weight};
@@ -77,6 +78,7 @@ pub enum Call {
         name: Name,
         out: Place,
     },
+    Accumulator(AccumulatorCall),
     /// Bytes that are a factorisation but for some damage.
     DeserializeDamaged {
         damage: Vec<(u16, u8)>,
@@ -93,7 +95,7 @@ pub enum Name {
 }
 
 impl Name {
-    fn pointer(self, memory: &mut Memory) -> *const std::ffi::c_char {
+    pub fn pointer(self, memory: &mut Memory) -> *const std::ffi::c_char {
         match self {
             Name::Layer => c"layer".as_ptr(),
             Name::In(place) => memory.text(place),
@@ -116,7 +118,7 @@ impl Call {
         // SAFETY: `Memory` gives no pointer to what is not there, unless the ABI has to refuse it.
         let status = unsafe { self.make(memory, handles) };
         if status != ARMOR_OK {
-            assert!(status <= ARMOR_THREADS, "status {status}: {}", text(armor_last_error_message()));
+            assert!(status <= ARMOR_MEMORY_LIMIT, "status {status}: {}", text(armor_last_error_message()));
             assert!(!text(armor_last_error_message()).is_empty());
             if status != ARMOR_BUFFER_TOO_SMALL {
                 assert!(memory.words() == before, "a call that fails writes nothing");
@@ -197,6 +199,7 @@ impl Call {
                         (memory.pointer::<u8>(bytes, len), name.pointer(memory), memory.pointer(out, 1));
                     keep(armor_factorization_deserialize(bytes, len, name, out), out, handles)
                 }
+                Call::Accumulator(call) => call.make(memory, handles),
                 Call::DeserializeDamaged { damage, cut, name, out } => {
                     let mut bytes = fixtures().bytes.clone();
                     for (at, flip) in damage {

@@ -23,6 +23,7 @@ pub enum Which {
 pub struct Fixtures {
     pub options: *mut OptionsHandle,
     pub factorization: *mut FactorizationHandle,
+    pub accumulator: *mut AccumulatorHandle,
     /// The factorisation as a safetensors file.
     pub bytes: Vec<u8>,
 }
@@ -41,6 +42,7 @@ pub fn fixtures() -> &'static Fixtures {
         let kind = ARMOR_HESSIAN_IDENTITY;
         let hessian = HessianView { data: ptr::null(), len: 8, row_stride: 0, kind, dtype: 0 };
         let (mut options, mut factorization, mut len) = (ptr::null_mut(), ptr::null_mut(), 0);
+        let mut accumulator = ptr::null_mut();
         // SAFETY: all memory is this function's.
         unsafe {
             assert_eq!(armor_options_create(ARMOR_PRESET_EXACT, &mut options), ARMOR_OK);
@@ -53,7 +55,9 @@ pub fn fixtures() -> &'static Fixtures {
             let mut bytes = vec![0; len];
             let room = bytes.as_mut_ptr();
             assert_eq!(armor_factorization_serialize(factorization, c"layer".as_ptr(), room, len, &mut len), ARMOR_OK);
-            Fixtures { options, factorization, bytes }
+            assert_eq!(armor_accumulator_create(8, ARMOR_HESSIAN_FULL, &mut accumulator), ARMOR_OK);
+            assert_eq!(armor_accumulator_add(accumulator, &weight), ARMOR_OK);
+            Fixtures { options, factorization, accumulator, bytes }
         }
     })
 }
@@ -63,6 +67,7 @@ pub fn fixtures() -> &'static Fixtures {
 pub struct Handles {
     pub options: Vec<*mut OptionsHandle>,
     pub factorizations: Vec<*mut FactorizationHandle>,
+    pub accumulators: Vec<*mut AccumulatorHandle>,
 }
 
 impl Handles {
@@ -88,11 +93,31 @@ impl Handles {
         }
     }
 
+    pub fn accumulator(&self, which: Which) -> *mut AccumulatorHandle {
+        match which {
+            Which::Null => ptr::null_mut(),
+            Which::Misaligned => fixtures().accumulator.wrapping_byte_add(4),
+            Which::Wrong => fixtures().options.cast(),
+            Which::Made(index) if !self.accumulators.is_empty() => {
+                self.accumulators[usize::from(index) % self.accumulators.len()]
+            }
+            Which::Fixture | Which::Made(_) => fixtures().accumulator,
+        }
+    }
+
     /// Options to be freed: never the fixture, and one that was made only once.
     pub fn take_options(&mut self, which: Which) -> *mut OptionsHandle {
         match which {
             Which::Fixture | Which::Made(_) => self.options.pop().unwrap_or(ptr::null_mut()),
             other => self.options(other),
+        }
+    }
+
+    /// An accumulator to be freed, likewise.
+    pub fn take_accumulator(&mut self, which: Which) -> *mut AccumulatorHandle {
+        match which {
+            Which::Fixture | Which::Made(_) => self.accumulators.pop().unwrap_or(ptr::null_mut()),
+            other => self.accumulator(other),
         }
     }
 
@@ -107,6 +132,10 @@ impl Handles {
 
 impl Drop for Handles {
     fn drop(&mut self) {
+        for accumulator in self.accumulators.drain(..) {
+            // SAFETY: made by a call, and freed once.
+            assert_eq!(unsafe { armor_accumulator_free(accumulator) }, ARMOR_OK);
+        }
         for options in self.options.drain(..) {
             // SAFETY: made by a call, and freed once.
             assert_eq!(unsafe { armor_options_free(options) }, ARMOR_OK);

@@ -5,6 +5,7 @@
 
 #![no_main]
 
+mod accumulator;
 mod call;
 mod handles;
 mod memory;
