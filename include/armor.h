@@ -18,7 +18,7 @@
 
 // The ABI that this header describes. It grows by one when functions, status numbers or fields are added, and the
 // library's soname changes when any are removed or altered; docs/c-api.md lists what counts as which.
-#define ARMOR_ABI_VERSION 1
+#define ARMOR_ABI_VERSION 2
 
 // The call did what it was asked.
 #define ARMOR_OK 0
@@ -79,6 +79,30 @@
 
 // The run needs more working memory than its options allow.
 #define ARMOR_MEMORY_LIMIT 19
+
+// A file or folder cannot be read or written.
+#define ARMOR_FILE 32
+
+// A file does not hold the tensors that it should.
+#define ARMOR_INVALID_CHECKPOINT 33
+
+// A job's settings are no JSON, or one of them is wrong.
+#define ARMOR_INVALID_SETTINGS 34
+
+// The output folder holds something else than this job.
+#define ARMOR_OTHER_JOB 35
+
+// A job is not as far as the call needs it to be.
+#define ARMOR_JOB_UNFINISHED 36
+
+// The progress function cancelled; nothing was kept.
+#define ARMOR_CANCELLED 37
+
+// A value is beyond the type that it was to be stored in, or the core is none that the format can hold.
+#define ARMOR_UNREPRESENTABLE 38
+
+// A job has no layer of this index.
+#define ARMOR_NO_SUCH_LAYER 39
 
 // The library has a bug, which was caught; the caller's handles and buffers remain valid.
 #define ARMOR_PANIC 255
@@ -158,6 +182,10 @@ typedef struct armor_accumulator armor_accumulator;
 // A factorised layer, A * S * B for the caller's own W: all scaling folded into the wrappers A and B. It never
 // changes, so any number of threads may read it; armor_factorization_free frees it.
 typedef struct armor_factorization armor_factorization;
+
+// A checkpoint that is being compressed. Any thread may use it, layers may run side by side, and any number of processes
+// may have the same job open, each with "resume": true in its settings; armor_job_free frees it.
+typedef struct armor_job armor_job;
 
 // How a layer is factorised. Made by armor_options_create, freed by armor_options_free; any thread may use it at any
 // time, and a run keeps what was set when it began.
@@ -555,6 +583,55 @@ uint32_t armor_accumulator_deserialize(const uint8_t *bytes,
                                        size_t len,
                                        const char *name,
                                        struct armor_accumulator **out);
+
+// Opens a job that len bytes of JSON in UTF-8 describe, and writes its handle to out; free it with armor_job_free.
+// docs/checkpoints.md lists the keys; a NUL at the end is not needed and not allowed. All headers are read and checked,
+// and unless "check_values" is false all weights and Hessians that are still to do. Nothing is written yet.
+//
+// Fails with ARMOR_INVALID_TEXT, ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT
+// (with file and tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB, ARMOR_THREADS.
+uint32_t armor_job_create(const uint8_t *settings,
+                          size_t len,
+                          struct armor_job **out);
+
+// Frees a job, of which all that was done stays on disk; NULL is fine. No other call may be using it.
+uint32_t armor_job_free(struct armor_job *job);
+
+// Writes the number of layers to out. Layers have indices from 0, in the order of their names, numbers by value.
+uint32_t armor_job_layer_count(const struct armor_job *job,
+                               size_t *out);
+
+// Copies the name of a layer's weight to buffer, which holds capacity bytes, with a NUL at its end. needed, which may be
+// NULL, gets the bytes with that NUL, also on ARMOR_BUFFER_TOO_SMALL; buffer NULL with capacity 0 asks for it.
+uint32_t armor_job_layer_name(const struct armor_job *job,
+                              size_t index,
+                              char *buffer,
+                              size_t capacity,
+                              size_t *needed);
+
+// Writes to out whether a layer is done, by whatever process: 1 or 0.
+uint32_t armor_job_layer_done(const struct armor_job *job, size_t index, uint32_t *out);
+
+// Compresses a layer and keeps the result in the job's folder; returns at once if it is done. progress may be NULL, user
+// is handed to it as it is. A layer that progress cancels is not kept: ARMOR_CANCELLED.
+//
+// Fails with ARMOR_FILE where the result cannot be written, ARMOR_UNREPRESENTABLE for a value beyond the job's dtype (the
+// layer is kept, and can be had in another dtype), ARMOR_NO_SUCH_LAYER, and as armor_job_create for what files hold.
+uint32_t armor_job_run_layer(const struct armor_job *job,
+                             size_t index,
+                             armor_progress_fn progress,
+                             void *user);
+
+// Writes the compressed checkpoint, once all layers are done; does nothing if it is written. One process calls it.
+// Fails with ARMOR_JOB_UNFINISHED, ARMOR_FILE, ARMOR_UNREPRESENTABLE.
+uint32_t armor_job_finish(const struct armor_job *job);
+
+// Copies the report of a finished job, the text of report.json, as armor_job_layer_name does a name. Fails with
+// ARMOR_JOB_UNFINISHED before armor_job_finish.
+uint32_t armor_job_report(const struct armor_job *job,
+                          char *buffer,
+                          size_t capacity,
+                          size_t *needed);
 
 #ifdef __cplusplus
 }  // extern "C"

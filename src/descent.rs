@@ -7,6 +7,8 @@ use crate::coupling::Coupling;
 use crate::factorization::Report;
 use crate::factors::Factors;
 use crate::mask::{AnnealedSweep, MaskSelector, NoWagP, SampledGroup};
+#[cfg(feature = "checkpoint")]
+use crate::measure::{Product, relative_loss};
 use crate::options::{Method, Objective};
 use crate::wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};
 use crate::{
@@ -243,6 +245,12 @@ impl<'a> Descent<'a> {
         let (best, history) = run.finish();
         let report = Report { ridge: ridge(&target), history, stop_reason };
         Factorization::new(layer, &target, best, report, start)
+    }
+
+    /// Measures the relative loss of another approximation of the layer.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn measure(&self, layer: &Layer<'_>, product: &Product<'_>) -> Result<f64, Error> {
+        Ok(relative_loss(product, layer, &self.target(layer)?))
     }
 
     fn prune_here(&mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {

@@ -222,6 +222,87 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A value cannot be stored in a type of fewer bits.
+    #[error("{part}: value {index} is {value}, beyond the range of {dtype}")]
+    Overflow {
+        /// Which factor: `left`, `right`, `core` or `weight`.
+        part: &'static str,
+        /// Position of the first such value, in storage order.
+        index: usize,
+        /// The value.
+        value: f32,
+        /// The type it does not fit.
+        dtype: &'static str,
+    },
+    /// A format cannot hold a core of this shape or pattern.
+    #[error("format {format}: {problem}")]
+    Format {
+        /// The format.
+        format: &'static str,
+        /// What does not fit.
+        problem: String,
+    },
+    /// The settings of a job are no JSON, or one of them is wrong.
+    #[error("settings: {problem}")]
+    Settings {
+        /// Which one, and what is wrong with it.
+        problem: String,
+    },
+    /// A file or folder cannot be read or written.
+    #[error("{path}: {problem}")]
+    File {
+        /// The file or folder.
+        path: String,
+        /// What the system said.
+        problem: String,
+    },
+    /// A file does not hold the tensors that it should.
+    #[error("{file}: {tensor}: {problem}")]
+    Tensor {
+        /// The file.
+        file: String,
+        /// The tensor, or `header`.
+        tensor: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tensor of a file was refused for its values.
+    #[error("{file}: {tensor}: {error}")]
+    InTensor {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Why it was refused.
+        error: Box<Error>,
+    },
+    /// The output folder holds something else than this job.
+    #[error("{path}: {problem}")]
+    OtherJob {
+        /// The folder, or the file in it.
+        path: String,
+        /// What it holds.
+        problem: String,
+    },
+    /// A job is not as far as the call needs it to be.
+    #[error("job: {problem}")]
+    Unfinished {
+        /// What is missing.
+        problem: String,
+    },
+    /// The observer cancelled a layer of a job; nothing of it was kept.
+    #[error("job: cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// What was wrong with a tensor, without its name; any other error itself.
+    pub fn cause(&self) -> &Error {
+        match self {
+            Error::InTensor { error, .. } => error.cause(),
+            other => other,
+        }
+    }
 }
 
 fn pool_of(threads: usize) -> String {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::factors::Factors;
 use crate::mask::NoWagP;
-use crate::measure::{check_shape, output_error, product_rows, relative_loss};
+use crate::measure::{Product, check_shape, output_error, product_rows, relative_loss};
 use crate::{BlockDiagonal, Error, Layer, MaskSelector, ProxyLoss, SparseCore, State, Step, StopReason, Target};
 
 /// How a run went, before its loss is known.
@@ -71,6 +71,23 @@ impl Factorization {
         Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: Duration::ZERO }
     }
 
+    /// The factors, to be rounded; the loss stays as it was.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn factors_mut(&mut self) -> &mut Factors {
+        &mut self.factors
+    }
+
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn factors(&self) -> &Factors {
+        &self.factors
+    }
+
+    /// The same with another loss, of factors that were rounded.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn with_loss(self, loss: f64) -> Self {
+        Factorization { loss, ..self }
+    }
+
     /// The left wrapper A, m × m in blocks of p.
     pub fn left(&self) -> &BlockDiagonal {
         &self.factors.left
@@ -118,7 +135,7 @@ impl Factorization {
         check_shape(&self.factors, layer)?;
         let blocks = (self.factors.left.block_size(), self.factors.right.block_size());
         let target = Target::for_loss(layer, loss, blocks, self.factors.core.pattern(), None)?;
-        Ok(relative_loss(&self.factors, layer, &target))
+        Ok(relative_loss(&Product::Factors(&self.factors), layer, &target))
     }
 
     /// Measures the relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) in f64, for the layer's own W and H.
@@ -211,5 +228,5 @@ fn nowag_p(layer: &Layer<'_>, target: &Target) -> Result<(Factors, f64), Error> 
 /// Turns whitened factors into those of the caller's own weight, and returns their loss.
 fn fold_and_measure(layer: &Layer<'_>, target: &Target, factors: &mut Factors) -> f64 {
     target.fold(&mut factors.left, &mut factors.right);
-    relative_loss(factors, layer, target)
+    relative_loss(&Product::Factors(factors), layer, target)
 }

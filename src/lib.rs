@@ -5,6 +5,8 @@
 
 mod accumulator;
 mod block_diagonal;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod coupling;
 mod descent;
 mod elementwise;
@@ -14,6 +16,10 @@ mod factors;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, reason = "raw pointers come in here, and nowhere else")]
 pub mod ffi;
+#[cfg(feature = "safetensors")]
+mod formats;
+#[cfg(feature = "safetensors")]
+mod header;
 mod hessian;
 mod layer;
 mod linalg;
@@ -36,6 +42,8 @@ pub use block_diagonal::BlockDiagonal;
 pub use descent::{Descent, Phase, Progress, StopReason, factorize};
 pub use error::Error;
 pub use factorization::Factorization;
+#[cfg(feature = "safetensors")]
+pub use formats::{Format, Precision};
 pub use hessian::Hessian;
 pub use layer::{Element, Layer, Weight};
 pub use mask::{

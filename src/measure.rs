@@ -4,21 +4,53 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::block_diagonal::Partition;
 use crate::coupling::Coupling;
 use crate::factors::Factors;
 use crate::linalg::{part_of, rows_of, set_product};
 use crate::{Error, Layer, Normalization, Target};
 
-/// Relative proxy loss of factors of the caller's own weight; 0 for a weight that is all zeros.
-pub(crate) fn relative_loss(factors: &Factors, layer: &Layer<'_>, target: &Target) -> f64 {
+/// What replaces a weight.
+pub(crate) enum Product<'a> {
+    /// A S B.
+    Factors(&'a Factors),
+    /// The matrix itself, of which tasks take as many rows as a block of A has.
+    #[cfg(feature = "checkpoint")]
+    Dense { values: &'a [f32], rows: Partition },
+}
+
+impl Product<'_> {
+    fn partition(&self) -> Partition {
+        match self {
+            Product::Factors(factors) => factors.left.partition(),
+            #[cfg(feature = "checkpoint")]
+            Product::Dense { rows, .. } => *rows,
+        }
+    }
+
+    /// Row block `a` in f64, p × k, row-major.
+    fn rows(&self, a: usize) -> Vec<f64> {
+        match self {
+            Product::Factors(factors) => product_rows(factors, a),
+            #[cfg(feature = "checkpoint")]
+            Product::Dense { values, rows } => {
+                let (range, k) = (rows.range(a), values.len() / rows.len);
+                values[range.start * k..range.end * k].iter().map(|&x| f64::from(x)).collect()
+            }
+        }
+    }
+}
+
+/// Relative proxy loss of what replaces the caller's own weight; 0 for a weight that is all zeros.
+pub(crate) fn relative_loss(product: &Product<'_>, layer: &Layer<'_>, target: &Target) -> f64 {
     let normalization = target.normalization();
     let weigh = |row: usize, col: usize| normalization.error_weight(row, col).sqrt();
     let coupled = |coupling: &Coupling, row: usize, out: &mut [f64]| {
         out.iter_mut().zip(coupling.correlations(row)).for_each(|(out, value)| *out = value);
     };
     let energies = match target.coupling() {
-        Some(coupling) => Energies::coupled(factors, layer, weigh, |row, out| coupled(coupling, row, out)),
-        None => Energies::separable(factors, layer, |row, col| normalization.error_weight(row, col)),
+        Some(coupling) => Energies::coupled(product, layer, weigh, |row, out| coupled(coupling, row, out)),
+        None => Energies::separable(product, layer, |row, col| normalization.error_weight(row, col)),
     };
     energies.ratio()
 }
@@ -38,11 +70,12 @@ pub(crate) fn check_shape(factors: &Factors, layer: &Layer<'_>) -> Result<(), Er
 
 /// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is.
 pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
+    let product = &Product::Factors(factors);
     let hessian = layer.hessian();
     let diagonal = Normalization::plain(layer).importance;
     let energies = if hessian.is_full() {
         Energies::coupled(
-            factors,
+            product,
             layer,
             |_, _| 1.0,
             |row, out| {
@@ -51,7 +84,7 @@ pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
             },
         )
     } else {
-        Energies::separable(factors, layer, |_, col| diagonal[col])
+        Energies::separable(product, layer, |_, col| diagonal[col])
     };
     energies.ratio()
 }
@@ -76,10 +109,10 @@ impl Energies {
     }
 
     /// Σ_ij weight_ij X_ij² for X = W − Ŵ and for X = W.
-    fn separable(factors: &Factors, layer: &Layer<'_>, weight: impl Fn(usize, usize) -> f64 + Sync) -> Self {
-        let terms = Band::of(factors).map(|band| {
+    fn separable(product: &Product<'_>, layer: &Layer<'_>, weight: impl Fn(usize, usize) -> f64 + Sync) -> Self {
+        let terms = Band::of(product).map(|band| {
             let mut energies = Energies::default();
-            let (errors, weights) = band.errors(factors, layer, |_, _| 1.0);
+            let (errors, weights) = band.errors(product, layer, |_, _| 1.0);
             let cols = layer.cols();
             for (index, (error, w)) in errors.iter().zip(weights).enumerate() {
                 let scale = weight(band.rows.start + index / cols, index % cols);
@@ -93,13 +126,13 @@ impl Energies {
 
     /// tr(X M Xᵀ) for X_ij = scale_ij (W − Ŵ)_ij and for X_ij = scale_ij W_ij; `row_of` writes a row of the symmetric M.
     fn coupled(
-        factors: &Factors,
+        product: &Product<'_>,
         layer: &Layer<'_>,
         scale: impl Fn(usize, usize) -> f64 + Sync,
         row_of: impl Fn(usize, &mut [f64]) + Sync,
     ) -> Self {
-        let terms = Band::of(factors).map(|band| {
-            let (errors, weights) = band.errors(factors, layer, &scale);
+        let terms = Band::of(product).map(|band| {
+            let (errors, weights) = band.errors(product, layer, &scale);
             let form = |x: &[f64]| quadratic_form(x, layer.cols(), &row_of);
             Energies { lost: form(&errors), whole: form(&weights) }
         });
@@ -134,10 +167,10 @@ struct Band {
 }
 
 impl Band {
-    fn of(factors: &Factors) -> impl IndexedParallelIterator<Item = Band> {
+    fn of(product: &Product<'_>) -> impl IndexedParallelIterator<Item = Band> + use<> {
         /// Enough rows for efficient products, few enough for every thread to have some.
         const ROWS: usize = 256;
-        let partition = factors.left.partition();
+        let partition = product.partition();
         let height = (ROWS / partition.block).max(1);
         (0..partition.count().div_ceil(height)).into_par_iter().map(move |band| {
             let blocks = band * height..partition.count().min((band + 1) * height);
@@ -149,7 +182,7 @@ impl Band {
     /// W − Ŵ and W, both scaled, row-major.
     fn errors(
         &self,
-        factors: &Factors,
+        product: &Product<'_>,
         layer: &Layer<'_>,
         scale: impl Fn(usize, usize) -> f64,
     ) -> (Vec<f64>, Vec<f64>) {
@@ -157,14 +190,14 @@ impl Band {
         let mut weights = vec![0.0; self.rows.len() * k];
         let mut errors = vec![0.0; weights.len()];
         let mut row = vec![0.0f32; k];
-        let products: Vec<f64> = self.blocks.clone().flat_map(|a| product_rows(factors, a)).collect();
+        let products: Vec<f64> = self.blocks.clone().flat_map(|a| product.rows(a)).collect();
         let rows = weights.chunks_exact_mut(k).zip(errors.chunks_exact_mut(k)).zip(products.chunks_exact(k));
-        for (i, ((weights, errors), product)) in self.rows.clone().zip(rows) {
+        for (i, ((weights, errors), replaced)) in self.rows.clone().zip(rows) {
             layer.weight().copy_row(i, 0..k, &mut row);
             for j in 0..k {
                 let scale = scale(i, j);
                 weights[j] = scale * f64::from(row[j]);
-                errors[j] = scale * (f64::from(row[j]) - product[j]);
+                errors[j] = scale * (f64::from(row[j]) - replaced[j]);
             }
         }
         (errors, weights)

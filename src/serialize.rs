@@ -1,24 +1,19 @@
 //! Factorisations as bytes: the safetensors layout, written and read.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use half::{bf16, f16};
 use ndarray::ArrayView2;
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorView};
-use serde_json::Value;
+use safetensors::tensor::Metadata;
 
 use crate::block_diagonal::Partition;
 use crate::factorization::Report;
 use crate::factors::Factors;
+use crate::formats::{FORMAT, Format, Precision};
+use crate::header::{Words, parse, refuse, split, words};
 use crate::{BlockDiagonal, Error, Factorization, Pattern, SparseCore, StopReason};
-
-/// What `armor.format` says; a layout that old readers cannot read gets another number.
-pub(crate) const FORMAT: &str = "1";
-
-/// Bytes that give the header's length.
-const LENGTH: usize = size_of::<u64>();
 
 impl Factorization {
     /// Writes the factorisation of tensor `name` (without `.weight`) as a safetensors file.
@@ -39,50 +34,25 @@ impl Factorization {
     /// # Errors
     /// [`Error::Bytes`] where the name makes the header longer than the format allows, 100 MB.
     pub fn to_safetensors(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let core = self.core();
-        let (left, right) = (self.left().to_padded(), self.right().to_padded());
-        let (compressed, bitmask) = (core.compressed(), core.bitmask());
-        let shape = [core.rows() as i64, core.cols() as i64];
-        let bytes = |values: &mut dyn Iterator<Item = &f32>| values.flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-        let parts = [
-            ("left", Dtype::F32, left.shape().to_vec(), bytes(&mut left.iter())),
-            ("right", Dtype::F32, right.shape().to_vec(), bytes(&mut right.iter())),
-            ("core.compressed", Dtype::F32, compressed.shape().to_vec(), bytes(&mut compressed.iter())),
-            ("core.bitmask", Dtype::U8, bitmask.shape().to_vec(), bitmask.iter().copied().collect()),
-            ("core.shape", Dtype::I64, vec![2], shape.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            (
-                "history",
-                Dtype::F64,
-                vec![self.history().len()],
-                self.history().iter().flat_map(|x| x.to_le_bytes()).collect(),
-            ),
-        ];
-        write(name, &parts, self.metadata())
-    }
-
-    fn metadata(&self) -> BTreeMap<&'static str, String> {
-        BTreeMap::from([
-            ("armor.format", FORMAT.to_owned()),
-            ("armor.pattern", self.core().pattern().to_string()),
-            ("armor.left_block", self.left().block_size().to_string()),
-            ("armor.right_block", self.right().block_size().to_string()),
-            ("armor.loss", self.loss().to_string()),
-            ("armor.nowag_p_loss", self.nowag_p_loss().to_string()),
-            ("armor.ridge", self.ridge().to_string()),
-            ("armor.stop_reason", self.stop_reason().as_str().to_owned()),
-        ])
+        self.export(name, Format::Factors, Precision::F32)
     }
 
     /// Reads the factorisation of tensor `name` from bytes that [`Factorization::to_safetensors`] wrote, or another
     /// program in the same layout. The result equals the one written but for [`Factorization::elapsed`], which is
     /// zero.
     ///
-    /// Tensors of other names are ignored.
+    /// Tensors of other names are ignored. Values may be f16 or bf16, as [`Factorization::export`] writes them; and where
+    /// a file holds many layers, metadata keys have the name in front, `{name}.armor.loss`.
     ///
     /// # Errors
     /// [`Error::Bytes`] with the key at fault: a header that is cut off or lies about the data, a missing tensor, a
     /// wrong type or shape, a mask that is not N:M, padding that is not zero, a value that is not finite.
     pub fn from_safetensors(bytes: &[u8], name: &str) -> Result<Self, Error> {
+        Self::with_words(bytes, name).map(|(result, _)| result)
+    }
+
+    /// The same, with all metadata of the file.
+    pub(crate) fn with_words(bytes: &[u8], name: &str) -> Result<(Self, Words), Error> {
         let file = File::new(bytes, name)?;
         file.check_format()?;
         let (rows, cols) = file.core_shape()?;
@@ -91,51 +61,9 @@ impl Factorization {
         let core = file.core(rows, right.partition())?;
         let losses = (file.loss("armor.loss")?, file.loss("armor.nowag_p_loss")?);
         let report = Report { ridge: file.ridge()?, history: file.history()?, stop_reason: file.stop_reason()? };
-        Ok(Factorization::restore(Factors { left, core, right }, losses, report))
+        let words = words(file.header.metadata());
+        Ok((Factorization::restore(Factors { left, core, right }, losses, report), words))
     }
-}
-
-/// A part of what is written: the end of its key, type, shape and bytes.
-pub(crate) type Part = (&'static str, Dtype, Vec<usize>, Vec<u8>);
-
-/// Writes the parts of `name` with their metadata.
-pub(crate) fn write(name: &str, parts: &[Part], metadata: BTreeMap<&str, String>) -> Result<Vec<u8>, Error> {
-    let mut tensors = Vec::new();
-    for (part, dtype, shape, bytes) in parts {
-        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| refuse(*part, error))?;
-        tensors.push((format!("{name}.armor.{part}"), view));
-    }
-    let written = safetensors::serialize(tensors, None).map_err(|error| refuse("header", error))?;
-    with_metadata(&written, metadata)
-}
-
-pub(crate) fn refuse(key: impl Into<String>, problem: impl Display) -> Error {
-    Error::Bytes { key: key.into(), problem: problem.to_string() }
-}
-
-/// Rewrites a file's header with metadata, all keys sorted: the package writes metadata in the order of a hash map,
-/// another one in every run.
-fn with_metadata(file: &[u8], metadata: BTreeMap<&str, String>) -> Result<Vec<u8>, Error> {
-    let (header, data) = split(file)?;
-    let mut header: BTreeMap<String, Value> =
-        serde_json::from_slice(header).map_err(|error| refuse("header", error))?;
-    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
-    header.insert("__metadata__".to_owned(), Value::Object(metadata));
-    let mut header = serde_json::to_vec(&header).map_err(|error| refuse("header", error))?;
-    // Spaces keep the data aligned to eight bytes, as the format asks.
-    header.resize(header.len().next_multiple_of(LENGTH), b' ');
-    Ok([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
-}
-
-/// The header and the data of a file.
-fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Error> {
-    let cut = |at| refuse("header", format!("cut off: the file ends at byte {}, before byte {at}", file.len()));
-    let (length, rest) = file.split_first_chunk::<LENGTH>().ok_or_else(|| cut(LENGTH as u64))?;
-    let length = u64::from_le_bytes(*length);
-    usize::try_from(length)
-        .ok()
-        .and_then(|length| rest.split_at_checked(length))
-        .ok_or_else(|| cut(length.saturating_add(LENGTH as u64)))
 }
 
 /// A safetensors file in memory, with the name that its keys start with.
@@ -148,13 +76,7 @@ pub(crate) struct File<'a> {
 impl<'a> File<'a> {
     pub(crate) fn new(bytes: &'a [u8], name: &'a str) -> Result<Self, Error> {
         let (header, data) = split(bytes)?;
-        // Not `SafeTensors::deserialize`, whose sum of offsets can overflow.
-        let header: Metadata = serde_json::from_slice(header).map_err(|error| refuse("header", error))?;
-        if header.data_len() != data.len() {
-            let problem = format!("tells of {} bytes of data, but there are {}", header.data_len(), data.len());
-            return Err(refuse("header", problem));
-        }
-        Ok(File { name, header, data })
+        Ok(File { name, header: parse(header, data.len() as u64)?, data })
     }
 
     /// Refuses another layout than this.
@@ -174,10 +96,21 @@ impl<'a> File<'a> {
         dtype: Dtype,
         shape: [Option<usize>; N],
     ) -> Result<&'a [u8], Error> {
+        self.tensor_of(part, &[dtype], shape).map(|(_, bytes)| bytes)
+    }
+
+    /// The same where several types will do; says which it is.
+    fn tensor_of<const N: usize>(
+        &self,
+        part: &str,
+        dtypes: &[Dtype],
+        shape: [Option<usize>; N],
+    ) -> Result<(Dtype, &'a [u8]), Error> {
         let key = self.key(part);
         let info = self.header.info(&key).ok_or_else(|| refuse(&key, "no such tensor"))?;
-        if info.dtype != dtype {
-            return Err(refuse(key, format!("is {:?}, expected {dtype:?}", info.dtype)));
+        if !dtypes.contains(&info.dtype) {
+            let dtypes = dtypes.iter().map(|dtype| format!("{dtype:?}")).collect::<Vec<_>>().join(" or ");
+            return Err(refuse(key, format!("is {:?}, expected {dtypes}", info.dtype)));
         }
         let fits = |(&found, expected): (&usize, Option<usize>)| expected.is_none_or(|expected| found == expected);
         if info.shape.len() != N || !info.shape.iter().zip(shape).all(fits) {
@@ -185,13 +118,17 @@ impl<'a> File<'a> {
             return Err(refuse(key, format!("has shape {:?}, expected [{shape}]", info.shape)));
         }
         let (start, end) = info.data_offsets;
-        self.data.get(start..end).ok_or_else(|| refuse(key, "lies outside the data"))
+        let bytes = self.data.get(start..end).ok_or_else(|| refuse(key, "lies outside the data"))?;
+        Ok((info.dtype, bytes))
     }
 
-    /// A tensor of finite f32 numbers.
+    /// A tensor of finite f32, f16 or bf16 numbers.
     fn floats<const N: usize>(&self, part: &str, shape: [usize; N]) -> Result<Vec<f32>, Error> {
-        let (chunks, _) = self.tensor(part, Dtype::F32, shape.map(Some))?.as_chunks();
-        let values: Vec<f32> = chunks.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect();
+        let values: Vec<f32> = match self.tensor_of(part, &[Dtype::F32, Dtype::F16, Dtype::BF16], shape.map(Some))? {
+            (Dtype::F16, bytes) => pairs(bytes).map(|bits| f16::from_bits(bits).to_f32()).collect(),
+            (Dtype::BF16, bytes) => pairs(bytes).map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+            (_, bytes) => bytes.as_chunks().0.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect(),
+        };
         match values.iter().position(|x| !x.is_finite()) {
             Some(index) => {
                 let problem = format!("value {index} is {}, expected a finite number", values[index]);
@@ -201,10 +138,15 @@ impl<'a> File<'a> {
         }
     }
 
+    /// A metadata text; in a file of many layers its key has the tensor's name in front.
+    fn word(&self, key: &str) -> Option<&String> {
+        let metadata = self.header.metadata().as_ref()?;
+        metadata.get(&format!("{}.{key}", self.name)).or_else(|| metadata.get(key))
+    }
+
     /// A metadata value.
     pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &str) -> Result<T, Error> {
-        let metadata = self.header.metadata().as_ref();
-        let text = metadata.and_then(|metadata| metadata.get(key)).ok_or_else(|| refuse(key, "no such metadata"))?;
+        let text = self.word(key).ok_or_else(|| refuse(key, "no such metadata"))?;
         text.parse().map_err(|error| refuse(key, format!("\"{text}\": {error}")))
     }
 
@@ -218,8 +160,7 @@ impl<'a> File<'a> {
     }
 
     fn ridge(&self) -> Result<f64, Error> {
-        let present = self.header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key("armor.ridge"));
-        if present { self.loss("armor.ridge") } else { Ok(0.0) }
+        if self.word("armor.ridge").is_some() { self.loss("armor.ridge") } else { Ok(0.0) }
     }
 
     fn stop_reason(&self) -> Result<StopReason, Error> {
@@ -231,8 +172,8 @@ impl<'a> File<'a> {
     }
 
     fn history(&self) -> Result<Vec<f64>, Error> {
-        let (chunks, _) = self.tensor("history", Dtype::F64, [None])?.as_chunks();
-        let history: Vec<f64> = chunks.iter().map(|&chunk| f64::from_le_bytes(chunk)).collect();
+        let bytes = self.tensor("history", Dtype::F64, [None])?;
+        let history: Vec<f64> = bytes.as_chunks().0.iter().map(|&chunk| f64::from_le_bytes(chunk)).collect();
         if history.is_empty() {
             return Err(refuse(self.key("history"), "is empty, expected the initial loss at least"));
         }
@@ -247,8 +188,8 @@ impl<'a> File<'a> {
 
     /// Rows and columns of the core, (m, k), neither zero.
     fn core_shape(&self) -> Result<(usize, usize), Error> {
-        let (chunks, _) = self.tensor("core.shape", Dtype::I64, [Some(2)])?.as_chunks();
-        let shape: Vec<i64> = chunks.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect();
+        let bytes = self.tensor("core.shape", Dtype::I64, [Some(2)])?;
+        let shape: Vec<i64> = bytes.as_chunks().0.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect();
         let size = |axis: i64| usize::try_from(axis).ok().filter(|&size| size > 0);
         size(shape[0])
             .zip(size(shape[1]))
@@ -310,4 +251,9 @@ impl<'a> File<'a> {
         }
         Ok(core)
     }
+}
+
+/// The 16-bit numbers in these bytes.
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes.as_chunks().0.iter().map(|&chunk| u16::from_le_bytes(chunk))
 }

@@ -139,7 +139,10 @@ fn headers_that_lie() {
         |parts| parts.tensor("core.bitmask")["shape"] = json!([39, 1]),
         "layer.armor.core.bitmask: has shape [39, 1], expected [13, 3]",
     );
-    assert_refused(|parts| parts.tensor("right")["dtype"] = json!("I32"), "layer.armor.right: is I32, expected F32");
+    assert_refused(
+        |parts| parts.tensor("right")["dtype"] = json!("I32"),
+        "layer.armor.right: is I32, expected F32 or F16 or BF16",
+    );
     assert_refused(
         |parts| {
             let history = parts.tensor("history").take();

@@ -7,8 +7,10 @@ use safetensors::Dtype;
 use super::{HessianAccumulator, Sums};
 use crate::Error;
 use crate::accumulator::triangle::Triangle;
+use crate::formats::FORMAT;
+use crate::header::{refuse, write};
 use crate::layer::fits_f32;
-use crate::serialize::{FORMAT, File, refuse, write};
+use crate::serialize::File;
 
 /// The end of the key that the sums stand under.
 const PART: &str = "hessian.sums";

@@ -41,16 +41,16 @@ pub struct Progress {
 pub type ProgressFn = Option<unsafe extern "C" fn(progress: *const Progress, user: *mut c_void) -> c_int>;
 
 /// A progress function with its user pointer.
-struct Callback {
-    function: unsafe extern "C" fn(*const Progress, *mut c_void) -> c_int,
-    user: *mut c_void,
+pub(super) struct Callback {
+    pub function: unsafe extern "C" fn(*const Progress, *mut c_void) -> c_int,
+    pub user: *mut c_void,
 }
 
 // SAFETY: the ABI says that the function may be called on another thread, so `user` has to bear it.
 unsafe impl Send for Callback {}
 
 impl Callback {
-    fn call(&self, progress: &crate::Progress) -> ControlFlow<()> {
+    pub fn call(&self, progress: &crate::Progress) -> ControlFlow<()> {
         let progress = Progress {
             iteration: progress.iteration,
             iterations: progress.iterations,

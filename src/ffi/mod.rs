@@ -17,6 +17,7 @@ mod factorization;
 mod factorize;
 mod guard;
 mod handle;
+mod job;
 mod objective;
 mod options;
 mod pointer;
@@ -40,6 +41,10 @@ pub use copy::{
 pub use factorization::{FactorizationHandle, armor_factorization_free};
 pub use factorize::{ARMOR_PHASE_ANNEALING, ARMOR_PHASE_DESCENDING, Progress, ProgressFn, armor_factorize};
 pub use guard::armor_last_error_message;
+pub use job::{
+    JobHandle, armor_job_create, armor_job_finish, armor_job_free, armor_job_layer_count, armor_job_layer_done,
+    armor_job_layer_name, armor_job_report, armor_job_run_layer,
+};
 pub use objective::{
     ARMOR_OBJECTIVE_DIAGONAL, ARMOR_OBJECTIVE_FULL, ARMOR_ROWS_ALIKE, ARMOR_ROWS_NOWAG,
     armor_factorization_output_error, armor_options_set_memory_limit, armor_options_set_objective,
@@ -60,10 +65,12 @@ pub use report::{
 pub use serialize::{armor_factorization_deserialize, armor_factorization_serialize};
 pub use sizes::{Sizes, armor_factorization_get_sizes};
 pub use status::{
-    ARMOR_ASYMMETRIC, ARMOR_BUFFER_TOO_SMALL, ARMOR_HESSIAN_NOT_FULL, ARMOR_INVALID_BYTES, ARMOR_INVALID_SHAPE,
-    ARMOR_INVALID_TEXT, ARMOR_MEMORY_LIMIT, ARMOR_MISALIGNED, ARMOR_NEGATIVE, ARMOR_NOT_FINITE, ARMOR_NULL_POINTER,
-    ARMOR_OK, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_SIZE_OVERFLOW, ARMOR_STRUCT_SIZE,
-    ARMOR_THREADS, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, ARMOR_WRONG_HANDLE, armor_status_message,
+    ARMOR_ASYMMETRIC, ARMOR_BUFFER_TOO_SMALL, ARMOR_CANCELLED, ARMOR_FILE, ARMOR_HESSIAN_NOT_FULL, ARMOR_INVALID_BYTES,
+    ARMOR_INVALID_CHECKPOINT, ARMOR_INVALID_SETTINGS, ARMOR_INVALID_SHAPE, ARMOR_INVALID_TEXT, ARMOR_JOB_UNFINISHED,
+    ARMOR_MEMORY_LIMIT, ARMOR_MISALIGNED, ARMOR_NEGATIVE, ARMOR_NO_SUCH_LAYER, ARMOR_NOT_FINITE, ARMOR_NULL_POINTER,
+    ARMOR_OK, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_OTHER_JOB, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_SIZE_OVERFLOW,
+    ARMOR_STRUCT_SIZE, ARMOR_THREADS, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, ARMOR_UNREPRESENTABLE,
+    ARMOR_WRONG_HANDLE, armor_status_message,
 };
 pub use version::{ARMOR_ABI_VERSION, armor_abi_version, armor_version};
 pub use view::{

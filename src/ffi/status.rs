@@ -45,6 +45,22 @@ pub const ARMOR_ASYMMETRIC: u32 = 17;
 pub const ARMOR_HESSIAN_NOT_FULL: u32 = 18;
 /// The run needs more working memory than its options allow.
 pub const ARMOR_MEMORY_LIMIT: u32 = 19;
+/// A file or folder cannot be read or written.
+pub const ARMOR_FILE: u32 = 32;
+/// A file does not hold the tensors that it should.
+pub const ARMOR_INVALID_CHECKPOINT: u32 = 33;
+/// A job's settings are no JSON, or one of them is wrong.
+pub const ARMOR_INVALID_SETTINGS: u32 = 34;
+/// The output folder holds something else than this job.
+pub const ARMOR_OTHER_JOB: u32 = 35;
+/// A job is not as far as the call needs it to be.
+pub const ARMOR_JOB_UNFINISHED: u32 = 36;
+/// The progress function cancelled; nothing was kept.
+pub const ARMOR_CANCELLED: u32 = 37;
+/// A value is beyond the type that it was to be stored in, or the core is none that the format can hold.
+pub const ARMOR_UNREPRESENTABLE: u32 = 38;
+/// A job has no layer of this index.
+pub const ARMOR_NO_SUCH_LAYER: u32 = 39;
 /// The library has a bug, which was caught; the caller's handles and buffers remain valid.
 pub const ARMOR_PANIC: u32 = 255;
 
@@ -77,6 +93,14 @@ fn message(status: u32) -> &'static CStr {
         ARMOR_ASYMMETRIC => c"matrix is not symmetric",
         ARMOR_HESSIAN_NOT_FULL => c"full Hessian needed",
         ARMOR_MEMORY_LIMIT => c"memory limit too low",
+        ARMOR_FILE => c"file cannot be read or written",
+        ARMOR_INVALID_CHECKPOINT => c"file lacks what it should hold",
+        ARMOR_INVALID_SETTINGS => c"settings are wrong",
+        ARMOR_OTHER_JOB => c"folder holds another job",
+        ARMOR_JOB_UNFINISHED => c"job is not finished",
+        ARMOR_CANCELLED => c"cancelled",
+        ARMOR_UNREPRESENTABLE => c"cannot be stored like this",
+        ARMOR_NO_SUCH_LAYER => c"no such layer",
         ARMOR_PANIC => c"internal error",
         _ => c"unknown status",
     }
@@ -97,7 +121,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = match &error {
+        let status = match error.cause() {
             Error::EmptyWeight { .. }
             | Error::ColumnsNotMultiple { .. }
             | Error::HessianLength { .. }
@@ -117,6 +141,15 @@ impl From<Error> for Failure {
             Error::HessianAsymmetric { .. } => ARMOR_ASYMMETRIC,
             Error::HessianNotFull { .. } => ARMOR_HESSIAN_NOT_FULL,
             Error::MemoryLimit { .. } => ARMOR_MEMORY_LIMIT,
+            Error::Overflow { .. } | Error::Format { .. } => ARMOR_UNREPRESENTABLE,
+            Error::Settings { .. } => ARMOR_INVALID_SETTINGS,
+            Error::File { .. } => ARMOR_FILE,
+            Error::Tensor { .. } => ARMOR_INVALID_CHECKPOINT,
+            Error::OtherJob { .. } => ARMOR_OTHER_JOB,
+            Error::Unfinished { .. } => ARMOR_JOB_UNFINISHED,
+            Error::Cancelled => ARMOR_CANCELLED,
+            // `cause` looks behind it.
+            Error::InTensor { .. } => ARMOR_PANIC,
             // A caller's own parts raise these, and there are none behind the ABI.
             Error::NotPositive { .. } | Error::GroupMask { .. } | Error::Coupled { .. } => ARMOR_PANIC,
         };

@@ -6,7 +6,7 @@ use super::guard::guard;
 
 /// The ABI that this header describes. It grows by one when functions, status numbers or fields are added, and the
 /// library's soname changes when any are removed or altered; docs/c-api.md lists what counts as which.
-pub const ARMOR_ABI_VERSION: u32 = 1;
+pub const ARMOR_ABI_VERSION: u32 = 2;
 
 /// Gives the ABI of the library that is loaded. It serves a program compiled against a header whose
 /// ARMOR_ABI_VERSION is not above it. Any thread may call it.

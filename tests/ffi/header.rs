@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "version",
     "status",
     "guard",
@@ -17,6 +17,7 @@ const SOURCES: [&str; 13] = [
     "copy",
     "serialize",
     "accumulator",
+    "job",
 ];
 
 #[test]

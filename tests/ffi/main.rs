@@ -10,7 +10,10 @@ mod copies;
 mod exports;
 mod growth;
 mod header;
+mod job;
 mod misaligned;
+#[path = "../checkpoint/model.rs"]
+mod model;
 mod null;
 mod objective;
 mod options;

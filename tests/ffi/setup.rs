@@ -85,9 +85,15 @@ impl<T> Drop for Owned<T> {
     }
 }
 
+impl<T> Owned<T> {
+    pub fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T) -> u32) -> Self {
+        assert!(!pointer.is_null());
+        Owned { pointer, free }
+    }
+}
+
 pub fn own(pointer: *mut FactorizationHandle) -> Owned<FactorizationHandle> {
-    assert!(!pointer.is_null());
-    Owned { pointer, free: armor_factorization_free }
+    Owned::new(pointer, armor_factorization_free)
 }
 
 #[track_caller]

@@ -1,0 +1,166 @@
+//! Compresses a whole checkpoint: safetensors in, safetensors out, with a report. A run that was killed goes on where it
+//! was with `--resume`.
+//!
+//! `docs/checkpoints.md` tells the way from a model to a compressed one.
+
+mod progress;
+mod table;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use armor_core::checkpoint::{Block, Job, ObjectiveName, Preset, Settings};
+use armor_core::{Format, Pattern, Precision};
+use clap::{Parser, ValueEnum};
+
+/// Compress a checkpoint's weights into A · S · B, a sparse core between two block-diagonal wrappers.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Safetensors file, or folder of them with their index
+    #[arg(long, value_name = "DIR|FILE")]
+    checkpoint: PathBuf,
+    /// Safetensors file with T.hessian [k, k] or T.hessian_diag [k] for each weight T.weight
+    #[arg(long, value_name = "FILE")]
+    hessians: PathBuf,
+    /// Output folder: new, empty, or with --resume that of the same job
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Tensors to compress, * for any characters; may be repeated [default: every weight that has a Hessian]
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    /// Tensors to leave as they are; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Whose Hessian a weight without one takes: k_proj=q_proj,v_proj=q_proj,up_proj=gate_proj
+    #[arg(long, value_name = "NAME=NAME", value_delimiter = ',', value_parser = pair)]
+    alias: Vec<(String, String)>,
+    /// Block sizes: P, or P,Q for left and right [default: the preset's]
+    #[arg(long, value_name = "P[,Q]", value_delimiter = ',', num_args = 1)]
+    block: Vec<usize>,
+    /// Sparsity pattern N:M, M up to 8
+    #[arg(long, default_value_t = Pattern::TWO_FOUR)]
+    pattern: Pattern,
+    /// Most iterations of a layer [default: the preset's]
+    #[arg(long, value_name = "N")]
+    iterations: Option<usize>,
+    /// How to descend
+    #[arg(long, value_enum, default_value_t = PresetName::Exact)]
+    preset: PresetName,
+    /// Annealing temperature, 0 for none [default: the preset's]
+    #[arg(long, value_name = "TAU")]
+    temperature: Option<f64>,
+    /// Which output error to minimise; full needs T.hessian for every weight
+    #[arg(long, value_enum, default_value_t = Objective::Diagonal)]
+    objective: Objective,
+    /// How far the whole Hessian is drawn to its diagonal, 0 to 1 [default: the preset's]
+    #[arg(long, value_name = "ALPHA")]
+    shrinkage: Option<f64>,
+    /// What a weight becomes: factors, dense-core, sparse-24-bitmask, cutlass, or reconstructed, which is dense and not
+    /// faster
+    #[arg(long, default_value_t = Format::Factors)]
+    format: Format,
+    /// Type of values and wrappers: f32, f16 or bf16
+    #[arg(long, default_value_t = Precision::F16)]
+    dtype: Precision,
+    /// Layers that are worked on at once; memory grows with them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    layers_in_flight: usize,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Worker threads, 0 for as many as rayon picks: RAYON_NUM_THREADS, or one a core
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Go on with the job that the output folder holds
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PresetName {
+    /// Exact updates, annealed and extrapolated
+    Exact,
+    /// The paper's procedure
+    Paper,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Objective {
+    /// Every input on its own, weighted by the Hessian's diagonal
+    Diagonal,
+    /// The whole Hessian
+    Full,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
+    pair.map(|(from, to)| (from.to_owned(), to.to_owned())).ok_or_else(|| format!("\"{text}\" is not NAME=NAME"))
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let (start, in_flight, out) = (Instant::now(), arguments.layers_in_flight, arguments.out.clone());
+    let job = Job::open(settings(arguments)?)?;
+    progress::checked(&job)?;
+    let (done, all) = ((0..job.layers().len()).filter(|&index| job.is_done(index)).count(), job.layers().len());
+    match done {
+        0 => println!("{all} tensors to compress"),
+        _ => println!("{all} tensors to compress, of which {done} are done"),
+    }
+    progress::compressed(&job, in_flight)?;
+    progress::written(&job)?;
+    table::print(&job.report()?)?;
+    println!(
+        "\ndone in {:.1} s; the checkpoint, report.json and summary.html are in {}",
+        start.elapsed().as_secs_f64(),
+        out.display()
+    );
+    Ok(())
+}
+
+fn settings(arguments: Arguments) -> Result<Settings, Box<dyn Error>> {
+    let block = match arguments.block[..] {
+        [] => None,
+        [both] => Some(Block::Both(both)),
+        [left, right] => Some(Block::Each(left, right)),
+        _ => return Err("--block: takes P or P,Q".into()),
+    };
+    let mut settings = Settings::new(arguments.checkpoint, arguments.hessians, arguments.out);
+    settings.include = arguments.include;
+    settings.exclude = arguments.exclude;
+    settings.alias = BTreeMap::from_iter(arguments.alias);
+    settings.preset = match arguments.preset {
+        PresetName::Exact => Preset::Exact,
+        PresetName::Paper => Preset::Paper,
+    };
+    settings.block = block;
+    settings.pattern = arguments.pattern;
+    settings.iterations = arguments.iterations;
+    settings.temperature = arguments.temperature;
+    settings.objective = match arguments.objective {
+        Objective::Diagonal => ObjectiveName::Diagonal,
+        Objective::Full => ObjectiveName::Full,
+    };
+    settings.shrinkage = arguments.shrinkage;
+    settings.format = arguments.format;
+    settings.dtype = arguments.dtype;
+    settings.seed = arguments.seed;
+    settings.threads = arguments.threads;
+    settings.resume = arguments.resume;
+    // Done afterwards, with a progress bar.
+    settings.check_values = false;
+    Ok(settings)
+}

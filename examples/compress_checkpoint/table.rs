@@ -1,0 +1,56 @@
+//! The summary table: the layers by kind, as the report tells of them.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use serde_json::Value;
+
+/// Sums over the layers of one kind.
+#[derive(Default)]
+struct Kind {
+    layers: usize,
+    entries: f64,
+    before: f64,
+    after: f64,
+    bytes_before: f64,
+    bytes_after: f64,
+}
+
+impl Kind {
+    fn add(&mut self, layer: &Value) {
+        let number = |key: &str| layer[key].as_f64().unwrap_or(f64::NAN);
+        let entries = number("rows") * number("cols");
+        self.layers += 1;
+        self.entries += entries;
+        self.before += entries * number("nowag_p_loss");
+        self.after += entries * number("loss");
+        self.bytes_before += number("bytes_before");
+        self.bytes_after += number("bytes_after");
+    }
+
+    fn print(&self, name: &str) {
+        let (before, after) = (self.before / self.entries, self.after / self.entries);
+        let lower = if before > 0.0 { 100.0 * (1.0 - after / before) } else { 0.0 };
+        let share = 100.0 * self.bytes_after / self.bytes_before;
+        println!("{name:<24}{:>8}{before:>15.6}{after:>12.6}{lower:>9.1} %{share:>9.1} %", self.layers);
+    }
+}
+
+/// Prints the table of a report.
+pub fn print(report: &str) -> Result<(), Box<dyn Error>> {
+    let report: Value = serde_json::from_str(report)?;
+    let (mut kinds, mut total) = (BTreeMap::<&str, Kind>::new(), Kind::default());
+    for layer in report["layers"].as_array().into_iter().flatten() {
+        let name = layer["name"].as_str().unwrap_or_default();
+        let stem = name.strip_suffix(".weight").unwrap_or(name);
+        kinds.entry(stem.rsplit('.').next().unwrap_or(stem)).or_default().add(layer);
+        total.add(layer);
+    }
+    println!("{:<24}{:>8}{:>15}{:>12}{:>11}{:>11}", "weights", "layers", "pruning alone", "loss", "lower", "size");
+    for (name, kind) in &kinds {
+        kind.print(name);
+    }
+    total.print("all");
+    println!("{} other tensors are copied", report["total"]["copied_tensors"]);
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What a job is made from and how: two jobs with the same fingerprint have the same factors, and may share a folder.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::selection::Selected;
+use super::settings::Settings;
+use super::source::Source;
+use crate::Error;
+
+/// Bytes of every tensor that are looked at. Models that were trained on from one another have the same headers; their
+/// tensors differ everywhere, so a few values tell them apart without reading whole checkpoints.
+const SAMPLE: usize = 4096;
+
+/// The record of a job's inputs and options. Format, dtype and threads are not part of it: the results of layers do not
+/// depend on them.
+pub(super) struct Fingerprint(Value);
+
+impl Fingerprint {
+    pub fn new(
+        settings: &Settings,
+        (checkpoint, hessians): (&Source, &Source),
+        layers: &[Selected],
+    ) -> Result<Self, Error> {
+        let layers: Vec<_> = layers.iter().map(|layer| json!([layer.name, layer.hessian])).collect();
+        Ok(Fingerprint(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "options": settings.decisive()?,
+            "checkpoint": files(checkpoint)?,
+            "hessians": files(hessians)?,
+            "layers": layers,
+        })))
+    }
+
+    /// The record as it is kept.
+    pub fn text(&self) -> String {
+        format!("{:#}\n", self.0)
+    }
+
+    /// A hash of the record.
+    pub fn digest(&self) -> String {
+        hex(Sha256::digest(self.0.to_string()))
+    }
+
+    /// Says where another record differs first; `None` if it does not.
+    pub fn difference(&self, other: &str) -> Option<String> {
+        match serde_json::from_str(other) {
+            Ok(other) => differing("", &self.0, &other),
+            Err(error) => Some(format!("is not a record of a job: {error}")),
+        }
+    }
+}
+
+/// Names, lengths and hashes of a source's files.
+fn files(source: &Source) -> Result<Vec<Value>, Error> {
+    let mut files = Vec::new();
+    for shard in &source.shards {
+        let mut hash = Sha256::new();
+        hash.update(shard.header());
+        for tensor in shard.tensors() {
+            hash.update(shard.first_bytes(&tensor, SAMPLE)?);
+        }
+        files.push(json!({"file": shard.name(), "bytes": shard.size(), "sha256": hex(hash.finalize())}));
+    }
+    Ok(files)
+}
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Describes the first entry in which two records differ.
+fn differing(key: &str, ours: &Value, theirs: &Value) -> Option<String> {
+    let within = |part: &str| if key.is_empty() { part.to_owned() } else { format!("{key}.{part}") };
+    match (ours, theirs) {
+        _ if ours == theirs => None,
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let keys = ours.keys().chain(theirs.keys());
+            let entry = |part: &String| {
+                let null = Value::Null;
+                differing(&within(part), ours.get(part).unwrap_or(&null), theirs.get(part).unwrap_or(&null))
+            };
+            keys.into_iter().find_map(entry)
+        }
+        (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => {
+            let entries = ours.iter().zip(theirs).enumerate();
+            entries.into_iter().find_map(|(index, (ours, theirs))| differing(&within(&index.to_string()), ours, theirs))
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            Some(format!("{key} has {} entries there, {} here", theirs.len(), ours.len()))
+        }
+        _ => Some(format!("{key} is {theirs} there, {ours} here")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let ours = Fingerprint(json!({"options": {"seed": 1, "block": [64, 64]}, "layers": [["a", "b"]]}));
+        let difference = |theirs: Value| ours.difference(&theirs.to_string());
+        assert_eq!(difference(ours.0.clone()), None);
+        let theirs = json!({"options": {"seed": 1, "block": [64, 32]}, "layers": [["a", "b"]]});
+        assert_eq!(difference(theirs).as_deref(), Some("options.block.1 is 32 there, 64 here"));
+        let theirs = json!({"options": {"seed": 1, "block": [64, 64]}, "layers": []});
+        assert_eq!(difference(theirs).as_deref(), Some("layers has 0 entries there, 1 here"));
+        let theirs = json!({"options": {"block": [64, 64]}, "layers": [["a", "b"]]});
+        assert_eq!(difference(theirs).as_deref(), Some("options.seed is null there, 1 here"));
+    }
+}

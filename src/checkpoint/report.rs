@@ -1,0 +1,129 @@
+//! `report.json`: what became of every tensor. It holds no times, so that equal jobs write equal bytes.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::fingerprint::Fingerprint;
+use super::in_file;
+use super::parts::Parts;
+use super::selection::Selected;
+use super::settings::Settings;
+use crate::{Error, Factorization};
+
+/// The file's name.
+pub(super) const NAME: &str = "report.json";
+
+/// What became of one tensor.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LayerReport {
+    pub name: String,
+    pub file: String,
+    pub hessian: String,
+    pub rows: usize,
+    pub cols: usize,
+    /// Relative proxy loss of pruning alone, and of what is stored: the weight would have 0, zeros 1.
+    pub nowag_p_loss: f64,
+    pub loss: f64,
+    /// The loss before values were rounded to the dtype.
+    pub loss_in_f32: f64,
+    pub iterations: usize,
+    pub stop_reason: &'static str,
+    /// Numbers in both wrappers over entries of the weight.
+    pub overhead: f64,
+    pub bytes_before: usize,
+    pub bytes_after: usize,
+}
+
+impl LayerReport {
+    /// Of a result whose stored form has this loss.
+    pub fn new(layer: &Selected, result: &Factorization, loss: f64, (before, after): (usize, usize)) -> Self {
+        LayerReport {
+            name: layer.name.clone(),
+            file: layer.file.clone(),
+            hessian: layer.hessian.clone(),
+            rows: layer.rows,
+            cols: layer.cols,
+            nowag_p_loss: result.nowag_p_loss(),
+            loss,
+            loss_in_f32: result.loss(),
+            iterations: result.iterations(),
+            stop_reason: result.stop_reason().as_str(),
+            overhead: result.overhead(),
+            bytes_before: before,
+            bytes_after: after,
+        }
+    }
+}
+
+/// The report of a whole job.
+pub(super) struct Report {
+    job: String,
+    settings: Value,
+    pub layers: Vec<LayerReport>,
+    /// Tensors that were copied, and their bytes.
+    pub copied: (usize, u64),
+}
+
+impl Report {
+    pub fn new(settings: &Settings, fingerprint: &Fingerprint) -> Result<Self, Error> {
+        let mut all = settings.decisive()?;
+        all["format"] = json!(settings.format.as_str());
+        all["dtype"] = json!(settings.dtype.as_str());
+        Ok(Report { job: fingerprint.digest(), settings: all, layers: Vec::new(), copied: (0, 0) })
+    }
+
+    /// Mean over all weights, each as heavy as it has entries.
+    pub fn mean(&self, loss: impl Fn(&LayerReport) -> f64) -> f64 {
+        let entries = |layer: &LayerReport| (layer.rows * layer.cols) as f64;
+        let total: f64 = self.layers.iter().map(entries).sum();
+        self.layers.iter().map(|layer| entries(layer) * loss(layer)).sum::<f64>() / total
+    }
+
+    /// Bytes of all compressed tensors, before and after.
+    pub fn bytes(&self) -> (usize, usize) {
+        self.layers.iter().fold((0, 0), |sum, layer| (sum.0 + layer.bytes_before, sum.1 + layer.bytes_after))
+    }
+
+    /// What the whole job is called in the summary: its settings, one a line.
+    pub fn settings(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.settings.as_object().into_iter().flatten()
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> Result<String, Error> {
+        let (before, after) = self.bytes();
+        let layers =
+            serde_json::to_value(&self.layers).map_err(|error| Error::Settings { problem: error.to_string() })?;
+        let report = json!({
+            "job": self.job,
+            "settings": self.settings,
+            "total": {
+                "layers": self.layers.len(),
+                "mean_nowag_p_loss": self.mean(|layer| layer.nowag_p_loss),
+                "mean_loss": self.mean(|layer| layer.loss),
+                "bytes_before": before,
+                "bytes_after": after,
+                "copied_tensors": self.copied.0,
+                "copied_bytes": self.copied.1,
+            },
+            "layers": layers,
+        });
+        Ok(format!("{report:#}\n"))
+    }
+}
+
+/// Checks that a folder without parts is the output of this very job.
+pub(super) fn check_finished(settings: &Settings, fingerprint: &Fingerprint, parts: &Parts) -> Result<(), Error> {
+    let path = settings.out.join(NAME);
+    let report = std::fs::read(&path).map_err(|_| parts.other("holds files, but no job"))?;
+    let report: Value = serde_json::from_slice(&report).map_err(|error| in_file(&path, error))?;
+    let expected = Report::new(settings, fingerprint)?;
+    if report["job"] != expected.job {
+        return Err(parts.other("holds another job, which is finished"));
+    }
+    if report["settings"] != expected.settings {
+        let (format, dtype) = (&report["settings"]["format"], &report["settings"]["dtype"]);
+        return Err(parts.other(format!("holds this job, finished in format {format} and dtype {dtype}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Which tensors are compressed, and under which Hessians.
+
+use globset::{Glob, GlobMatcher};
+
+use super::settings::{ObjectiveName, Settings};
+use super::shard::Shard;
+use super::source::{Source, is_number};
+use super::{in_file, in_tensor};
+use crate::Error;
+
+/// A weight that a job compresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// The tensor's name.
+    pub name: String,
+    /// The file that has it.
+    pub file: String,
+    /// The tensor of its Hessian.
+    pub hessian: String,
+    /// Output features, m.
+    pub rows: usize,
+    /// Input features, k.
+    pub cols: usize,
+}
+
+impl Selected {
+    /// The name that its factors go by: without `.weight`.
+    pub fn stem(&self) -> &str {
+        stem(&self.name)
+    }
+}
+
+fn stem(name: &str) -> &str {
+    name.strip_suffix(".weight").unwrap_or(name)
+}
+
+/// Picks the weights and checks all that headers tell of them, in the order of their names, numbers by value.
+pub(super) fn select(settings: &Settings, checkpoint: &Source, hessians: &Source) -> Result<Vec<Selected>, Error> {
+    let include = globs("include", &settings.include)?;
+    let exclude = globs("exclude", &settings.exclude)?;
+    for (key, globs) in [("include", &include), ("exclude", &exclude)] {
+        if let Some(glob) = globs.iter().find(|glob| !checkpoint.tensors().any(|name| glob.is_match(name))) {
+            let problem = format!("{key}: \"{}\" matches no tensor", glob.glob());
+            return Err(in_file(checkpoint.path(), problem));
+        }
+    }
+    let mut selected = Vec::new();
+    for name in checkpoint.tensors() {
+        if exclude.iter().any(|glob| glob.is_match(name)) {
+            continue;
+        }
+        let hessian = hessian_of(name, settings, hessians);
+        let wanted =
+            if include.is_empty() { hessian.is_some() } else { include.iter().any(|glob| glob.is_match(name)) };
+        if wanted {
+            let hessian = hessian.ok_or_else(|| no_hessian(name, settings, checkpoint, hessians))?;
+            selected.push(check(name, hessian, settings, checkpoint, hessians)?);
+        }
+    }
+    if selected.is_empty() {
+        return Err(in_file(
+            checkpoint.path(),
+            format!(
+                "no tensor is selected: none of its weights has a Hessian in {}, or all are excluded",
+                hessians.path().display()
+            ),
+        ));
+    }
+    selected.sort_by_cached_key(|layer| natural(&layer.name));
+    Ok(selected)
+}
+
+fn globs(key: &str, globs: &[String]) -> Result<Vec<GlobMatcher>, Error> {
+    let compile = |glob: &String| match Glob::new(glob) {
+        Ok(glob) => Ok(glob.compile_matcher()),
+        Err(error) => Err(Error::Settings { problem: format!("{key}: {error}") }),
+    };
+    globs.iter().map(compile).collect()
+}
+
+/// How the tensors that serve the objective end, the better first.
+fn endings(settings: &Settings) -> &'static [&'static str] {
+    match settings.objective {
+        ObjectiveName::Diagonal => &["hessian_diag", "hessian"],
+        ObjectiveName::Full => &["hessian"],
+    }
+}
+
+/// The Hessian's tensor: of the weight itself, or of what its name becomes under an alias.
+fn hessian_of(name: &str, settings: &Settings, hessians: &Source) -> Option<String> {
+    let find = |stem: &str| {
+        let names = endings(settings).iter().map(|ending| format!("{stem}.{ending}"));
+        names.into_iter().find(|name| hessians.shard(name).is_some())
+    };
+    let stem = stem(name);
+    find(stem).or_else(|| {
+        settings.alias.iter().find_map(|(from, to)| {
+            let renamed: Vec<&str> = stem.split('.').map(|part| if part == from { to } else { part }).collect();
+            let renamed = renamed.join(".");
+            (renamed != stem).then(|| find(&renamed)).flatten()
+        })
+    })
+}
+
+fn no_hessian(name: &str, settings: &Settings, checkpoint: &Source, hessians: &Source) -> Error {
+    let file = checkpoint.shard(name).map_or_else(String::new, Shard::name);
+    let names: Vec<String> = endings(settings).iter().map(|ending| format!("{}.{ending}", stem(name))).collect();
+    let (file_of, names) = (hessians.path().display(), names.join(" or "));
+    in_tensor(&file, name, format!("is selected, but {file_of} has no {names}, and no alias leads to another"))
+}
+
+/// Checks type and shape of a weight and its Hessian.
+fn check(
+    name: &str,
+    hessian: String,
+    settings: &Settings,
+    checkpoint: &Source,
+    hessians: &Source,
+) -> Result<Selected, Error> {
+    let (file, dtype, shape) = described(checkpoint, name);
+    let refuse = |problem: String| Err(in_tensor(&file, name, problem));
+    if !is_number(dtype) {
+        return refuse(format!("is {dtype:?}, expected F32, F64, F16 or BF16"));
+    }
+    let &[rows, cols] = shape.as_slice() else {
+        return refuse(format!("has shape {shape:?}, expected two axes"));
+    };
+    if rows == 0 || cols == 0 {
+        return refuse(format!("has shape {shape:?}, which has no entries"));
+    }
+    let pattern = settings.pattern;
+    if !cols.is_multiple_of(pattern.m()) {
+        return refuse(format!("{cols} columns are not a multiple of {}, the group of {pattern}", pattern.m()));
+    }
+    if let Err(error) = settings.format.check((rows, cols), pattern, settings.dtype) {
+        return refuse(error.to_string());
+    }
+    let (hessian_file, dtype, shape) = described(hessians, &hessian);
+    let expected = if hessian.ends_with("_diag") { vec![cols] } else { vec![cols, cols] };
+    if !is_number(dtype) {
+        return Err(in_tensor(&hessian_file, &hessian, format!("is {dtype:?}, expected F32, F64, F16 or BF16")));
+    }
+    if shape != expected {
+        let problem = format!("has shape {shape:?}, expected {expected:?} for {name} of {rows} × {cols}");
+        return Err(in_tensor(&hessian_file, &hessian, problem));
+    }
+    Ok(Selected { name: name.to_owned(), file, hessian, rows, cols })
+}
+
+/// File, type and shape of a tensor that is there.
+fn described(source: &Source, name: &str) -> (String, safetensors::Dtype, Vec<usize>) {
+    let shard = source.shard(name).expect("the name comes from the source");
+    let info = shard.info(name).expect("the name comes from the shard");
+    (shard.name(), info.dtype, info.shape.clone())
+}
+
+/// A name's components, numbers before words and by value: layer 2 comes before layer 10.
+fn natural(name: &str) -> Vec<(Option<u64>, String)> {
+    let part = |part: &str| match part.parse() {
+        Ok(number) => (Some(number), String::new()),
+        Err(_) => (None, part.to_owned()),
+    };
+    name.split('.').map(part).collect()
+}

@@ -1,0 +1,182 @@
+//! One safetensors file: its header checked when it is opened, its tensors mapped into memory one at a time.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bytemuck::Pod;
+use memmap2::{Mmap, MmapOptions};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::{in_file, in_tensor};
+use crate::Error;
+use crate::header::{LENGTH, LONGEST, Words, parse, words};
+
+/// A safetensors file that is open.
+pub(super) struct Shard {
+    path: PathBuf,
+    file: File,
+    header: Metadata,
+    /// The header's text, as it stands in the file.
+    text: Vec<u8>,
+    /// First byte of the data.
+    start: u64,
+}
+
+impl Shard {
+    /// Opens a file and checks its header against its length; reads no tensor.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut file = File::open(path).map_err(|error| in_file(path, error))?;
+        let size = file.metadata().map_err(|error| in_file(path, error))?.len();
+        let refuse = |problem: String| Error::Tensor { file: name_of(path), tensor: "header".to_owned(), problem };
+        let cut = |at: u64| refuse(format!("cut off: the file ends at byte {size}, before byte {at}"));
+        let mut length = [0; LENGTH];
+        file.read_exact(&mut length).map_err(|_| cut(LENGTH as u64))?;
+        let length = u64::from_le_bytes(length);
+        let start = length.saturating_add(LENGTH as u64);
+        if start > size {
+            return Err(cut(start));
+        }
+        if length > LONGEST {
+            return Err(refuse(format!("has {length} bytes, the format allows {LONGEST}")));
+        }
+        let mut text = vec![0; length as usize];
+        file.read_exact(&mut text).map_err(|error| in_file(path, error))?;
+        let header = parse(&text, size - start).map_err(|error| match error {
+            Error::Bytes { key, problem } => Error::Tensor { file: name_of(path), tensor: key, problem },
+            other => other,
+        })?;
+        Ok(Shard { path: path.to_owned(), file, header, text, start })
+    }
+
+    /// The file's name without its folder.
+    pub fn name(&self) -> String {
+        name_of(&self.path)
+    }
+
+    /// Length of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.start + self.header.data_len() as u64
+    }
+
+    /// The header's text.
+    pub fn header(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The file's own metadata.
+    pub fn metadata(&self) -> Words {
+        words(self.header.metadata())
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn tensors(&self) -> Vec<String> {
+        let mut names = self.header.offset_keys();
+        names.sort_unstable();
+        names
+    }
+
+    /// Type, shape and place of a tensor.
+    pub fn info(&self, tensor: &str) -> Option<&TensorInfo> {
+        self.header.info(tensor)
+    }
+
+    /// Maps a tensor, which must be one of this file's.
+    pub fn tensor(&self, tensor: &str) -> Result<Tensor, Error> {
+        let info = self.expect(tensor)?;
+        let (start, end) = info.data_offsets;
+        let bytes = self.map(start as u64, end - start, info.dtype.bitsize() / 8)?;
+        Ok(Tensor { dtype: info.dtype, shape: info.shape.clone(), bytes })
+    }
+
+    /// Up to `len` bytes from the beginning of a tensor.
+    pub fn first_bytes(&self, tensor: &str, len: usize) -> Result<Vec<u8>, Error> {
+        let (start, end) = self.expect(tensor)?.data_offsets;
+        Ok(self.map(start as u64, len.min(end - start), 1)?.as_slice().to_vec())
+    }
+
+    /// Copies a tensor's bytes to where `to` stands. Through the system's own copy, not through a map, whose pages would
+    /// count as this process's memory.
+    pub fn copy(&self, tensor: &str, to: &mut File) -> Result<(), Error> {
+        let (start, end) = self.expect(tensor)?.data_offsets;
+        let mut from = File::open(&self.path).map_err(|error| in_file(&self.path, error))?;
+        from.seek(SeekFrom::Start(self.start + start as u64)).map_err(|error| in_file(&self.path, error))?;
+        let expected = (end - start) as u64;
+        let copied = std::io::copy(&mut from.take(expected), to)
+            .and_then(|copied| to.flush().map(|()| copied))
+            .map_err(|error| in_file(&self.path, format!("copying {tensor}: {error}")))?;
+        if copied == expected {
+            Ok(())
+        } else {
+            Err(in_tensor(&self.name(), tensor, format!("cut off after {copied} of {expected} bytes")))
+        }
+    }
+
+    fn expect(&self, tensor: &str) -> Result<&TensorInfo, Error> {
+        self.info(tensor).ok_or_else(|| in_tensor(&self.name(), tensor, "no such tensor"))
+    }
+
+    fn map(&self, start: u64, len: usize, align: usize) -> Result<Bytes, Error> {
+        if len == 0 {
+            return Ok(Bytes::Copied { words: Vec::new(), len });
+        }
+        let size = self.file.metadata().map_err(|error| in_file(&self.path, error))?.len();
+        if size < self.size() {
+            return Err(in_file(&self.path, format!("was cut off to {size} bytes while in use")));
+        }
+        let map = map(&self.file, self.start + start, len).map_err(|error| in_file(&self.path, error))?;
+        if map.as_ptr().align_offset(align.max(1)) == 0 {
+            return Ok(Bytes::Mapped(map));
+        }
+        let mut words = vec![0_u64; len.div_ceil(size_of::<u64>())];
+        bytemuck::cast_slice_mut(&mut words)[..len].copy_from_slice(&map);
+        Ok(Bytes::Copied { words, len })
+    }
+}
+
+/// Maps part of a file, to be read.
+#[allow(unsafe_code, reason = "a file that is mapped may be changed by others")]
+fn map(file: &File, start: u64, len: usize) -> std::io::Result<Mmap> {
+    // SAFETY: the range lies within the file. Bytes are read as plain numbers, any of which is valid; a file that another
+    // program rewrites meanwhile gives other numbers, one that it shortens ends the process with SIGBUS, and the
+    // documentation of `Job` asks for neither.
+    unsafe { MmapOptions::new().offset(start).len(len).map(file) }
+}
+
+/// A tensor in memory, at an address that its type may be read from.
+pub(super) struct Tensor {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    /// For files whose header leaves the data misaligned.
+    Copied {
+        words: Vec<u64>,
+        len: usize,
+    },
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Copied { words, len } => &bytemuck::cast_slice(words)[..*len],
+        }
+    }
+}
+
+impl Tensor {
+    /// The numbers, which must be of the tensor's own type.
+    pub fn values<T: Pod>(&self) -> &[T] {
+        bytemuck::cast_slice(self.bytes.as_slice())
+    }
+}
+
+/// A file's name without its folder.
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}

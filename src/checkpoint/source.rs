@@ -1,0 +1,205 @@
+//! A checkpoint as it is found: one safetensors file, or a folder of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use ndarray::{ArrayView1, ArrayView2};
+use safetensors::Dtype;
+use serde_json::Value;
+
+use super::shard::{Shard, Tensor};
+use super::{in_file, in_tensor};
+use crate::{Error, Hessian, Layer, Weight};
+
+/// How the index of a sharded checkpoint ends.
+const INDEX: &str = ".safetensors.index.json";
+
+/// Tensors by name, wherever they stand.
+pub(super) struct Source {
+    path: PathBuf,
+    pub shards: Vec<Shard>,
+    /// The shard of every tensor.
+    tensors: BTreeMap<String, usize>,
+    pub index: Option<Index>,
+}
+
+/// The file that says which tensor is in which shard.
+pub(super) struct Index {
+    pub name: String,
+    /// Its content.
+    pub content: serde_json::Map<String, Value>,
+}
+
+impl Source {
+    /// Opens a file, or a folder: the shards of its index, or else all its safetensors files.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let (files, index) = if path.is_dir() { Self::files(path)? } else { (vec![path.to_owned()], None) };
+        let shards = files.iter().map(|file| Shard::open(file)).collect::<Result<Vec<_>, _>>()?;
+        let mut tensors: BTreeMap<String, usize> = BTreeMap::new();
+        for (number, shard) in shards.iter().enumerate() {
+            for tensor in shard.tensors() {
+                if let Some(other) = tensors.insert(tensor.clone(), number) {
+                    let problem = format!("is in {} too", shards[other].name());
+                    return Err(in_tensor(&shard.name(), &tensor, problem));
+                }
+            }
+        }
+        let source = Source { path: path.to_owned(), shards, tensors, index };
+        source.check_index()?;
+        Ok(source)
+    }
+
+    fn files(folder: &Path) -> Result<(Vec<PathBuf>, Option<Index>), Error> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).map_err(|error| in_file(folder, error))? {
+            names.push(entry.map_err(|error| in_file(folder, error))?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        let indices: Vec<&String> = names.iter().filter(|name| name.ends_with(INDEX)).collect();
+        match indices[..] {
+            [] => {
+                let files: Vec<_> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+                if files.is_empty() {
+                    return Err(in_file(folder, "has no safetensors file"));
+                }
+                Ok((files.into_iter().map(|name| folder.join(name)).collect(), None))
+            }
+            [name] => {
+                let index = Index::read(folder, name)?;
+                let files = index.files(folder)?;
+                Ok((files, Some(index)))
+            }
+            [first, second, ..] => Err(in_file(folder, format!("has two indices, {first} and {second}"))),
+        }
+    }
+
+    /// Checks that every tensor of the index is where it says.
+    fn check_index(&self) -> Result<(), Error> {
+        let Some(index) = &self.index else { return Ok(()) };
+        for (tensor, file) in index.weight_map(&self.path)? {
+            match self.shard(tensor) {
+                None => return Err(in_tensor(file, tensor, format!("is missing, but {} tells of it", index.name))),
+                Some(shard) if shard.name() != file => {
+                    return Err(in_tensor(file, tensor, format!("is in {} instead", shard.name())));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn tensors(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shard with this tensor.
+    pub fn shard(&self, tensor: &str) -> Option<&Shard> {
+        self.tensors.get(tensor).map(|&number| &self.shards[number])
+    }
+
+    fn tensor(&self, tensor: &str) -> Result<(&Shard, Tensor), Error> {
+        let shard =
+            self.shard(tensor).ok_or_else(|| in_tensor(&self.path.to_string_lossy(), tensor, "no such tensor"))?;
+        Ok((shard, shard.tensor(tensor)?))
+    }
+
+    /// Hands the layer of a weight to `body`. Both tensors are mapped only meanwhile.
+    pub fn with_layer<R>(
+        &self,
+        weight: &str,
+        hessian: Hessian,
+        body: impl FnOnce(&Layer<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let (shard, tensor) = self.tensor(weight)?;
+        let layer = view(&tensor).and_then(|weight| Layer::new(weight, hessian));
+        body(&layer.map_err(|error| refused(shard, weight, error))?)
+    }
+
+    /// Reads a Hessian: a diagonal of one axis, or of two, of which `whole` keeps all and not the diagonal alone.
+    pub fn hessian(&self, name: &str, whole: bool) -> Result<Hessian, Error> {
+        let (shard, tensor) = self.tensor(name)?;
+        let hessian = match tensor.dtype {
+            Dtype::F32 => hessian::<f32>(&tensor, whole),
+            Dtype::F64 => hessian::<f64>(&tensor, whole),
+            Dtype::F16 => hessian::<f16>(&tensor, whole),
+            Dtype::BF16 => hessian::<bf16>(&tensor, whole),
+            other => unreachable!("{other:?} was refused when the job was opened"),
+        };
+        hessian.map_err(|error| refused(shard, name, error))
+    }
+}
+
+fn refused(shard: &Shard, tensor: &str, error: Error) -> Error {
+    Error::InTensor { file: shard.name(), tensor: tensor.to_owned(), error: Box::new(error) }
+}
+
+/// Whether weights and Hessians may be of this type.
+pub(super) fn is_number(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Views a weight of two axes.
+fn view(tensor: &Tensor) -> Result<Weight<'_>, Error> {
+    fn matrix<'a, T: crate::Element + bytemuck::Pod>(tensor: &'a Tensor) -> Weight<'a> {
+        let shape = (tensor.shape[0], tensor.shape[1]);
+        ArrayView2::from_shape(shape, tensor.values::<T>()).expect("the header was checked").into()
+    }
+    Ok(match tensor.dtype {
+        Dtype::F32 => matrix::<f32>(tensor),
+        Dtype::F64 => matrix::<f64>(tensor),
+        Dtype::F16 => matrix::<f16>(tensor),
+        Dtype::BF16 => matrix::<bf16>(tensor),
+        other => unreachable!("{other:?} was refused when the job was opened"),
+    })
+}
+
+fn hessian<T: crate::Element + bytemuck::Pod>(tensor: &Tensor, whole: bool) -> Result<Hessian, Error> {
+    let values = tensor.values::<T>();
+    match tensor.shape[..] {
+        [rows, cols] => {
+            let full = ArrayView2::from_shape((rows, cols), values).expect("the header was checked");
+            if whole { Hessian::full(&full) } else { Hessian::diagonal_of(&full) }
+        }
+        _ => Hessian::diagonal(&ArrayView1::from(values)),
+    }
+}
+
+impl Index {
+    fn read(folder: &Path, name: &str) -> Result<Self, Error> {
+        let path = folder.join(name);
+        let text = fs::read(&path).map_err(|error| in_file(&path, error))?;
+        let content = serde_json::from_slice(&text).map_err(|error| in_file(&path, error))?;
+        Ok(Index { name: name.to_owned(), content })
+    }
+
+    /// Every tensor with its file.
+    fn weight_map<'a>(&'a self, folder: &Path) -> Result<Vec<(&'a str, &'a str)>, Error> {
+        let refuse = |problem| in_file(&folder.join(&self.name), problem);
+        let map = self.content.get("weight_map").and_then(Value::as_object);
+        let map = map.ok_or_else(|| refuse("has no object weight_map".to_owned()))?;
+        map.iter()
+            .map(|(tensor, file)| {
+                let file =
+                    file.as_str().filter(|file| !file.is_empty() && !file.contains(['/', '\\']) && *file != "..");
+                let file = file.ok_or_else(|| refuse(format!("weight_map: {tensor}: is not the name of a file")))?;
+                Ok((tensor.as_str(), file))
+            })
+            .collect()
+    }
+
+    /// The shards, sorted.
+    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+        let mut files: Vec<&str> = self.weight_map(folder)?.into_iter().map(|(_, file)| file).collect();
+        files.sort_unstable();
+        files.dedup();
+        Ok(files.into_iter().map(|file| folder.join(file)).collect())
+    }
+}

@@ -1,0 +1,24 @@
+//! The loss of a layer as it is stored: with its factors, or their product, rounded to the dtype.
+
+use super::settings::Settings;
+use crate::measure::Product;
+use crate::{Descent, Error, Factorization, Format, Layer, Options, Precision};
+
+/// Relative proxy loss of what is stored, measured against the layer in f64.
+pub(super) fn measure(
+    layer: &Layer<'_>,
+    stored: &Factorization,
+    settings: &Settings,
+    options: &Options,
+) -> Result<f64, Error> {
+    let descent = Descent::new(options)?;
+    match (settings.format, settings.dtype) {
+        (Format::Reconstructed, dtype) => {
+            let mut values = stored.reconstruct().into_raw_vec_and_offset().0;
+            dtype.round("weight", &mut values)?;
+            descent.measure(layer, &Product::Dense { values: &values, rows: stored.left().partition() })
+        }
+        (_, Precision::F32) => Ok(stored.loss()),
+        _ => descent.measure(layer, &Product::Factors(stored.factors())),
+    }
+}

@@ -1,0 +1,269 @@
+//! Bad input is refused when a job is opened: the message names file and tensor, and nothing is written.
+
+use std::path::Path;
+
+use armor_core::checkpoint::{Job, Settings};
+use armor_core::{Format, Pattern};
+use safetensors::Dtype;
+
+use crate::model::{Model, SHARDS, Tensor, run};
+
+const Q: &str = "model.layers.0.self_attn.q_proj.weight";
+const Q_HESSIAN: &str = "model.layers.0.self_attn.q_proj.hessian_diag";
+
+#[track_caller]
+fn refused(model: &Model, settings: Settings, message: &str) {
+    let error = Job::open(settings).err().expect("must be refused");
+    assert_eq!(error.to_string(), message.replace("{model}", &model.folder.path().display().to_string()));
+    assert!(!model.out("out").exists(), "something was written");
+}
+
+/// Changes the model, and expects a message.
+#[track_caller]
+fn changed(change: impl FnOnce(&mut Model), message: &str) {
+    let mut model = Model::new();
+    change(&mut model);
+    model.save();
+    let settings = model.settings("out");
+    refused(&model, settings, message);
+}
+
+/// Changes the settings, and expects a message.
+#[track_caller]
+fn told(change: impl FnOnce(&mut Settings), message: &str) {
+    let model = Model::new();
+    let mut settings = model.settings("out");
+    change(&mut settings);
+    refused(&model, settings, message);
+}
+
+/// Changes the bytes of a file, and expects a message.
+#[track_caller]
+fn spoiled(name: &str, change: impl FnOnce(&mut Vec<u8>), message: &str) {
+    let model = Model::new();
+    let path = model.folder.path().join(name);
+    let mut bytes = std::fs::read(&path).expect("a file");
+    change(&mut bytes);
+    std::fs::write(&path, bytes).expect("can be written");
+    let settings = model.settings("out");
+    refused(&model, settings, message);
+}
+
+#[test]
+fn a_selected_tensor_without_a_hessian() {
+    told(
+        |settings| settings.include = vec!["*q_proj*".to_owned(), "*embed*".to_owned()],
+        "model-00001-of-00002.safetensors: model.embed_tokens.weight: is selected, but {model}/hessians.safetensors has no \
+         model.embed_tokens.hessian_diag or model.embed_tokens.hessian, and no alias leads to another",
+    );
+}
+
+#[test]
+fn shapes() {
+    changed(
+        |model| {
+            model.hessians.insert(Q_HESSIAN.to_owned(), Tensor::diagonal(63, 1));
+        },
+        "hessians.safetensors: model.layers.0.self_attn.q_proj.hessian_diag: has shape [63], expected [64] for \
+         model.layers.0.self_attn.k_proj.weight of 32 × 64",
+    );
+    changed(
+        |model| {
+            model.shards[0].insert(Q.to_owned(), Tensor::diagonal(64, 1));
+        },
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: has shape [64], expected two axes",
+    );
+    changed(
+        |model| {
+            model.shards[0].insert(Q.to_owned(), Tensor::weight(Dtype::F32, 8, 6, 1));
+        },
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: 6 columns are not a multiple of 4, the \
+         group of 2:4",
+    );
+    changed(
+        |model| {
+            let bytes = vec![0; 16];
+            model.shards[0].insert(Q.to_owned(), Tensor { dtype: Dtype::U8, shape: vec![4, 4], bytes });
+        },
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: is U8, expected F32, F64, F16 or BF16",
+    );
+}
+
+#[test]
+fn values() {
+    changed(
+        |model| {
+            let mut values = crate::common::weight(64, 64, 1);
+            values[[3, 5]] = f32::NAN;
+            model.shards[0].insert(Q.to_owned(), Tensor::new(Dtype::F16, &[64, 64], values));
+        },
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: weight: entry [3, 5] is NaN, expected a \
+         finite f32 number",
+    );
+    changed(
+        |model| {
+            let values = (0..64).map(|at| if at == 7 { -1.0 } else { 1.0 });
+            model.hessians.insert(Q_HESSIAN.to_owned(), Tensor::new(Dtype::F32, &[64], values));
+        },
+        "hessians.safetensors: model.layers.0.self_attn.q_proj.hessian_diag: hessian: diagonal entry 7 is -1, expected a \
+         non-negative number",
+    );
+}
+
+#[test]
+fn files_that_are_cut_off_or_lie() {
+    let size = std::fs::metadata(Model::new().path().join(SHARDS[1])).expect("a file").len();
+    let model = Model::new();
+    let header = {
+        let bytes = std::fs::read(model.path().join(SHARDS[1])).expect("a file");
+        8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
+    };
+    let path = format!("model/{}", SHARDS[1]);
+    spoiled(
+        &path,
+        |bytes| bytes.truncate(bytes.len() - 10),
+        &format!(
+            "{}: header: tells of {} bytes of data, but there are {}",
+            SHARDS[1],
+            size - header,
+            size - header - 10
+        ),
+    );
+    spoiled(
+        &path,
+        |bytes| bytes.truncate(5),
+        &format!("{}: header: cut off: the file ends at byte 5, before byte 8", SHARDS[1]),
+    );
+    spoiled(
+        &path,
+        |bytes| bytes.truncate(20),
+        &format!("{}: header: cut off: the file ends at byte 20, before byte {header}", SHARDS[1]),
+    );
+    spoiled(
+        "hessians.safetensors",
+        |bytes| bytes[..8].fill(0xff),
+        &format!(
+            "hessians.safetensors: header: cut off: the file ends at byte {}, before byte {}",
+            std::fs::metadata(model.folder.path().join("hessians.safetensors")).expect("a file").len(),
+            u64::MAX
+        ),
+    );
+}
+
+#[test]
+fn names_that_are_twice_there_or_not() {
+    changed(
+        |model| {
+            model.shards[1].insert(Q.to_owned(), model.shards[0][Q].clone());
+        },
+        &format!("{}: {Q}: is in {} too", SHARDS[1], SHARDS[0]),
+    );
+    spoiled(
+        "model/model.safetensors.index.json",
+        |text| *text = String::from_utf8_lossy(text).replace(Q, "model.missing.weight").into_bytes(),
+        &format!("{}: model.missing.weight: is missing, but model.safetensors.index.json tells of it", SHARDS[0]),
+    );
+    spoiled(
+        "model/model.safetensors.index.json",
+        |text| *text = String::from_utf8_lossy(text).replace(SHARDS[1], "../escape.safetensors").into_bytes(),
+        "{model}/model/model.safetensors.index.json: weight_map: model.layers.2.mlp.down_proj.weight: is not the name of a \
+         file",
+    );
+}
+
+#[test]
+fn globs_that_match_nothing() {
+    told(
+        |settings| settings.include = vec!["*q_proj.weight".to_owned(), "*qq*".to_owned()],
+        "{model}/model: include: \"*qq*\" matches no tensor",
+    );
+    told(
+        |settings| settings.exclude = vec!["lm_head.*".to_owned()],
+        "{model}/model: exclude: \"lm_head.*\" matches no tensor",
+    );
+    told(
+        |settings| settings.exclude = vec!["*".to_owned()],
+        "{model}/model: no tensor is selected: none of its weights has a Hessian in {model}/hessians.safetensors, or all \
+         are excluded",
+    );
+    told(
+        |settings| settings.include = vec!["[".to_owned()],
+        "settings: include: error parsing glob '[': unclosed character class; missing ']'",
+    );
+}
+
+#[test]
+fn formats_that_cannot_hold_the_core() {
+    told(
+        |settings| (settings.format, settings.pattern) = (Format::SparseBitmask, Pattern::new(1, 4).expect("valid")),
+        "model-00001-of-00002.safetensors: model.layers.0.mlp.down_proj.weight: format sparse-24-bitmask: pattern 1:4 does \
+         not fit, expected 2:4",
+    );
+    changed(
+        |model| {
+            model.shards[0].insert(Q.to_owned(), Tensor::weight(Dtype::F32, 48, 64, 1));
+            model.save();
+            let mut settings = model.settings("out");
+            settings.format = Format::Cutlass;
+            refused(
+                model,
+                settings,
+                "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: format cutlass: 48 × 64 does \
+                 not fit, expected multiples of 32 and 32",
+            );
+            model.shards[0].insert(Q.to_owned(), Tensor::diagonal(1, 1));
+        },
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: has shape [1], expected two axes",
+    );
+}
+
+#[test]
+fn settings() {
+    let refuse = |json: &str, message: &str| {
+        assert_eq!(Settings::from_json(json.as_bytes()).expect_err("must be refused").to_string(), message);
+    };
+    refuse("{}", "settings: missing field `checkpoint` at line 1 column 2");
+    let paths = r#""checkpoint": "a", "hessians": "b", "out": "c""#;
+    refuse(
+        &format!(r#"{{{paths}, "dtype": "f8"}}"#),
+        "settings: dtype \"f8\" is none of f32, f16, bf16 at line 1 column 63",
+    );
+    let unknown = Settings::from_json(format!(r#"{{{paths}, "colour": 1}}"#).as_bytes()).expect_err("refused");
+    assert!(unknown.to_string().starts_with("settings: unknown field `colour`, expected one of"), "{unknown}");
+    told(|settings| settings.iterations = Some(0), "option iterations: 0 is out of range, expected 1 to 10,000,000");
+}
+
+#[test]
+fn another_job_in_the_folder() {
+    let model = Model::new();
+    let settings = model.settings("out");
+    let out = settings.out.display().to_string();
+    let open = |settings: &Settings| Job::open(settings.clone()).err().expect("must be refused").to_string();
+    let job = Job::open(settings.clone()).expect("sound");
+    job.run_layer(0, |_| std::ops::ControlFlow::Continue(())).expect("runs");
+    assert_eq!(open(&settings), format!("{out}: holds an unfinished job already: choose another folder, or resume"));
+    let mut other = settings.clone();
+    (other.resume, other.iterations) = (true, Some(7));
+    assert_eq!(open(&other), format!("{out}: holds another job: options.iterations is 6 there, 7 here"));
+
+    // A model that was trained on from the same one has the same headers.
+    let q = model.path().join(SHARDS[0]);
+    let original = std::fs::read(&q).expect("a file");
+    let mut trained = original.clone();
+    *trained.last_mut().expect("has bytes") ^= 1;
+    std::fs::write(&q, trained).expect("can be written");
+    let mut resumed = settings.clone();
+    resumed.resume = true;
+    assert!(open(&resumed).starts_with(&format!("{out}: holds another job: checkpoint.0.sha256 is ")));
+    std::fs::write(&q, original).expect("can be written");
+
+    run(resumed.clone());
+    run(resumed.clone());
+    assert_eq!(open(&settings), format!("{out}: holds files already: choose another folder, or resume"));
+    resumed.format = Format::DenseCore;
+    assert_eq!(open(&resumed), format!("{out}: holds this job, finished in format \"factors\" and dtype \"f16\""));
+    resumed.seed = 1;
+    assert_eq!(open(&resumed), format!("{out}: holds another job, which is finished"));
+    resumed.out = Path::new(&model.path()).to_owned();
+    assert_eq!(open(&resumed), format!("{}: holds files, but no job", model.path().display()));
+}

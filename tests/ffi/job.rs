@@ -1,0 +1,135 @@
+//! Jobs through the ABI: the bytes of the crate's own, and statuses for whatever is wrong.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+
+use armor_core::ffi::*;
+
+use crate::model::{Model, files, run};
+use crate::setup::{Owned, assert_ok, assert_refused, last_message};
+
+/// The settings of [`Model::settings`] as JSON.
+fn json(model: &Model, out: &str) -> String {
+    let settings = model.settings(out);
+    serde_json::json!({
+        "checkpoint": settings.checkpoint, "hessians": settings.hessians, "out": settings.out, "alias": settings.alias,
+        "block": 16, "iterations": 6, "resume": true
+    })
+    .to_string()
+}
+
+fn create(json: &str) -> Result<Owned<JobHandle>, u32> {
+    let mut pointer = ptr::null_mut();
+    // SAFETY: the text is as long as it says, and out is a local.
+    match unsafe { armor_job_create(json.as_ptr(), json.len(), &mut pointer) } {
+        ARMOR_OK => Ok(Owned::new(pointer, armor_job_free)),
+        status => Err(status),
+    }
+}
+
+unsafe extern "C" fn cancel(_: *const Progress, calls: *mut c_void) -> c_int {
+    // SAFETY: the test hands over a counter of its own.
+    unsafe { *calls.cast::<usize>() += 1 };
+    1
+}
+
+#[test]
+fn its_output_is_that_of_the_crate() {
+    let model = Model::new();
+    run(model.settings("rust"));
+    let job = create(&json(&model, "c")).unwrap_or_else(|_| panic!("{}", last_message()));
+    let (mut count, mut done, mut calls, mut needed) = (0, 7, 0_usize, 0);
+    let calls_pointer = (&raw mut calls).cast();
+    // SAFETY: the handle is alive, and the buffers are as long as they say.
+    unsafe {
+        assert_ok(armor_job_layer_count(job.pointer, &mut count));
+        assert_eq!(armor_job_run_layer(job.pointer, 0, Some(cancel), calls_pointer), ARMOR_CANCELLED);
+        assert_eq!(calls, 1);
+        assert_ok(armor_job_layer_done(job.pointer, 0, &mut done));
+        assert_eq!((count, done), (24, 0));
+        let message = "job: layer 0, model.layers.0.mlp.down_proj.weight, is not done";
+        assert_refused(armor_job_finish(job.pointer), ARMOR_JOB_UNFINISHED, message);
+        for index in 0..count {
+            assert_ok(armor_job_run_layer(job.pointer, index, None, ptr::null_mut()));
+        }
+        assert_ok(armor_job_layer_done(job.pointer, 0, &mut done));
+        assert_eq!(done, 1);
+        let message = "job: there is no report before it is finished";
+        assert_refused(armor_job_report(job.pointer, ptr::null_mut(), 0, &mut needed), ARMOR_JOB_UNFINISHED, message);
+        assert_ok(armor_job_finish(job.pointer));
+        assert_ok(armor_job_finish(job.pointer));
+        assert_eq!(armor_job_report(job.pointer, ptr::null_mut(), 0, &mut needed), ARMOR_BUFFER_TOO_SMALL);
+        let mut report = vec![0; needed];
+        assert_ok(armor_job_report(job.pointer, report.as_mut_ptr(), needed, ptr::null_mut()));
+        let report = CStr::from_ptr(report.as_ptr()).to_bytes();
+        assert_eq!(report, files(&model.out("c"))["report.json"]);
+    }
+    assert!(files(&model.out("c")) == files(&model.out("rust")));
+}
+
+#[test]
+fn names_are_copied_with_a_nul() {
+    let model = Model::new();
+    let job = create(&json(&model, "c")).unwrap_or_else(|_| panic!("{}", last_message()));
+    let name = c"model.layers.0.mlp.down_proj.weight";
+    let length = name.to_bytes_with_nul().len();
+    let (mut needed, mut buffer) = (0, vec![0x55; length]);
+    // SAFETY: the handle is alive, and the buffers are as long as they say.
+    unsafe {
+        let message = format!("buffer: holds {} elements, needs {length}", length - 1);
+        let short = armor_job_layer_name(job.pointer, 0, buffer.as_mut_ptr(), length - 1, &mut needed);
+        assert_refused(short, ARMOR_BUFFER_TOO_SMALL, &message);
+        assert_eq!((needed, buffer[0]), (length, 0x55));
+        assert_ok(armor_job_layer_name(job.pointer, 0, buffer.as_mut_ptr(), length, ptr::null_mut()));
+        assert_eq!(CStr::from_ptr(buffer.as_ptr()), name);
+        let beyond = armor_job_layer_name(job.pointer, 24, buffer.as_mut_ptr(), length, ptr::null_mut());
+        assert_refused(beyond, ARMOR_NO_SUCH_LAYER, "index: is 24, but the job has 24 layers");
+        let beyond = armor_job_run_layer(job.pointer, usize::MAX, None, ptr::null_mut());
+        assert_eq!(beyond, ARMOR_NO_SUCH_LAYER);
+    }
+}
+
+#[test]
+fn what_cannot_be_opened() {
+    let model = Model::new();
+    let refused = |json: &str, expected: u32, message: &str| {
+        let status = create(json).err().unwrap_or(ARMOR_OK);
+        assert_eq!(status, expected, "{}", last_message());
+        assert!(last_message().contains(message), "{}", last_message());
+    };
+    refused("{", ARMOR_INVALID_SETTINGS, "settings: EOF while parsing");
+    refused("{}\0", ARMOR_INVALID_SETTINGS, "settings: missing field `checkpoint`");
+    let sound = json(&model, "c");
+    refused(&sound.replace("\"iterations\":6", "\"iterations\":0"), ARMOR_OPTION_OUT_OF_RANGE, "option iterations: 0");
+    refused(&sound.replace("hessians.safetensors", "absent"), ARMOR_FILE, "absent: ");
+    let path = model.path().join(crate::model::SHARDS[0]);
+    let bytes = std::fs::read(&path).expect("a file");
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("can be written");
+    refused(&sound, ARMOR_INVALID_CHECKPOINT, "model-00001-of-00002.safetensors: header: tells of");
+    std::fs::write(&path, bytes).expect("can be written");
+    std::fs::create_dir(model.out("c")).expect("a folder");
+    std::fs::write(model.out("c").join("file"), "").expect("can be written");
+    refused(&sound, ARMOR_OTHER_JOB, "holds files, but no job");
+}
+
+#[test]
+fn arguments_that_are_none() {
+    let mut out = ptr::null_mut();
+    // SAFETY: the library must refuse each of these.
+    unsafe {
+        assert_refused(armor_job_create(ptr::null(), 1, &mut out), ARMOR_NULL_POINTER, "settings: is NULL");
+        assert_refused(armor_job_create(b"{}".as_ptr(), 2, ptr::null_mut()), ARMOR_NULL_POINTER, "out: is NULL");
+        assert_refused(
+            armor_job_create([0xff].as_ptr(), 1, &mut out),
+            ARMOR_INVALID_TEXT,
+            "settings: byte 0 is not UTF-8",
+        );
+        assert_refused(armor_job_layer_count(ptr::null(), &mut 0), ARMOR_NULL_POINTER, "job: is NULL");
+        assert_refused(armor_job_finish(ptr::null()), ARMOR_NULL_POINTER, "job: is NULL");
+        assert_ok(armor_job_free(ptr::null_mut()));
+        let options = crate::setup::small_options();
+        let wrong = options.pointer.cast::<JobHandle>();
+        assert_refused(armor_job_finish(wrong), ARMOR_WRONG_HANDLE, "job: is not a handle of a job");
+    }
+    assert!(out.is_null());
+}
