@@ -1,0 +1,68 @@
+"""Accumulators sum up what they are given, in whatever pieces, types and order."""
+
+import armor
+import numpy as np
+import pytest
+
+KINDS = ["diagonal", "full"]
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return np.random.default_rng(5).standard_normal((500, 24)).astype(np.float32)
+
+
+def wanted(tokens, kind):
+    """H by its definition."""
+    hessian = tokens.astype(float).T @ tokens.astype(float) / len(tokens)
+    return hessian if kind == "full" else np.diag(hessian)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_and_merged_parts_give_the_mean(tokens, kind):
+    one, two = armor.Accumulator(24, kind), armor.Accumulator(24, kind)
+    one.add(tokens[:7])
+    one.add(np.asfortranarray(tokens[7:200]))
+    two.add(tokens[200:].astype(float))
+    one.merge(two)
+    assert (one.tokens, two.tokens) == (500, 300)
+    np.testing.assert_allclose(one.hessian(), wanted(tokens, kind), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_keep_it_all(tokens, kind):
+    accumulator = armor.Accumulator(24, kind)
+    accumulator.add(tokens)
+    again = armor.Accumulator.from_bytes(accumulator.to_bytes("layer"), "layer")
+    assert (again.inputs, again.kind, again.tokens) == (24, kind, 500)
+    np.testing.assert_array_equal(again.hessian(), accumulator.hessian())
+    again.add(tokens)
+    assert again.tokens == 1000
+
+
+def test_a_hessian_goes_on_to_a_factorisation(tokens):
+    accumulator = armor.Accumulator(24, "full")
+    accumulator.add(tokens)
+    weight = np.random.default_rng(6).standard_normal((16, 24))
+    options = armor.Options(left_block=8, right_block=8, iterations=5)
+    assert 0 < armor.factorize(weight, accumulator.hessian(), options).report.loss < 1
+
+
+def test_what_does_not_fit_is_refused_and_nothing_added(tokens):
+    accumulator = armor.Accumulator(24, "full")
+    with pytest.raises(armor.ArmorError):
+        accumulator.hessian()
+    spoiled = tokens.copy()
+    spoiled[3, 5] = np.inf
+    for wrong, message in ((tokens[:, :5], "24"), (spoiled, r"\[3, 5\]")):
+        with pytest.raises(armor.ArmorError, match=message):
+            accumulator.add(wrong)
+    for other in (armor.Accumulator(24), armor.Accumulator(8, "full"), accumulator):
+        with pytest.raises(armor.ArmorError):
+            accumulator.merge(other)
+    assert accumulator.tokens == 0
+    with pytest.raises(ValueError, match="kind: 'best'"):
+        armor.Accumulator(24, "best")
+    for kind, inputs in (("identity", 24), ("full", 0)):
+        with pytest.raises(armor.ArmorError):
+            armor.Accumulator(inputs, kind)
