@@ -191,6 +191,10 @@ typedef struct armor_job armor_job;
 // time, and a run keeps what was set when it began.
 typedef struct armor_options armor_options;
 
+// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
+// armor_packed_free frees it. It does not need the factorisation that it was made from.
+typedef struct armor_packed armor_packed;
+
 // A matrix of the caller's, read in place. Entry (i, j) is element i * row_stride + j of data.
 //
 // It must cover (rows - 1) * row_stride + cols elements; those between the rows are not read.
@@ -301,6 +305,28 @@ typedef struct armor_report {
     // Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed.
     double ridge;
 } armor_report;
+
+// Shapes of a packed factorisation, and its bytes in memory.
+typedef struct armor_packed_sizes {
+    // Set to sizeof(armor_packed_sizes) before the call; afterwards the bytes that were written.
+    size_t struct_size;
+    // Outputs of the layer, m.
+    size_t rows;
+    // Inputs of the layer, k.
+    size_t cols;
+    // Bytes of the left wrapper A.
+    size_t left_bytes;
+    // Bytes of the core S: values and positions.
+    size_t core_bytes;
+    // Bytes of the right wrapper B.
+    size_t right_bytes;
+    // Bytes of all three.
+    size_t bytes;
+    // What values and wrappers are kept in, ARMOR_DTYPE_*.
+    uint32_t dtype;
+    // 0; room for a later field.
+    uint32_t reserved;
+} armor_packed_sizes;
 
 #ifdef __cplusplus
 extern "C" {
@@ -632,6 +658,54 @@ uint32_t armor_job_report(const struct armor_job *job,
                           char *buffer,
                           size_t capacity,
                           size_t *needed);
+
+// Packs a factorisation for fast products, its numbers rounded to dtype (ARMOR_DTYPE_F32, _F16 or _BF16), and writes
+// the handle to out; free it with armor_packed_free. The factorisation may be freed at once.
+//
+// threads says on how many threads products run: 0 for the pool of the process, 1 for the calling thread alone, more
+// for a pool of this handle's own, at most 1024. Results do not depend on it. Fails with ARMOR_UNKNOWN_DTYPE,
+// ARMOR_NOT_FINITE (a number beyond f16), ARMOR_OPTION_OUT_OF_RANGE and ARMOR_THREADS.
+uint32_t armor_packed_create(const struct armor_factorization *factorization,
+                             uint32_t dtype,
+                             size_t threads,
+                             struct armor_packed **out);
+
+// Frees a packed factorisation; NULL is fine. No other call may be using it.
+uint32_t armor_packed_free(struct armor_packed *packed);
+
+// Writes shapes and bytes of a packed factorisation to out, whose struct_size the caller has set.
+uint32_t armor_packed_get_sizes(const struct armor_packed *packed, struct armor_packed_sizes *out);
+
+// Writes to out how many float a product with batch vectors needs as scratch. It stops growing at 32 vectors.
+uint32_t armor_packed_scratch_len(const struct armor_packed *packed, size_t batch, size_t *out);
+
+// Computes y = A * (S * (B * x)) for one input x of x_len = k elements; writes m elements to y, which holds capacity.
+//
+// scratch is working memory of scratch_len elements, at least what armor_packed_scratch_len says for 1; NULL with
+// scratch_len 0 lets the call allocate it. No two of x, y and scratch may overlap; calls that go on at the same time
+// need scratch of their own. Sums are float. An x with NaN or infinities gives what the dense matrix would. Fails with
+// ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for y or scratch; y is then unchanged.
+uint32_t armor_packed_apply(const struct armor_packed *packed,
+                            const float *x,
+                            size_t x_len,
+                            float *y,
+                            size_t capacity,
+                            float *scratch,
+                            size_t scratch_len);
+
+// Computes y = A * (S * (B * x)) for the rows of x, a batch x k matrix of any dtype, read in place and rounded to float.
+//
+// Row i of y, m elements, starts at element i * y_row_stride, which is at least m; y holds capacity elements, at least
+// (batch - 1) * y_row_stride + m. scratch is as in armor_packed_apply, for batch. Every vector's result has the bits
+// that it has alone. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE and ARMOR_BUFFER_TOO_SMALL; y is then
+// unchanged.
+uint32_t armor_packed_apply_batch(const struct armor_packed *packed,
+                                  const struct armor_matrix *x,
+                                  float *y,
+                                  size_t y_row_stride,
+                                  size_t capacity,
+                                  float *scratch,
+                                  size_t scratch_len);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -133,6 +133,15 @@ dispatched! {
     }
 }
 
+dispatched! {
+    /// Whether no number is NaN or infinite.
+    fn all_finite<'a>(values: &'a [f32]) -> bool {
+        // An exponent of ones, and no other, carries into the sign.
+        let carries = values.iter().fold(0, |carries, value| carries | (value.abs().to_bits() + 0x0080_0000));
+        carries >> 31 == 0
+    }
+}
+
 /// [`move_groups_on`] for `N` kept values known at compile time, or for `n` where N is 0.
 #[inline(always)]
 fn move_groups_of<const N: usize>(

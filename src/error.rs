@@ -206,6 +206,20 @@ pub enum Error {
         /// Entries of a group.
         m: usize,
     },
+    /// A factor's entry is beyond the number type that it is to be packed in.
+    #[error("{argument}: entry [{row}, {col}] is {value}, beyond the range of {precision}")]
+    Precision {
+        /// The factor: `left`, `core` or `right`.
+        argument: &'static str,
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+        /// Its value.
+        value: f32,
+        /// The number type.
+        precision: crate::Precision,
+    },
     /// The worker threads could not be started.
     #[error("threads: could not start {}: {reason}", pool_of(*threads))]
     Threads {

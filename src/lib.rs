@@ -27,8 +27,10 @@ mod mask;
 mod measure;
 mod normalize;
 mod options;
+mod packed;
 mod pattern;
 mod pool;
+mod precision;
 mod proxy_loss;
 mod scratch;
 #[cfg(feature = "safetensors")]
@@ -43,7 +45,7 @@ pub use descent::{Descent, Phase, Progress, StopReason, factorize};
 pub use error::Error;
 pub use factorization::Factorization;
 #[cfg(feature = "safetensors")]
-pub use formats::{Format, Precision};
+pub use formats::Format;
 pub use hessian::Hessian;
 pub use layer::{Element, Layer, Weight};
 pub use mask::{
@@ -52,7 +54,9 @@ pub use mask::{
 };
 pub use normalize::{Normalization, Target};
 pub use options::{Method, Objective, Options};
+pub use packed::{PackedBytes, PackedFactorization};
 pub use pattern::Pattern;
+pub use precision::Precision;
 pub use proxy_loss::{FullOutputError, NoWagLoss, OutputError, ProxyLoss, RowWeighting};
 pub use sparse_core::SparseCore;
 pub use state::{State, Step};

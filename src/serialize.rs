@@ -11,9 +11,9 @@ use safetensors::tensor::Metadata;
 use crate::block_diagonal::Partition;
 use crate::factorization::Report;
 use crate::factors::Factors;
-use crate::formats::{FORMAT, Format, Precision};
+use crate::formats::{FORMAT, Format};
 use crate::header::{Words, parse, refuse, split, words};
-use crate::{BlockDiagonal, Error, Factorization, Pattern, SparseCore, StopReason};
+use crate::{BlockDiagonal, Error, Factorization, Pattern, Precision, SparseCore, StopReason};
 
 impl Factorization {
     /// Writes the factorisation of tensor `name` (without `.weight`) as a safetensors file.

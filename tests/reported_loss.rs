@@ -74,7 +74,10 @@ fn a_loss_beside_the_weight_nothing_is_reported_for_what_it_is() {
         assert!(least < 1e-8, "the loss falls to {least:e}");
         for (_, after) in &log {
             assert!(after.reported >= 0.0, "{}", after.reported);
-            assert_close(after.reported, after.loss(), 1e-4, 1e-11 * after.energy(), "after the sweep");
+            // A residual entry in f32 is off by a few units in the last place of the weight's, so ‖E‖² is off by as
+            // many times ‖E‖ ‖Y‖.
+            let rounding = 4.0 * f64::from(f32::EPSILON) * (after.loss() * after.energy()).sqrt();
+            assert_close(after.reported, after.loss(), 1e-4, rounding, "after the sweep");
         }
     }
 }

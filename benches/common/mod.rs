@@ -14,10 +14,10 @@ use ndarray::{Array1, Array2};
 use safetensors::SafeTensors;
 
 /// A generator of the benches' own, so the layers never change with a dependency.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Random {
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         (0..4).map(|_| self.uniform()).sum::<f64>() * 3f64.sqrt() - 12f64.sqrt()
     }
 }

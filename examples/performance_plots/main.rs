@@ -1,8 +1,8 @@
-//! Draws what the benches wrote: `docs/loss.svg` (loss over seconds of both presets) and `docs/scaling.svg` (seconds
-//! of an iteration against the size of the layer).
+//! Draws what the benches wrote: `docs/loss.svg` (loss over seconds of both presets), `docs/scaling.svg` (seconds of an
+//! iteration against the size of the layer) and `docs/apply.svg` (packed layers against dense ones).
 //!
-//! Run `cargo bench --bench time_to_loss` and `cargo bench --bench scaling` first, then
-//! `cargo run --release --example performance_plots`.
+//! Run `cargo bench --bench time_to_loss`, `scaling` and `apply` first, then
+//! `cargo run --release --example performance_plots`, with the names of pictures to draw these alone.
 
 use std::error::Error;
 use std::fs;
@@ -19,18 +19,23 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let measured = root.join("target/performance");
     let docs = root.join("docs");
-    draw(&docs.join("loss.svg"), &measured.join("loss.csv"), draw_loss)?;
-    draw(&docs.join("scaling.svg"), &measured.join("scaling.csv"), draw_scaling)
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let pictures: [(&str, Paint); 3] = [("loss", draw_loss), ("scaling", draw_scaling), ("apply", draw_apply)];
+    for (name, paint) in pictures {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            draw(&docs.join(format!("{name}.svg")), &measured.join(format!("{name}.csv")), paint)?;
+        }
+    }
+    Ok(())
 }
+
+/// Draws the records of a file.
+type Paint = fn(&DrawingArea<SVGBackend<'_>, Shift>, &[Record]) -> Result<()>;
 
 /// A line of a file, by column.
 type Record = Vec<String>;
 
-fn draw(
-    picture: &Path,
-    table: &Path,
-    paint: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>, &[Record]) -> Result<()>,
-) -> Result<()> {
+fn draw(picture: &Path, table: &Path, paint: Paint) -> Result<()> {
     let text =
         fs::read_to_string(table).map_err(|error| format!("{}: {error}; run the bench first", table.display()))?;
     let records: Vec<Record> = text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect();
@@ -106,6 +111,46 @@ fn draw_scaling(area: &DrawingArea<SVGBackend<'_>, Shift>, records: &[Record]) -
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE)
+        .border_style(BLACK)
+        .draw()?;
+    Ok(())
+}
+
+/// Speed over that of the dense product against the batch, for every shape and precision, on one thread.
+fn draw_apply(area: &DrawingArea<SVGBackend<'_>, Shift>, records: &[Record]) -> Result<()> {
+    let mut chart = ChartBuilder::on(area)
+        .caption("packed over dense of the same type, block 128, one thread", ("sans-serif", 18))
+        .margin(16)
+        .x_label_area_size(44)
+        .y_label_area_size(72)
+        .build_cartesian_2d((0.8..160.0).log_scale(), 0.0..2.1)?;
+    chart.configure_mesh().x_desc("vectors of the batch").y_desc("times as fast as dense").draw()?;
+    chart.draw_series(LineSeries::new([(0.8, 1.0), (160.0, 1.0)], BLACK.mix(0.4)))?;
+    let mut shapes: Vec<[String; 2]> = Vec::new();
+    for record in records {
+        let shape = [record[0].clone(), record[1].clone()];
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
+    }
+    for (index, [rows, cols]) in shapes.iter().enumerate() {
+        for precision in ["f32", "bf16"] {
+            let color = Palette99::pick(index).to_rgba().mix(if precision == "f32" { 0.5 } else { 1.0 });
+            let mine = |record: &&Record| {
+                [&record[0], &record[1], &record[2], &record[4]] == [rows, cols, &"1".to_owned(), &precision.to_owned()]
+            };
+            let point = |record: &Record| Ok((number(record, 3)?, number(record, 7)? / number(record, 9)?));
+            let points = records.iter().filter(mine).map(point).collect::<Result<Vec<(f64, f64)>>>()?;
+            chart
+                .draw_series(LineSeries::new(points, color.stroke_width(2)))?
+                .label(format!("{rows} × {cols}, {precision}"))
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
+        }
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerLeft)
+        .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()?;
     Ok(())

@@ -81,6 +81,16 @@ class Report(ctypes.Structure):
     )
 
 
+class PackedSizes(ctypes.Structure):
+    """armor_packed_sizes: what a packed layer takes."""
+
+    _fields_ = (
+        *((name, _SIZE) for name in "struct_size rows cols left_bytes core_bytes right_bytes bytes".split()),
+        ("dtype", _U32),
+        ("reserved", _U32),
+    )
+
+
 class _Told(ctypes.Structure):
     """armor_progress."""
 
@@ -153,6 +163,11 @@ _ARGUMENTS = {
     "armor_factorization_apply": (_HANDLE, _HANDLE, _SIZE, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_factorization_serialize": (_HANDLE, _BYTES, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_factorization_deserialize": (_BYTES, _SIZE, _BYTES, _OUT),
+    "armor_packed_create": (_HANDLE, _U32, _SIZE, _OUT),
+    "armor_packed_free": (_HANDLE,),
+    "armor_packed_get_sizes": (_HANDLE, ctypes.POINTER(PackedSizes)),
+    "armor_packed_scratch_len": (_HANDLE, _SIZE, _SIZE_OUT),
+    "armor_packed_apply_batch": (_HANDLE, ctypes.POINTER(Matrix), _HANDLE, _SIZE, _SIZE, _HANDLE, _SIZE),
     "armor_accumulator_create": (_SIZE, _U32, _OUT),
     "armor_accumulator_free": (_HANDLE,),
     "armor_accumulator_add": (_HANDLE, ctypes.POINTER(Matrix)),
@@ -257,7 +272,8 @@ def _run(call: Callable[[Any], int], progress: ProgressFunction | None) -> None:
             fields = {name: getattr(told.contents, name) for name, _ in _Told._fields_}
             fields["phase"] = PHASES.get(fields["phase"], "unknown")
             try:
-                if progress(Progress(**fields)) is False:
+                answer = progress(Progress(**fields))
+                if answer is not None and not answer:
                     cancelled.set()
             except BaseException as error:  # noqa: BLE001 - must not be lost in C; raised again below
                 raised.append(error)
@@ -503,6 +519,33 @@ class Factorization(_Handle):
         _check(library().armor_factorization_output_error(self, matrix, view, ctypes.byref(out)))
         del kept, also_kept
         return out.value
+
+
+class Packed(_Handle):
+    """A factorised layer for fast products, its numbers in float32, float16 or bfloat16."""
+
+    def __init__(self, layer: Factorization, dtype: str = "bfloat16", threads: int = 0) -> None:
+        """Packs a layer; `threads`: 0 for those of the process, 1 for the caller's alone, more for a pool of its own."""
+        out, number = _HANDLE(), _constant("dtype", dtype, DTYPES)
+        threads = _not_negative("threads", threads)
+        _check(library().armor_packed_create(layer, number, threads, ctypes.byref(out)))
+        super().__init__(out, library().armor_packed_free)
+
+    @property
+    def sizes(self) -> PackedSizes:
+        """The shape, and the bytes of each part."""
+        sizes = PackedSizes(ctypes.sizeof(PackedSizes))
+        _check(library().armor_packed_get_sizes(self, ctypes.byref(sizes)))
+        return sizes
+
+    def apply(self, x: ArrayLike) -> np.ndarray:
+        """A · (S · (B · x)) of one input (k,), or of every row of a batch (batch, k): (m,) or (batch, m) of f32."""
+        single = np.ndim(x) == 1
+        kept, view = _matrix("x", np.atleast_2d(x) if single else x)
+        y = np.empty((view.rows, self.sizes.rows), np.float32)
+        _check(library().armor_packed_apply_batch(self, view, y.ctypes.data, y.shape[1], y.size, None, 0))
+        del kept
+        return y[0] if single else y
 
 
 class Accumulator(_Handle):

@@ -59,6 +59,7 @@ def check(layer: armor.Factorization, weight: np.ndarray, hessian: np.ndarray) -
     assert (core[mask] == layer.core_values().ravel()).all() and not core[~mask].any(), "values and mask are the core"
     x = np.cos(np.arange(s.cols))
     assert np.abs(layer.apply(x) - dense @ x).max() <= 1e-5 * scale * s.cols, "apply is a product"
+    check_packed(layer, dense)
     loss = relative_loss(weight.astype(float), dense, np.diag(hessian).astype(float))
     assert abs(loss - layer.report.loss) <= 1e-6 * loss, f"the loss is {loss} by its definition"
     again = armor.Factorization.from_bytes(layer.to_bytes("layer"), "layer")
@@ -71,7 +72,22 @@ def check(layer: armor.Factorization, weight: np.ndarray, hessian: np.ndarray) -
         raise AssertionError("a weight with NaN is refused")
 
 
-def print_table(name: str, layer: armor.Factorization) -> None:
+def check_packed(layer: armor.Factorization, dense: np.ndarray) -> None:
+    """Compares packed products with the dense matrix, by the significant bits that the numbers keep."""
+    x = np.random.default_rng(0).standard_normal((20, dense.shape[1])).astype(np.float32)
+    product = x.astype(float) @ dense.T
+    for dtype, tolerance in [("float32", 1e-5), ("float16", 1e-2), ("bfloat16", 5e-2)]:
+        packed = armor.Packed(layer, dtype)
+        y = packed.apply(x)
+        error = np.linalg.norm(y - product) / np.linalg.norm(product)
+        assert error <= tolerance, f"a product in {dtype} is off by {error}"
+        assert (packed.apply(x[3]) == y[3]).all(), "a vector is a row of a batch"
+        assert (packed.apply(x.astype(float)) == y).all(), "x may be of any type"
+        width = 4 if dtype == "float32" else 2
+        assert packed.sizes.bytes < 0.8 * dense.size * width, "smaller than the dense weight"
+
+
+def print_table(name: str, layer: armor.Factorization, output_error: float) -> None:
     """Prints what the Rust example prints."""
     s, r = layer.sizes, layer.report
     lower = 100 * (1 - r.loss / r.nowag_p_loss) if r.nowag_p_loss > 0 else 0
@@ -83,6 +99,7 @@ def print_table(name: str, layer: armor.Factorization) -> None:
         ),
         ("loss of NoWag-P", f"{r.nowag_p_loss:.6f}"),
         ("loss", f"{r.loss:.6f}  ({lower:.1f} % lower)"),
+        ("output error", f"{output_error:.6f}  under the whole Hessian"),
         ("wrapper overhead", f"{100 * r.overhead:.2f} % of the weight's entries"),
     ]
     for dtype, size, stored in [("f32", 4, r.stored_bytes_f32), ("f16", 2, r.stored_bytes_f16)]:
@@ -100,7 +117,7 @@ def main() -> None:
         sys.exit(f"usage: {sys.argv[0]} FILE.safetensors")
     name, weight, hessian = read_layer(sys.argv[1])
     layer = armor.factorize(weight, hessian)
-    print_table(name, layer)
+    print_table(name, layer, layer.output_error(weight, hessian))
     check(layer, weight, hessian)
 
 

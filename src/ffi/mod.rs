@@ -20,6 +20,7 @@ mod handle;
 mod job;
 mod objective;
 mod options;
+mod packed;
 mod pointer;
 mod report;
 mod serialize;
@@ -57,6 +58,10 @@ pub use options::{
     armor_options_set_method, armor_options_set_patience, armor_options_set_pattern, armor_options_set_right_block,
     armor_options_set_seed, armor_options_set_temperature, armor_options_set_threads, armor_options_set_time_budget,
     armor_options_set_tolerance,
+};
+pub use packed::{
+    PackedHandle, PackedSizes, armor_packed_apply, armor_packed_apply_batch, armor_packed_create, armor_packed_free,
+    armor_packed_get_sizes, armor_packed_scratch_len,
 };
 pub use report::{
     ARMOR_STOP_CANCELLED, ARMOR_STOP_CONVERGED, ARMOR_STOP_ITERATIONS, ARMOR_STOP_TIME_BUDGET, Report,

@@ -47,7 +47,7 @@ pub struct Report {
 
 // SAFETY: repr(C), Copy, plain numbers without padding, struct_size first.
 unsafe impl Growing for Report {
-    const FIRST_SIZE: usize = 4 * size_of::<usize>() + 5 * size_of::<f64>() + 2 * size_of::<u32>();
+    const FIRST_SIZE: usize = 4 * size_of::<usize>() + 4 * size_of::<f64>() + 2 * size_of::<u32>();
 
     fn struct_size_mut(&mut self) -> &mut usize {
         &mut self.struct_size

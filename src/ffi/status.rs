@@ -141,7 +141,7 @@ impl From<Error> for Failure {
             Error::HessianAsymmetric { .. } => ARMOR_ASYMMETRIC,
             Error::HessianNotFull { .. } => ARMOR_HESSIAN_NOT_FULL,
             Error::MemoryLimit { .. } => ARMOR_MEMORY_LIMIT,
-            Error::Overflow { .. } | Error::Format { .. } => ARMOR_UNREPRESENTABLE,
+            Error::Overflow { .. } | Error::Precision { .. } | Error::Format { .. } => ARMOR_UNREPRESENTABLE,
             Error::Settings { .. } => ARMOR_INVALID_SETTINGS,
             Error::File { .. } => ARMOR_FILE,
             Error::Tensor { .. } => ARMOR_INVALID_CHECKPOINT,

@@ -82,7 +82,16 @@ impl MatrixView {
     /// The contract of [`super`].
     pub(super) unsafe fn weight<'a>(&self) -> Result<(Weight<'a>, Span), Failure> {
         // SAFETY: passed on.
-        unsafe { by_dtype!("weight", self.dtype, weight(self)) }
+        unsafe { by_dtype!("weight", self.dtype, weight(["weight", "weight.data"], self)) }
+    }
+
+    /// Views the inputs of a product, likewise.
+    ///
+    /// # Safety
+    /// The contract of [`super`].
+    pub(super) unsafe fn inputs<'a>(&self) -> Result<(Weight<'a>, Span), Failure> {
+        // SAFETY: passed on.
+        unsafe { by_dtype!("x", self.dtype, weight(["x", "x.data"], self)) }
     }
 
     /// Adds activations to an accumulator.
@@ -97,9 +106,12 @@ impl MatrixView {
 
 /// # Safety
 /// The contract of [`super`].
-unsafe fn weight<'a, T: Element + 'a>(view: &MatrixView) -> Result<(Weight<'a>, Span), Failure> {
+unsafe fn weight<'a, T: Element + 'a>(
+    names: [&'static str; 2],
+    view: &MatrixView,
+) -> Result<(Weight<'a>, Span), Failure> {
     // SAFETY: passed on.
-    let (view, span) = unsafe { matrix::<T>(["weight", "weight.data"], view)? };
+    let (view, span) = unsafe { matrix::<T>(names, view)? };
     Ok((view.into(), span))
 }
 

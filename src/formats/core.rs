@@ -1,7 +1,7 @@
 //! The core alone, dense or with a bitmask, and the dense matrix that replaces the weight.
 
-use super::{Precision, Tensor, factors};
-use crate::{Factorization, SparseCore};
+use super::{Tensor, factors};
+use crate::{Factorization, Precision, SparseCore};
 
 /// The core with its zeros, m × k.
 pub(super) fn dense<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> Tensor<'a> {

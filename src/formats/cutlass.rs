@@ -6,9 +6,9 @@
 
 use safetensors::Dtype;
 
-use super::{Precision, Tensor, factors};
-use crate::SparseCore;
+use super::{Tensor, factors};
 use crate::sparse_core::columns;
+use crate::{Precision, SparseCore};
 
 /// Rows that are reordered together.
 pub(super) const ROWS: usize = 32;

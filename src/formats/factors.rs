@@ -2,9 +2,9 @@
 
 use safetensors::Dtype;
 
-use super::{Precision, Tensor};
+use super::Tensor;
 use crate::header::Words;
-use crate::{BlockDiagonal, Factorization, SparseCore};
+use crate::{BlockDiagonal, Factorization, Precision, SparseCore};
 
 /// What `armor.format` says; a layout that old readers cannot read gets another number.
 pub(crate) const FORMAT: &str = "1";

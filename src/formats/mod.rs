@@ -13,10 +13,9 @@ use safetensors::Dtype;
 pub(crate) use factors::FORMAT;
 #[cfg(feature = "checkpoint")]
 pub(crate) use factors::metadata;
-pub use precision::Precision;
 
 use crate::header::{Layout, Words};
-use crate::{Error, Factorization, Pattern};
+use crate::{Error, Factorization, Pattern, Precision};
 
 /// What a compressed weight `T.weight` is stored as; `docs/formats.md` describes every byte.
 ///

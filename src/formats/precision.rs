@@ -1,51 +1,18 @@
-//! The type that values and wrappers are stored in.
+//! Values as bytes of a file, in the type that they are stored in.
 
-use std::fmt;
 use std::str::FromStr;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use crate::Error;
-
-/// The type that values are stored in: each is rounded to the nearest, and one that is beyond the range is an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// `f32`, IEEE single precision: what the factors are computed in.
-    F32,
-    /// `f16`, IEEE half precision: up to 65504, three digits.
-    F16,
-    /// `bf16`, bfloat16: the range of f32, two digits.
-    Bf16,
-}
+use crate::{Error, Precision};
 
 impl Precision {
-    /// Every type.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
-
-    /// The type's name: `f32`, `f16` or `bf16`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::F16 => "f16",
-            Precision::Bf16 => "bf16",
-        }
-    }
-
     pub(crate) fn dtype(self) -> Dtype {
         match self {
             Precision::F32 => Dtype::F32,
             Precision::F16 => Dtype::F16,
             Precision::Bf16 => Dtype::BF16,
-        }
-    }
-
-    /// Rounds to the nearest number of this type; an infinity where there is none.
-    fn nearest(self, value: f32) -> f32 {
-        match self {
-            Precision::F32 => value,
-            Precision::F16 => f16::from_f32(value).to_f32(),
-            Precision::Bf16 => bf16::from_f32(value).to_f32(),
         }
     }
 
@@ -86,12 +53,6 @@ impl Precision {
             }
         }
         Ok(bytes)
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

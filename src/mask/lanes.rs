@@ -30,7 +30,7 @@ impl InstructionSet {
     }
 
     /// The best that this CPU can run.
-    pub(super) fn best() -> Self {
+    pub(crate) fn best() -> Self {
         Self::available()[0]
     }
 

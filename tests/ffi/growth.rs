@@ -8,13 +8,15 @@ use crate::setup::*;
 fn a_struct_of_no_known_size() {
     let small = Small::new();
     let factorization = small.in_c();
-    for size in [0, 8, size_of::<Report>() - 1] {
+    // The first version ended before `ridge`.
+    let first = std::mem::offset_of!(Report, ridge);
+    for size in [0, 8, first - 1] {
         // SAFETY: numbers, for which zero is a value.
         let mut report: Report = unsafe { std::mem::zeroed() };
         report.struct_size = size;
         // SAFETY: the handle is alive and the report a local.
         let status = unsafe { armor_factorization_get_report(factorization.pointer, &mut report) };
-        let message = format!("out.struct_size: is {size}, expected {} or more", size_of::<Report>());
+        let message = format!("out.struct_size: is {size}, expected {first} or more");
         assert_refused(status, ARMOR_STRUCT_SIZE, &message);
         assert_eq!((report.struct_size, report.iterations), (size, 0));
     }
@@ -24,6 +26,19 @@ fn a_struct_of_no_known_size() {
     let status = unsafe { armor_factorization_get_sizes(factorization.pointer, &mut sizes) };
     let message = format!("out.struct_size: is 0, expected {} or more", size_of::<Sizes>());
     assert_refused(status, ARMOR_STRUCT_SIZE, &message);
+}
+
+#[test]
+fn a_struct_of_the_first_version() {
+    let small = Small::new();
+    let factorization = small.in_c();
+    // SAFETY: numbers, for which zero is a value.
+    let mut report: Report = unsafe { std::mem::zeroed() };
+    report.struct_size = std::mem::offset_of!(Report, ridge);
+    report.ridge = 7.0;
+    // SAFETY: the handle is alive and the report a local.
+    assert_ok(unsafe { armor_factorization_get_report(factorization.pointer, &mut report) });
+    assert_eq!((report.struct_size, report.iterations, report.ridge), (std::mem::offset_of!(Report, ridge), 4, 7.0));
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod objective;
 mod options;
 mod overflow;
 mod overlap;
+mod packed;
 mod progress;
 mod setup;
 mod threads;

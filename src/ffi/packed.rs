@@ -1,0 +1,299 @@
+//! Packed factorisations: fast products with vectors and batches.
+
+use std::slice;
+
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::factorization::FactorizationHandle;
+use super::guard::guard;
+use super::handle::{self, Opaque};
+use super::pointer::{Growing, Out, Span, input, overflow, write_growing};
+use super::status::{
+    ARMOR_BUFFER_TOO_SMALL, ARMOR_INVALID_SHAPE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_DTYPE, Failure,
+};
+use super::view::{ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16, ARMOR_DTYPE_F32, MatrixView};
+use crate::packed::multiply::{How, multiply};
+use crate::{Error, PackedFactorization, Precision, Weight};
+
+/// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
+/// armor_packed_free frees it. It does not need the factorisation that it was made from.
+#[derive(Debug)]
+pub struct PackedHandle {
+    _opaque: (),
+}
+
+/// What the handle holds.
+#[derive(Debug)]
+pub(super) struct Packed {
+    layer: PackedFactorization,
+    /// Threads of its own, if it was asked for some.
+    pool: Option<ThreadPool>,
+    /// 0 for those of the process.
+    threads: usize,
+}
+
+impl Opaque for PackedHandle {
+    type Inner = Packed;
+    const TAG: u64 = u64::from_le_bytes(*b"armorPAC");
+    const NAME: &'static str = "a packed factorization";
+}
+
+/// Shapes of a packed factorisation, and its bytes in memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PackedSizes {
+    /// Set to sizeof(armor_packed_sizes) before the call; afterwards the bytes that were written.
+    pub struct_size: usize,
+    /// Outputs of the layer, m.
+    pub rows: usize,
+    /// Inputs of the layer, k.
+    pub cols: usize,
+    /// Bytes of the left wrapper A.
+    pub left_bytes: usize,
+    /// Bytes of the core S: values and positions.
+    pub core_bytes: usize,
+    /// Bytes of the right wrapper B.
+    pub right_bytes: usize,
+    /// Bytes of all three.
+    pub bytes: usize,
+    /// What values and wrappers are kept in, ARMOR_DTYPE_*.
+    pub dtype: u32,
+    /// 0; room for a later field.
+    pub reserved: u32,
+}
+
+// SAFETY: repr(C), Copy, plain numbers without padding, struct_size first.
+unsafe impl Growing for PackedSizes {
+    const FIRST_SIZE: usize = 7 * size_of::<usize>() + 2 * size_of::<u32>();
+
+    fn struct_size_mut(&mut self) -> &mut usize {
+        &mut self.struct_size
+    }
+}
+
+/// Packs a factorisation for fast products, its numbers rounded to dtype (ARMOR_DTYPE_F32, _F16 or _BF16), and writes
+/// the handle to out; free it with armor_packed_free. The factorisation may be freed at once.
+///
+/// threads says on how many threads products run: 0 for the pool of the process, 1 for the calling thread alone, more
+/// for a pool of this handle's own, at most 1024. Results do not depend on it. Fails with ARMOR_UNKNOWN_DTYPE,
+/// ARMOR_NOT_FINITE (a number beyond f16), ARMOR_OPTION_OUT_OF_RANGE and ARMOR_THREADS.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_packed_create(
+    factorization: *const FactorizationHandle,
+    dtype: u32,
+    threads: usize,
+    out: *mut *mut PackedHandle,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let factorization = unsafe { handle::borrow("factorization", factorization)? };
+        let out = Out::new("out", out)?;
+        let layer = PackedFactorization::new(factorization, precision(dtype)?)?;
+        let packed = Packed { layer, pool: pool(threads)?, threads };
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { out.write(handle::create(packed)) };
+        Ok(())
+    })
+}
+
+fn precision(dtype: u32) -> Result<Precision, Failure> {
+    match dtype {
+        ARMOR_DTYPE_F32 => Ok(Precision::F32),
+        ARMOR_DTYPE_F16 => Ok(Precision::F16),
+        ARMOR_DTYPE_BF16 => Ok(Precision::Bf16),
+        other => {
+            let message =
+                format!("dtype: {other} is not a dtype that can be packed, expected 1 (f32), 3 (f16) or 4 (bf16)");
+            Err(Failure::new(ARMOR_UNKNOWN_DTYPE, message))
+        }
+    }
+}
+
+fn pool(threads: usize) -> Result<Option<ThreadPool>, Failure> {
+    match threads {
+        0 | 1 => Ok(None),
+        2..=1024 => {
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.map(Some).map_err(|error| Error::Threads { threads, reason: error.to_string() }.into())
+        }
+        _ => {
+            let message = format!("threads: {threads} is out of range, expected 0 to 1024");
+            Err(Failure::new(ARMOR_OPTION_OUT_OF_RANGE, message))
+        }
+    }
+}
+
+/// Frees a packed factorisation; NULL is fine. No other call may be using it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_packed_free(packed: *mut PackedHandle) -> u32 {
+    // SAFETY: the caller keeps the module's contract.
+    guard(|| unsafe { handle::free("packed", packed) })
+}
+
+/// Writes shapes and bytes of a packed factorisation to out, whose struct_size the caller has set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out: *mut PackedSizes) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let Packed { layer, .. } = unsafe { handle::borrow("packed", packed)? };
+        let out = Out::new("out", out)?;
+        let bytes = layer.bytes();
+        let sizes = PackedSizes {
+            struct_size: size_of::<PackedSizes>(),
+            rows: layer.rows(),
+            cols: layer.cols(),
+            left_bytes: bytes.left,
+            core_bytes: bytes.core,
+            right_bytes: bytes.right,
+            bytes: bytes.total(),
+            dtype: match layer.precision() {
+                Precision::F32 => ARMOR_DTYPE_F32,
+                Precision::F16 => ARMOR_DTYPE_F16,
+                Precision::Bf16 => ARMOR_DTYPE_BF16,
+            },
+            reserved: 0,
+        };
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { write_growing(out, sizes) }
+    })
+}
+
+/// Writes to out how many float a product with batch vectors needs as scratch. It stops growing at 32 vectors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_packed_scratch_len(packed: *const PackedHandle, batch: usize, out: *mut usize) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let Packed { layer, .. } = unsafe { handle::borrow("packed", packed)? };
+        let out = Out::new("out", out)?;
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { out.write(layer.scratch_len(batch)) };
+        Ok(())
+    })
+}
+
+/// Computes y = A * (S * (B * x)) for one input x of x_len = k elements; writes m elements to y, which holds capacity.
+///
+/// scratch is working memory of scratch_len elements, at least what armor_packed_scratch_len says for 1; NULL with
+/// scratch_len 0 lets the call allocate it. No two of x, y and scratch may overlap; calls that go on at the same time
+/// need scratch of their own. Sums are float. An x with NaN or infinities gives what the dense matrix would. Fails with
+/// ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for y or scratch; y is then unchanged.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_packed_apply(
+    packed: *const PackedHandle,
+    x: *const f32,
+    x_len: usize,
+    y: *mut f32,
+    capacity: usize,
+    scratch: *mut f32,
+    scratch_len: usize,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let (packed, inputs) = unsafe { (handle::borrow("packed", packed)?, input("x", x, x_len)?) };
+        if x_len != packed.layer.cols() {
+            return Err(Error::Length { argument: "x", found: x_len, expected: packed.layer.cols() }.into());
+        }
+        let x = ArrayView2::from_shape((1, x_len), inputs).expect("one row of all");
+        let room = Room { y, rows: 1, row_stride: packed.layer.rows(), capacity, scratch, scratch_len };
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { room.multiply(packed, x.into(), Span::new("x", inputs.as_ptr(), x_len)?) }
+    })
+}
+
+/// Computes y = A * (S * (B * x)) for the rows of x, a batch x k matrix of any dtype, read in place and rounded to float.
+///
+/// Row i of y, m elements, starts at element i * y_row_stride, which is at least m; y holds capacity elements, at least
+/// (batch - 1) * y_row_stride + m. scratch is as in armor_packed_apply, for batch. Every vector's result has the bits
+/// that it has alone. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE and ARMOR_BUFFER_TOO_SMALL; y is then
+/// unchanged.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_packed_apply_batch(
+    packed: *const PackedHandle,
+    x: *const MatrixView,
+    y: *mut f32,
+    y_row_stride: usize,
+    capacity: usize,
+    scratch: *mut f32,
+    scratch_len: usize,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let (packed, view) = unsafe { (handle::borrow("packed", packed)?, &input("x", x, 1)?[0]) };
+        // SAFETY: the caller keeps the module's contract.
+        let (x, span) = unsafe { view.inputs()? };
+        let (rows, cols) = x.dim();
+        if cols != packed.layer.cols() {
+            return Err(Error::Length { argument: "x", found: cols, expected: packed.layer.cols() }.into());
+        }
+        let room = Room { y, rows, row_stride: y_row_stride, capacity, scratch, scratch_len };
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { room.multiply(packed, x, span) }
+    })
+}
+
+/// What a product writes.
+struct Room {
+    y: *mut f32,
+    rows: usize,
+    row_stride: usize,
+    capacity: usize,
+    scratch: *mut f32,
+    scratch_len: usize,
+}
+
+impl Room {
+    /// Checks sizes and overlaps, and multiplies.
+    ///
+    /// # Safety
+    /// The contract of [`super`].
+    unsafe fn multiply(self, packed: &Packed, x: Weight<'_>, inputs: Span) -> Result<(), Failure> {
+        let Room { y, rows, row_stride, capacity, scratch, scratch_len } = self;
+        let outputs = Span::new("y", y, capacity)?;
+        outputs.is_apart_from(&[inputs])?;
+        let len = packed.layer.rows();
+        if row_stride < len {
+            let message = format!("y_row_stride: is {row_stride}, expected {len} outputs or more");
+            return Err(Failure::new(ARMOR_INVALID_SHAPE, message));
+        }
+        let needed = (rows - 1).checked_mul(row_stride).and_then(|before| before.checked_add(len));
+        let needed = needed.ok_or_else(|| overflow("y", format!("{rows} rows of {row_stride} elements")))?;
+        let too_small = |argument, found, needed| {
+            let message = format!("{argument}: holds {found} elements, needs {needed}");
+            Err(Failure::new(ARMOR_BUFFER_TOO_SMALL, message))
+        };
+        if capacity < needed {
+            return too_small("y", capacity, needed);
+        }
+        let room = packed.layer.scratch_len(rows);
+        let mut own;
+        let scratch = if scratch.is_null() && scratch_len == 0 {
+            own = vec![0.0; room];
+            own.as_mut_slice()
+        } else {
+            Span::new("scratch", scratch, scratch_len)?.is_apart_from(&[inputs, outputs])?;
+            if scratch_len < room {
+                return too_small("scratch", scratch_len, room);
+            }
+            // SAFETY: neither NULL nor misaligned nor too long, apart from all else; the caller vouches for the memory.
+            unsafe { slice::from_raw_parts_mut(scratch, scratch_len) }
+        };
+        // A stride of which there is no second row may lead nowhere.
+        let row_stride = if rows == 1 { len } else { row_stride };
+        // SAFETY: neither NULL nor misaligned, all rows lie in the span, apart from all else; the caller vouches for it.
+        let y = unsafe { ArrayViewMut2::from_shape_ptr((rows, len).strides((row_stride, 1)), y) };
+        packed.multiply(x, y, scratch)
+    }
+}
+
+impl Packed {
+    fn multiply(&self, x: Weight<'_>, y: ArrayViewMut2<'_, f32>, scratch: &mut [f32]) -> Result<(), Failure> {
+        let threads = if self.threads == 0 { rayon::current_num_threads() } else { self.threads };
+        let multiply = || multiply(&self.layer, x, y, scratch, How::best(threads));
+        let done = match &self.pool {
+            Some(pool) => pool.install(multiply),
+            None => multiply(),
+        };
+        done.map_err(Failure::from)
+    }
+}

@@ -1,0 +1,105 @@
+//! A strip times any number of vectors: cut into tiles that fit the registers, on the instruction set at hand.
+
+use std::marker::PhantomData;
+
+use super::lanes::{Kernel, Lanes, Line, ROWS};
+use super::layout::Strip;
+use super::store::Store;
+use super::vectors::{Outputs, Vectors};
+
+/// Panels of a strip that are worked on together, `R` from `first` on, of the `panels` that it has.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub panels: usize,
+    pub first: usize,
+}
+
+/// A kind of matrix.
+pub(super) trait Product {
+    /// Multiplies `R` panels of a strip with `V` vectors; entry [r][v] holds panel r's rows.
+    fn tile<L: Lanes, S: Store, const R: usize, const V: usize>(
+        lanes: L,
+        strip: &[Line],
+        part: Part,
+        vectors: [&[f32]; V],
+    ) -> [[L::Floats; V]; R];
+}
+
+/// A strip, what it is multiplied with, and where the result goes.
+pub(super) struct StripProduct<'a, P, S> {
+    strip: Strip<'a>,
+    vectors: Vectors<'a>,
+    out: Outputs<'a>,
+    kind: PhantomData<(P, S)>,
+}
+
+impl<'a, P, S> StripProduct<'a, P, S> {
+    pub fn new(strip: Strip<'a>, vectors: Vectors<'a>, out: Outputs<'a>) -> Self {
+        StripProduct { strip, vectors, out, kind: PhantomData }
+    }
+}
+
+impl<P: Product, S: Store> Kernel for StripProduct<'_, P, S> {
+    /// Takes as many panels at once as leave room for up to eight vectors: weights are unpacked once for all of them.
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let panels = self.strip.panels();
+        let height = L::TILE / self.vectors.count.next_power_of_two().min(8);
+        let mut first = 0;
+        while first < panels {
+            let left = panels - first;
+            if L::TILE >= 4 && left >= 4 && height >= 4 {
+                self.part::<L, 4>(lanes, first);
+                first += 4;
+            } else if L::TILE >= 2 && left >= 2 && height >= 2 {
+                self.part::<L, 2>(lanes, first);
+                first += 2;
+            } else {
+                self.part::<L, 1>(lanes, first);
+                first += 1;
+            }
+        }
+    }
+}
+
+impl<P: Product, S: Store> StripProduct<'_, P, S> {
+    #[inline(always)]
+    fn part<L: Lanes, const R: usize>(&self, lanes: L, first: usize) {
+        let mut vector = 0;
+        while vector < self.vectors.count {
+            let left = self.vectors.count - vector;
+            if left >= 8 && L::TILE >= 8 * R {
+                self.tile::<L, R, 8>(lanes, first, vector);
+                vector += 8;
+            } else if left >= 4 && L::TILE >= 4 * R {
+                self.tile::<L, R, 4>(lanes, first, vector);
+                vector += 4;
+            } else if left >= 2 && L::TILE >= 2 * R {
+                self.tile::<L, R, 2>(lanes, first, vector);
+                vector += 2;
+            } else {
+                self.tile::<L, R, 1>(lanes, first, vector);
+                vector += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile<L: Lanes, const R: usize, const V: usize>(&self, lanes: L, first: usize, vector: usize) {
+        let Strip { lines, start, rows, cols } = self.strip;
+        let mut vectors = [&[][..]; V];
+        for (v, slot) in vectors.iter_mut().enumerate() {
+            *slot = self.vectors.part(vector + v, cols.0, cols.1);
+        }
+        let part = Part { panels: self.strip.panels(), first };
+        let sums = P::tile::<L, S, R, V>(lanes, lines, part, vectors);
+        let mut row = [0.0; ROWS];
+        for (r, sums) in sums.into_iter().enumerate() {
+            let begin = (first + r) * ROWS;
+            for (v, sum) in sums.into_iter().enumerate() {
+                lanes.store(sum, &mut row);
+                self.out.write(vector + v, start + begin, &row[..ROWS.min(rows - begin)]);
+            }
+        }
+    }
+}

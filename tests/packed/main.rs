@@ -1,0 +1,11 @@
+//! Packed factorisations: every kernel against its f64 twin, at sizes around every edge.
+
+#![cfg(feature = "safetensors")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod input;
+mod kernels;
+mod memory;
+mod setup;
+mod special;
