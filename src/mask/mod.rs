@@ -81,7 +81,7 @@ impl Change {
 /// `None` where rounding shows: changes that take away almost everything, or cancel, leave a remainder of rounding
 /// errors, and so does the gradient of a residual that is small beside what it is the difference of.
 fn loss_after(before: f64, change: Change, energy: f64) -> Option<f64> {
-    const TRUSTED: f64 = 5e-2;
+    const TRUSTED: f64 = 1e-2;
     const SMALL: f64 = 1e-5;
     let after = before + change.sum;
     (after > TRUSTED * (before + change.terms) && after > SMALL * energy).then_some(after)
