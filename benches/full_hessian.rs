@@ -1,15 +1,15 @@
 //! An iteration of the full objective beside the diagonal one's, against the time that its flops take at the rate of a
-//! large product in the same run; and the memory that it adds, with and without a limit.
+//! large product in the same run.
 //!
-//! `cargo bench --bench full_hessian` prints both tables.
+//! `cargo bench --bench full_hessian` prints the table.
 
 mod common;
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use armor_core::{Descent, Hessian, Layer, Objective, Options};
-use common::{Product, flops, full_hessian, median, peak_memory, reset_peak_memory, trained_like};
+use armor_core::{Descent, Layer, Objective, Options};
+use common::{Product, flops, full_hessian, median, trained_like};
 
 const SIZES: [(usize, usize, usize); 3] = [(1536, 576, 64), (2048, 2048, 128), (4096, 4096, 128)];
 const THREADS: usize = 2;
@@ -38,18 +38,6 @@ fn main() {
             full / separable
         );
     }
-    println!("\n| m × k, block | memory limit, MB | MB more than the diagonal objective takes |\n|---|---|---|");
-    let (rows, cols, block) = (2048, 2048, 128);
-    let (weight, diagonal) = trained_like(rows, cols);
-    let hessian = full_hessian(&diagonal);
-    let without = peak(&weight, &hessian, &options(block));
-    for limit in [None, Some(70_000_000)] {
-        let with = peak(&weight, &hessian, &options(block).objective(Objective::Full).memory_limit(limit));
-        let more =
-            with.zip(without).map_or("unknown".to_owned(), |(with, without)| format!("{:.0}", (with - without) / 1e6));
-        let limit = limit.map_or("none".to_owned(), |limit| format!("{:.0}", limit as f64 / 1e6));
-        println!("| {rows} × {cols}, {block} | {limit} | {more} |");
-    }
 }
 
 /// Flops of an iteration: five products with a triangle of k × k, m k² each, and the blocks' own.
@@ -76,13 +64,4 @@ fn run(layer: &Layer<'_>, options: &Options) -> Vec<f64> {
         .expect("the layer is sound");
     seconds.remove(0);
     seconds
-}
-
-/// Bytes that a run needs at its peak.
-fn peak(weight: &ndarray::Array2<f32>, hessian: &Hessian, options: &Options) -> Option<f64> {
-    let layer = Layer::new(weight, hessian.clone()).expect("the layer is sound");
-    reset_peak_memory();
-    let before = peak_memory()?;
-    run(&layer, options);
-    Some(peak_memory()? - before)
 }

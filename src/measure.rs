@@ -110,7 +110,8 @@ impl Energies {
 
     /// Σ_ij weight_ij X_ij² for X = W − Ŵ and for X = W.
     fn separable(product: &Product<'_>, layer: &Layer<'_>, weight: impl Fn(usize, usize) -> f64 + Sync) -> Self {
-        let terms = Band::of(product).map(|band| {
+        let bands: Vec<Band> = Band::all(product, 1).collect();
+        let terms = bands.par_iter().map(|band| {
             let mut energies = Energies::default();
             let (errors, weights) = band.errors(product, layer, |_, _| 1.0);
             let cols = layer.cols();
@@ -131,7 +132,9 @@ impl Energies {
         scale: impl Fn(usize, usize) -> f64 + Sync,
         row_of: impl Fn(usize, &mut [f64]) + Sync,
     ) -> Self {
-        let terms = Band::of(product).map(|band| {
+        /// Enough rows for efficient products; one band is in memory at a time.
+        const ROWS: usize = 128;
+        let terms = Band::all(product, ROWS).map(|band| {
             let (errors, weights) = band.errors(product, layer, &scale);
             let form = |x: &[f64]| quadratic_form(x, layer.cols(), &row_of);
             Energies { lost: form(&errors), whole: form(&weights) }
@@ -141,38 +144,38 @@ impl Energies {
 }
 
 /// tr(X M Xᵀ) for a row-major X with k columns.
-fn quadratic_form(x: &[f64], k: usize, row_of: &impl Fn(usize, &mut [f64])) -> f64 {
-    const SPAN: usize = 256;
-    let rows = x.len() / k;
-    let mut sum = 0.0;
-    let (mut matrix, mut product) = (vec![0.0; SPAN.min(k) * k], vec![0.0; SPAN.min(k) * rows]);
-    for start in (0..k).step_by(SPAN) {
-        let width = SPAN.min(k - start);
-        let (matrix, product) = (&mut matrix[..width * k], &mut product[..rows * width]);
-        for (row, out) in (start..).zip(matrix.chunks_exact_mut(k)) {
-            row_of(row, out);
-        }
-        set_product(product, rows_of(x, k), rows_of(matrix, k).transpose());
-        for (x, product) in x.chunks_exact(k).zip(product.chunks_exact(width)) {
-            sum += x[start..start + width].iter().zip(product).map(|(x, y)| x * y).sum::<f64>();
-        }
-    }
-    sum
+fn quadratic_form(x: &[f64], k: usize, row_of: &(impl Fn(usize, &mut [f64]) + Sync)) -> f64 {
+    /// Rows of M that a task has in memory.
+    const SPAN: usize = 64;
+    let terms: Vec<f64> = (0..k.div_ceil(SPAN))
+        .into_par_iter()
+        .map(|span| {
+            let cols = span * SPAN..k.min((span + 1) * SPAN);
+            let mut matrix = vec![0.0; cols.len() * k];
+            for (row, out) in cols.clone().zip(matrix.chunks_exact_mut(k)) {
+                row_of(row, out);
+            }
+            let mut product = vec![0.0; x.len() / k * cols.len()];
+            set_product(&mut product, rows_of(x, k), rows_of(&matrix, k).transpose());
+            let rows = x.chunks_exact(k).zip(product.chunks_exact(cols.len()));
+            rows.map(|(x, product)| x[cols.clone()].iter().zip(product).map(|(x, y)| x * y).sum::<f64>()).sum()
+        })
+        .collect();
+    terms.iter().sum()
 }
 
-/// Consecutive row blocks, which one task measures.
+/// Consecutive row blocks that are measured together.
 struct Band {
     blocks: Range<usize>,
     rows: Range<usize>,
 }
 
 impl Band {
-    fn of(product: &Product<'_>) -> impl IndexedParallelIterator<Item = Band> + use<> {
-        /// Enough rows for efficient products, few enough for every thread to have some.
-        const ROWS: usize = 256;
+    /// Bands of one block, or of as many as make `rows`.
+    fn all(product: &Product<'_>, rows: usize) -> impl Iterator<Item = Band> + use<> {
         let partition = product.partition();
-        let height = (ROWS / partition.block).max(1);
-        (0..partition.count().div_ceil(height)).into_par_iter().map(move |band| {
+        let height = (rows / partition.block).max(1);
+        (0..partition.count().div_ceil(height)).map(move |band| {
             let blocks = band * height..partition.count().min((band + 1) * height);
             let rows = partition.start(blocks.start)..partition.range(blocks.end - 1).end;
             Band { blocks, rows }

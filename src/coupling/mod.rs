@@ -256,8 +256,9 @@ fn span_within(limit: Option<usize>, rows: Partition, cols: Partition) -> Result
 /// Bytes that a coupled descent takes on top of a separable one, at spans of `width` columns.
 fn working_memory(rows: Partition, cols: Partition, width: usize) -> usize {
     let (m, k) = (rows.len, cols.len);
-    // Ω in f64 beside L while it is factored; then L, three matrices of the weight's size and the spans' own.
-    let factoring = 12 * k * k;
+    // Ω in f64 beside L, and a panel of 128 columns, while it is factored; then L, three matrices of the weight's size
+    // and the spans' own.
+    let factoring = 12 * k * k + 8 * 128 * k;
     let running = 4 * (k * k + 3 * m * k + width * (k + width) + 2 * m * width + 3 * k * cols.block);
     factoring.max(running)
 }
