@@ -5,11 +5,8 @@
 
 mod common;
 
-use std::ops::ControlFlow;
-use std::time::Instant;
-
-use armor_core::{Descent, Layer, Objective, Options};
-use common::{Product, flops, full_hessian, median, trained_like};
+use armor_core::{Layer, Objective, Options};
+use common::{Product, flops, full_hessian, median, seconds_of_iterations, trained_like};
 
 const SIZES: [(usize, usize, usize); 3] = [(1536, 576, 64), (2048, 2048, 128), (4096, 4096, 128)];
 const THREADS: usize = 2;
@@ -24,9 +21,9 @@ fn main() {
         let layer = Layer::new(&weight, full_hessian(&diagonal)).expect("the layer is sound");
         let (mut full, mut separable, mut rates) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            full.extend(run(&layer, &options(block).objective(Objective::Full)));
+            full.extend(seconds_of_iterations(&layer, &options(block).objective(Objective::Full)));
             rates.push(product.rate(THREADS));
-            separable.extend(run(&layer, &options(block)));
+            separable.extend(seconds_of_iterations(&layer, &options(block)));
         }
         let (full, separable, rate) = (median(full), median(separable), median(rates));
         let implied = full_flops(rows, cols, block) / (1e9 * rate);
@@ -47,21 +44,4 @@ fn full_flops(rows: usize, cols: usize, block: usize) -> f64 {
 
 fn options(block: usize) -> Options {
     Options::exact().block(block).threads(THREADS).iterations(4)
-}
-
-/// Seconds of every iteration but the first, which pays for the memory.
-fn run(layer: &Layer<'_>, options: &Options) -> Vec<f64> {
-    let mut seconds = Vec::new();
-    let mut last = Instant::now();
-    Descent::new(options)
-        .expect("the options are sound")
-        .observer(|_| {
-            seconds.push(last.elapsed().as_secs_f64());
-            last = Instant::now();
-            ControlFlow::Continue(())
-        })
-        .run(layer)
-        .expect("the layer is sound");
-    seconds.remove(0);
-    seconds
 }

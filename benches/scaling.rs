@@ -6,11 +6,10 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use armor_core::{Descent, Layer, Options};
-use common::{hessian, median, peak_memory, reset_peak_memory, trained_like};
+use armor_core::{Layer, Options};
+use common::{hessian, median, peak_memory, reset_peak_memory, seconds_of_iterations, trained_like};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 
 const SIZES: [(usize, usize); 9] = [
@@ -75,21 +74,9 @@ fn memory_of_a_run(layer: &Layer<'_>) -> Option<f64> {
     Some(peak_memory()? - before)
 }
 
-/// Seconds of every iteration but the first, which pays for the memory.
+/// Seconds of a few iterations.
 fn run(layer: &Layer<'_>) -> Vec<f64> {
-    let mut seconds = Vec::new();
-    let mut last = Instant::now();
-    Descent::new(&Options::exact().block(BLOCK).threads(THREADS).iterations(5))
-        .expect("the options are sound")
-        .observer(|_| {
-            seconds.push(last.elapsed().as_secs_f64());
-            last = Instant::now();
-            ControlFlow::Continue(())
-        })
-        .run(layer)
-        .expect("the layer is sound");
-    seconds.remove(0);
-    seconds
+    seconds_of_iterations(layer, &Options::exact().block(BLOCK).threads(THREADS).iterations(5))
 }
 
 fn report(table: &[Row]) {

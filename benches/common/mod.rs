@@ -3,10 +3,14 @@
 #![allow(dead_code, reason = "every bench uses its own part")]
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use armor_core::{AnnealedSweep, Error, Hessian, LeastSquares, MaskSelector, State, Step, SweepTimes, WrapperUpdate};
+use armor_core::{
+    AnnealedSweep, Descent, Error, Hessian, Layer, LeastSquares, MaskSelector, Options, State, Step, SweepTimes,
+    WrapperUpdate,
+};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use half::f16;
@@ -192,6 +196,23 @@ impl Clock {
     pub fn finish_iteration(&self, seconds: f64) {
         self.with_last(|parts| parts.whole = seconds);
     }
+}
+
+/// Seconds of every iteration of a run but the first, which pays for the memory.
+pub fn seconds_of_iterations(layer: &Layer<'_>, options: &Options) -> Vec<f64> {
+    let mut seconds = Vec::new();
+    let mut last = Instant::now();
+    Descent::new(options)
+        .expect("the options are sound")
+        .observer(|_| {
+            seconds.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+            ControlFlow::Continue(())
+        })
+        .run(layer)
+        .expect("the layer is sound");
+    seconds.remove(0);
+    seconds
 }
 
 pub fn median(mut values: Vec<f64>) -> f64 {
