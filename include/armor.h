@@ -47,7 +47,7 @@
 // A weight or Hessian entry is NaN, infinite or beyond f32.
 #define ARMOR_NOT_FINITE 8
 
-// A Hessian's diagonal entry is negative.
+// A Hessian's diagonal entry is negative, or an entry is larger than its diagonal allows.
 #define ARMOR_NEGATIVE 9
 
 // An option lies outside its range.

@@ -91,6 +91,20 @@ pub enum Error {
         /// The value on the other side of the diagonal.
         mirrored: f64,
     },
+    /// No inputs have such a Hessian: an entry is larger than its row's and column's diagonal entries allow.
+    #[error(
+        "hessian: entry [{row}, {col}] is {value}, beyond √(H_ii H_jj) = {bound}: no inputs have this second moment"
+    )]
+    HessianIndefinite {
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+        /// Its value.
+        value: f64,
+        /// The largest magnitude it can have.
+        bound: f64,
+    },
     /// The full Hessian is needed, and only its diagonal is known.
     #[error("hessian: only its diagonal is known, but {needed_by} needs all of it")]
     HessianNotFull {

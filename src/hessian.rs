@@ -17,6 +17,8 @@ use crate::{Error, pool};
 pub struct Hessian {
     diagonal: Vec<f64>,
     full: Option<Arc<Vec<f32>>>,
+    /// What both were multiplied with, a power of two.
+    scale: f64,
 }
 
 impl Hessian {
@@ -40,14 +42,16 @@ impl Hessian {
         Self::of_moments(full.diag().mapv(T::to_f64).to_vec())
     }
 
-    /// Takes the whole Hessian, k × k, and keeps (H + Hᵀ) / 2 in f32.
+    /// Takes the whole Hessian, k × k, and keeps (H + Hᵀ) / 2 in f32, times a power of two where the mean of its diagonal
+    /// is far from 1.
     ///
     /// It may be singular. What belongs to an input with H_jj = 0 is taken for zero.
     ///
     /// # Errors
     /// [`Error::HessianNotSquare`]; [`Error::HessianNotFinite`], [`Error::HessianNegative`] or
     /// [`Error::HessianAsymmetric`] with the first bad position. Symmetric is what differs by no more than rounding:
-    /// 10⁻⁵ √(H_ii H_jj) and two units in the last place of the element type.
+    /// 10⁻⁵ √(H_ii H_jj) and two units in the last place of the element type. [`Error::HessianIndefinite`] for an entry
+    /// that no inputs have, above √(H_ii H_jj) by more than 1 %.
     ///
     /// ```
     /// use armor_core::{Error, Hessian};
@@ -66,20 +70,26 @@ impl Hessian {
     pub(crate) fn with_entries(self, entry: impl Fn(usize, usize) -> f64 + Sync, relative: f64) -> Result<Self, Error> {
         pool::start()?;
         let k = self.len();
+        let mean = self.mean();
+        let rules = Rules { relative, scale: balance(mean), floor: FAINTEST * mean };
+        let scale = rules.scale;
         let mut values = vec![0.0f32; k * k];
         let bad = values
             .par_chunks_mut(k.max(1))
             .enumerate()
-            .find_map_first(|(row, out)| symmetric_row(row, out, &self.diagonal, &entry, relative).err());
+            .find_map_first(|(row, out)| symmetric_row(row, out, &self.diagonal, &entry, rules).err());
         match bad {
             Some(error) => Err(error),
-            None => Ok(Hessian { full: Some(Arc::new(values)), ..self }),
+            None => {
+                let diagonal = self.diagonal.iter().map(|d| d * scale).collect();
+                Ok(Hessian { full: Some(Arc::new(values)), diagonal, scale })
+            }
         }
     }
 
     /// Weighs all k inputs alike: what is left when there is no calibration data.
     pub fn identity(k: usize) -> Self {
-        Hessian { diagonal: vec![1.0; k], full: None }
+        Hessian { diagonal: vec![1.0; k], full: None, scale: 1.0 }
     }
 
     /// Takes the mean square of every input.
@@ -92,7 +102,7 @@ impl Hessian {
                 return Err(Error::HessianNegative { index, value });
             }
         }
-        Ok(Hessian { diagonal, full: None })
+        Ok(Hessian { diagonal, full: None, scale: 1.0 })
     }
 
     /// Number of inputs, k.
@@ -110,12 +120,18 @@ impl Hessian {
         self.full.is_some()
     }
 
-    /// The diagonal d as it was given, length k.
+    /// The diagonal d, length k: as it was given, but for [`Hessian::scale`].
     pub fn diagonal_values(&self) -> &[f64] {
         &self.diagonal
     }
 
-    /// Row `row` of the whole matrix, where it is known.
+    /// The power of two that the numbers given were multiplied with: 1, unless the whole matrix is known and the mean of
+    /// its diagonal is beyond 2^±40.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Row `row` of the whole matrix, where it is known, times [`Hessian::scale`].
     ///
     /// # Panics
     /// If there is no such row.
@@ -142,13 +158,32 @@ impl Hessian {
 /// Smallest importance of an input that was excited at all, relative to the mean.
 pub(crate) const FAINTEST: f64 = 1e-12;
 
-/// Writes row `row` of (H + Hᵀ) / 2, or says where H is not finite or not symmetric.
+/// How far above √(H_ii H_jj) rounding may lift an entry.
+pub(crate) const LOOSE: f64 = 1.01;
+
+/// What a full Hessian's rows are held to, and scaled by.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// Rounding of the entries themselves.
+    relative: f64,
+    scale: f64,
+    /// Least diagonal entry that the others are measured by: fainter ones are rounded themselves.
+    floor: f64,
+}
+
+/// A power of two that brings a mean beyond 2^±40 near 1, so that f32 holds the entries.
+fn balance(mean: f64) -> f64 {
+    let exponent = mean.log2().round();
+    if mean > 0.0 && exponent.abs() > 40.0 { (-exponent).clamp(-1000.0, 1000.0).exp2() } else { 1.0 }
+}
+
+/// Writes row `row` of (H + Hᵀ) / 2 times `scale`, or says where H is not finite, not symmetric or not a Hessian.
 fn symmetric_row(
     row: usize,
     out: &mut [f32],
     diagonal: &[f64],
     entry: impl Fn(usize, usize) -> f64,
-    relative: f64,
+    Rules { relative, scale, floor }: Rules,
 ) -> Result<(), Error> {
     const ROUNDING: f64 = 1e-5;
     for (col, out) in out.iter_mut().enumerate() {
@@ -157,11 +192,15 @@ fn symmetric_row(
             return Err(Error::HessianNotFinite { row, col, value });
         }
         let alive = diagonal[row] > 0.0 && diagonal[col] > 0.0;
-        let slack = ROUNDING * (diagonal[row] * diagonal[col]).sqrt() + relative * value.abs().max(mirrored.abs());
+        let slack = ROUNDING * diagonal[row].sqrt() * diagonal[col].sqrt() + relative * value.abs().max(mirrored.abs());
         if alive && mirrored.is_finite() && (value - mirrored).abs() > slack {
             return Err(Error::HessianAsymmetric { row, col, value, mirrored });
         }
-        *out = if alive { (0.5 * (value + mirrored)) as f32 } else { 0.0 };
+        let bound = diagonal[row].max(floor).sqrt() * diagonal[col].max(floor).sqrt();
+        if alive && value.abs() > LOOSE * bound {
+            return Err(Error::HessianIndefinite { row, col, value, bound });
+        }
+        *out = if alive { (0.5 * scale * (value + mirrored)) as f32 } else { 0.0 };
     }
     Ok(())
 }

@@ -165,6 +165,10 @@ impl Target {
         if !(0.0..=1.0).contains(&alpha) {
             return Err(Error::Option { name: "shrinkage", value: alpha.to_string(), expected: "0 to 1" });
         }
+        // Ω = I: the separable loss itself.
+        if alpha == 1.0 && layer.hessian().is_full() {
+            return Ok(self);
+        }
         let coupling = Coupling::new(layer, alpha, limit, (self.rows, self.cols), |row, out| {
             for b in 0..self.cols.count() {
                 let width = self.cols.size(b);

@@ -166,8 +166,10 @@ fn dampening_grows_until_the_hessian_factors() {
     let w = weight(rows, k, 7);
     let few_tokens = full_hessian(k, 5, &[9], 7);
     let mut indefinite = few_tokens.clone();
-    indefinite[[0, 1]] = 100.0;
-    indefinite[[1, 0]] = 100.0;
+    // As large as it can be, and of the wrong sign: what the other inputs say of these two rules it out.
+    let opposite = -few_tokens[[0, 1]].signum() * 0.99 * (few_tokens[[0, 0]] * few_tokens[[1, 1]]).sqrt();
+    indefinite[[0, 1]] = opposite;
+    indefinite[[1, 0]] = opposite;
     for (h, dead) in [(few_tokens, false), (indefinite, false), (Array2::zeros((k, k)), true)] {
         let layer = Layer::new(&w, full(&h)).expect("valid");
         for dampening in [0.0, 1e-12, 0.01] {

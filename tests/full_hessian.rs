@@ -80,8 +80,9 @@ fn sweeps_are_those_of_the_twin() {
     }
 }
 
+/// At α = 1 there is nothing to couple; just below it the coupled updates do what the separable ones do.
 #[test]
-fn shrinkage_one_is_the_diagonal_objective() {
+fn shrinkage_towards_one_is_the_diagonal_objective() {
     /// The separable loss with NoWag's row scales and no column scales.
     struct RowsOnly;
 
@@ -97,13 +98,16 @@ fn shrinkage_one_is_the_diagonal_objective() {
         let layer = Layer::new(&w, checked(&h)).expect("valid");
         for weighting in [RowWeighting::None, RowWeighting::NoWag] {
             let options = options(left, right).temperature(0.0).iterations(15).row_weighting(weighting);
-            let full = factorize(&layer, &options.clone().shrinkage(1.0)).expect("runs");
+            let full = factorize(&layer, &options.clone().shrinkage(1.0 - 1e-12)).expect("runs");
+            let alone = factorize(&layer, &options.clone().shrinkage(1.0)).expect("runs");
             let diagonal = options.objective(Objective::Diagonal);
             let diagonal = match weighting {
                 RowWeighting::None => factorize(&layer, &diagonal),
                 _ => Descent::new(&diagonal).expect("valid").proxy_loss(RowsOnly).run(&layer),
             };
-            for (t, (a, b)) in full.history().iter().zip(diagonal.expect("runs").history()).enumerate() {
+            let diagonal = diagonal.expect("runs");
+            assert!(same(&alone, &diagonal), "{rows}x{cols}, {weighting:?}: α = 1");
+            for (t, (a, b)) in full.history().iter().zip(diagonal.history()).enumerate() {
                 // 10⁻⁹ of the energy is f32's own rounding.
                 assert_close(*a, *b, 1e-5, 1e-9, &format!("{rows}x{cols}, {weighting:?}, iteration {t}"));
             }
@@ -259,6 +263,8 @@ fn bad_hessians_are_refused_with_their_place() {
     assert!(matches!(with(&[(2, 5, f32::NAN)]), Error::HessianNotFinite { row: 2, col: 5, .. }));
     assert!(matches!(with(&[(5, 2, f32::INFINITY)]), Error::HessianNotFinite { row: 5, col: 2, .. }));
     assert!(matches!(with(&[(3, 3, -1.0)]), Error::HessianNegative { index: 3, .. }));
+    let huge = with(&[(6, 1, 900.0), (1, 6, 900.0)]);
+    assert!(matches!(huge, Error::HessianIndefinite { row: 1, col: 6, .. }), "{huge}");
     assert!(matches!(with(&[(6, 1, 9.0)]), Error::HessianAsymmetric { row: 1, col: 6, mirrored: 9.0, .. }));
     assert!(matches!(
         Hessian::full(&Array2::<f32>::zeros((3, 4))).expect_err("bad"),
@@ -266,6 +272,25 @@ fn bad_hessians_are_refused_with_their_place() {
     ));
     let rounded = good.mapv(half::bf16::from_f32);
     assert!(Hessian::full(&rounded).expect("symmetric but for rounding").is_full());
+}
+
+#[test]
+fn the_scale_of_the_hessian_does_not_matter() {
+    let (w, h) = (weight(20, 24, 16), full_hessian(24, 50, 16).mapv(f64::from));
+    let run = |scale: i32| {
+        // In two steps, for 2^-1000 alone takes the smallest numbers out of f64.
+        let scaled = h.mapv(|x| x * f64::from(scale / 2).exp2() * f64::from(scale - scale / 2).exp2());
+        let layer = Layer::new(&w, Hessian::full(&scaled).expect("valid")).expect("valid");
+        let result = factorize(&layer, &options(8, 8).iterations(8)).expect("runs");
+        let error = result.output_error(&layer).expect("fits");
+        (result, error)
+    };
+    let (base, error) = run(0);
+    for scale in [-960, -200, -100, 60, 100] {
+        let (scaled, scaled_error) = run(scale);
+        assert!(same(&base, &scaled), "2^{scale}");
+        assert_eq!(error.to_bits(), scaled_error.to_bits(), "2^{scale}");
+    }
 }
 
 #[test]

@@ -76,6 +76,15 @@ enum ObjectiveName {
     Full,
 }
 
+impl ObjectiveName {
+    fn name(self) -> &'static str {
+        match self {
+            ObjectiveName::Diagonal => "diagonal",
+            ObjectiveName::Full => "full",
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum RowWeightingName {
     /// Every row by NoWag's scale
@@ -124,6 +133,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         pattern: arguments.pattern,
         seed: arguments.seed,
         threads: if arguments.threads == 0 { rayon::current_num_threads() } else { arguments.threads },
+        objective: arguments.objective.name(),
+        shrinkage: arguments.shrinkage,
         result: &result,
         errors,
     };

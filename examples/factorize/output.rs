@@ -17,6 +17,9 @@ pub struct Summary<'a> {
     pub pattern: Pattern,
     pub seed: u64,
     pub threads: usize,
+    pub objective: &'a str,
+    /// As asked for; the library's default where it was not.
+    pub shrinkage: Option<f64>,
     pub result: &'a Factorization,
     pub errors: OutputErrors,
 }
@@ -83,6 +86,8 @@ impl Summary<'_> {
             "rows": r.core().rows(),
             "cols": r.core().cols(),
             "preset": self.preset,
+            "objective": self.objective,
+            "shrinkage": self.shrinkage,
             "pattern": self.pattern.to_string(),
             "left_block": r.left().block_size(),
             "right_block": r.right().block_size(),

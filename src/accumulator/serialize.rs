@@ -9,6 +9,7 @@ use crate::Error;
 use crate::accumulator::triangle::Triangle;
 use crate::formats::FORMAT;
 use crate::header::{refuse, write};
+use crate::hessian::{FAINTEST, LOOSE};
 use crate::layer::fits_f32;
 use crate::serialize::File;
 
@@ -83,8 +84,15 @@ impl HessianAccumulator {
             return Ok(HessianAccumulator { tokens, sums: Sums::Diagonal(sums.collect()) });
         }
         let mut triangle = Triangle::zeros(inputs);
-        for ((i, j), sum) in triangle.positions().zip(sums) {
+        for ((i, j), sum) in triangle.positions().zip(sums.clone()) {
             triangle.set_entry(i, j, sum);
+        }
+        let squares: Vec<f64> = (0..inputs).map(|i| triangle.entry(i, i)).collect();
+        let floor = FAINTEST * squares.iter().sum::<f64>() / inputs as f64;
+        for (index, ((i, j), sum)) in triangle.positions().zip(sums).enumerate() {
+            if sum.abs() > LOOSE * squares[i].max(floor).sqrt() * squares[j].max(floor).sqrt() {
+                return problem(index, sum, "no more than its row's and column's sums of squares allow");
+            }
         }
         Ok(HessianAccumulator { tokens, sums: Sums::Full(triangle) })
     }

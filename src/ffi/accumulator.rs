@@ -167,7 +167,7 @@ pub unsafe extern "C" fn armor_accumulator_copy(
 fn numbers(hessian: &Hessian) -> Vec<f32> {
     let rows = (0..hessian.len()).map_while(|row| hessian.row(row));
     if hessian.is_full() {
-        rows.flatten().copied().collect()
+        rows.flatten().map(|value| (f64::from(*value) / hessian.scale()) as f32).collect()
     } else {
         hessian.diagonal_values().iter().map(|&value| value as f32).collect()
     }

@@ -23,7 +23,7 @@ pub const ARMOR_UNKNOWN_VALUE: u32 = 6;
 pub const ARMOR_INVALID_SHAPE: u32 = 7;
 /// A weight or Hessian entry is NaN, infinite or beyond f32.
 pub const ARMOR_NOT_FINITE: u32 = 8;
-/// A Hessian's diagonal entry is negative.
+/// A Hessian's diagonal entry is negative, or an entry is larger than its diagonal allows.
 pub const ARMOR_NEGATIVE: u32 = 9;
 /// An option lies outside its range.
 pub const ARMOR_OPTION_OUT_OF_RANGE: u32 = 10;
@@ -133,7 +133,7 @@ impl From<Error> for Failure {
             Error::WeightNotFinite { .. } | Error::HessianNotFinite { .. } | Error::Activation { .. } => {
                 ARMOR_NOT_FINITE
             }
-            Error::HessianNegative { .. } => ARMOR_NEGATIVE,
+            Error::HessianNegative { .. } | Error::HessianIndefinite { .. } => ARMOR_NEGATIVE,
             Error::SizeOverflow { .. } => ARMOR_SIZE_OVERFLOW,
             Error::Pattern { .. } | Error::PatternText { .. } | Error::Option { .. } => ARMOR_OPTION_OUT_OF_RANGE,
             Error::Bytes { .. } => ARMOR_INVALID_BYTES,
