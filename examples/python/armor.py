@@ -525,7 +525,7 @@ class Packed(_Handle):
     """A factorised layer for fast products, its numbers in float32, float16 or bfloat16."""
 
     def __init__(self, layer: Factorization, dtype: str = "bfloat16", threads: int = 0) -> None:
-        """Packs a layer; `threads`: 0 for those of the process, 1 for the caller's alone, more for a pool of its own."""
+        """Packs a layer; `threads`: 0 for those of the process, 1 for the caller's alone, more for its own pool."""
         out, number = _HANDLE(), _constant("dtype", dtype, DTYPES)
         threads = _not_negative("threads", threads)
         _check(library().armor_packed_create(layer, number, threads, ctypes.byref(out)))
