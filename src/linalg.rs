@@ -150,14 +150,9 @@ fn solve_positive_definite(matrix: &mut [f64], rhs: &mut [f64], n: usize, side: 
 
 #[cfg_attr(all(feature = "lapack", not(test)), expect(dead_code, reason = "the other backend is in use"))]
 fn solve_positive_definite_faer(matrix: &mut [f64], rhs: &mut [f64], n: usize, side: Unknown) -> bool {
-    use faer::dyn_stack::{MemBuffer, MemStack};
-    use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
     use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
-    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
     // Symmetric, so it may as well be column-major, which is what runs fast.
-    let factor = MatMut::from_column_major_slice_mut(matrix, n, n);
-    let stack = MemStack::new(&mut memory);
-    if cholesky_in_place(factor, Default::default(), Par::Seq, stack, Default::default()).is_err() {
+    if !factor_in_place(MatMut::from_column_major_slice_mut(matrix, n, n)) {
         return false;
     }
     let lower = MatRef::from_column_major_slice(matrix, n, n);
@@ -171,15 +166,29 @@ fn solve_positive_definite_faer(matrix: &mut [f64], rhs: &mut [f64], n: usize, s
     true
 }
 
-/// Replaces the lower triangle of a symmetric n × n matrix, row-major, by its Cholesky factor; the upper one may hold
-/// anything after. False, and the matrix is lost, where it is not positive definite.
-pub(crate) fn cholesky(matrix: &mut [f64], n: usize) -> bool {
+/// Replaces a matrix's lower triangle by its Cholesky factor; the upper one may hold anything after. False, and the matrix
+/// is lost, where it is not positive definite.
+fn factor_in_place(matrix: MatMut<'_, f64>) -> bool {
     use faer::dyn_stack::{MemBuffer, MemStack};
     use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
-    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
-    let factor = MatMut::from_row_major_slice_mut(matrix, n, n);
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(matrix.nrows(), Par::Seq, Default::default()));
     let stack = MemStack::new(&mut memory);
-    cholesky_in_place(factor, Default::default(), Par::Seq, stack, Default::default()).is_ok()
+    cholesky_in_place(matrix, Default::default(), Par::Seq, stack, Default::default()).is_ok()
+}
+
+/// Cholesky factor L of a symmetric n × n matrix, row-major, its lower triangle; the upper one may hold anything.
+///
+/// `fill` writes the matrix with a ridge on its diagonal, which grows tenfold, from at least 10⁻⁷, until the
+/// factorisation succeeds. Returns L and the ridge.
+pub(crate) fn cholesky_with_ridge(n: usize, mut ridge: f64, fill: impl Fn(&mut [f64], f64)) -> (Vec<f64>, f64) {
+    let mut matrix = vec![0.0; n * n];
+    loop {
+        fill(&mut matrix, ridge);
+        if factor_in_place(MatMut::from_row_major_slice_mut(&mut matrix, n, n)) {
+            return (matrix, ridge);
+        }
+        ridge = (10.0 * ridge).max(1e-7);
+    }
 }
 
 /// Inverts a lower triangular n × n matrix, row-major; what stands above its diagonal does not matter.
@@ -257,8 +266,9 @@ mod tests {
     #[test]
     fn inverse_of_a_triangle_is_one() {
         for n in [1, 2, 7, 64, 65, 130] {
-            let (mut matrix, _) = problem(n, 1);
-            assert!(cholesky(&mut matrix, n));
+            let (gram, _) = problem(n, 1);
+            let (matrix, ridge) = cholesky_with_ridge(n, 0.0, |matrix, _| matrix.copy_from_slice(&gram));
+            assert_eq!(ridge, 0.0);
             let inverse = invert_lower(&matrix, n);
             for i in 0..n {
                 for j in 0..n {

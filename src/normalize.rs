@@ -205,6 +205,11 @@ impl Target {
         self.coupling.is_some()
     }
 
+    /// Refuses a coupled loss for a part that knows separable ones only.
+    pub(crate) fn check_separable(&self, part: &'static str) -> Result<(), Error> {
+        if self.is_coupled() { Err(Error::Coupled { part }) } else { Ok(()) }
+    }
+
     pub(crate) fn coupling(&self) -> Option<&Coupling> {
         self.coupling.as_ref()
     }

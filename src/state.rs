@@ -166,7 +166,8 @@ impl<'t> State<'t> {
         self.left_product = LeftProduct { values, current: false };
     }
 
-    /// The absolute loss ‖Y − A S B̃‖², or tr(E Ω Eᵀ) where errors couple, computed only if the last update did not already know it.
+    /// The absolute loss ‖Y − A S B̃‖², or tr(E Ω Eᵀ) where errors couple, computed only if the last update did not already
+    /// know it.
     pub fn loss(&mut self) -> f64 {
         if let Some(loss) = self.loss {
             return loss;

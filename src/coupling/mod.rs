@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::block_diagonal::Partition;
 use crate::hessian::FAINTEST;
-use crate::linalg::{cholesky, part_of, rows_of, set_part_product};
+use crate::linalg::{cholesky_with_ridge, part_of, rows_of, set_part_product};
 use crate::{BlockDiagonal, Error, Hessian, Layer};
 
 /// What a coupled loss adds to the target.
@@ -126,19 +126,16 @@ impl Coupling {
         Ok(coupling)
     }
 
-    /// Finds L. The ridge starts at none and grows tenfold from 10⁻⁷ until Cholesky succeeds.
+    /// Finds L, with no ridge where none is needed.
     fn factorize(&mut self) {
         let k = self.cols().len;
-        let mut matrix = vec![0.0f64; k * k];
-        loop {
+        let (matrix, ridge) = cholesky_with_ridge(k, 0.0, |matrix, ridge| {
             matrix.par_chunks_mut(k).enumerate().for_each(|(i, row)| {
                 row.iter_mut().zip(self.correlations(i)).for_each(|(entry, value)| *entry = value);
+                row[i] += ridge;
             });
-            if cholesky(&mut matrix, k) {
-                break;
-            }
-            self.ridge = (10.0 * self.ridge).max(1e-7);
-        }
+        });
+        self.ridge = ridge;
         self.factor = vec![0.0; k * k];
         self.factor.par_chunks_mut(k).zip(matrix.par_chunks(k)).enumerate().for_each(|(i, (factor, row))| {
             for (to, from) in factor[..=i].iter_mut().zip(row) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Coupling;
-use crate::linalg::{add_part_product, part_of, rows_of, set_product};
+use crate::linalg::{View, add_part_product, part_of, rows_of, set_product};
 use crate::scratch::with_scratch;
 use crate::{SparseCore, State};
 
@@ -61,10 +61,30 @@ impl Coupling {
 
     /// Writes A X for the rows of a band of X, which are `width` long.
     pub fn multiply_left(&self, state: &State<'_>, band: usize, width: usize, x: &[f32], out: &mut [f32]) {
-        let partition = self.bands().rows;
-        let height = partition.block * width;
+        self.multiply_blocks(band, width, x, out, |a| self.left_block(state, a));
+    }
+
+    /// Writes Aᵀ X, likewise.
+    pub fn multiply_left_transposed(&self, state: &State<'_>, band: usize, width: usize, x: &[f32], out: &mut [f32]) {
+        self.multiply_blocks(band, width, x, out, |a| self.left_block(state, a).transpose());
+    }
+
+    fn left_block<'s>(&self, state: &'s State<'_>, a: usize) -> View<'s> {
+        rows_of(state.left().values(a), self.bands().rows.size(a))
+    }
+
+    /// Multiplies every row block of a band by its own matrix.
+    fn multiply_blocks<'s>(
+        &self,
+        band: usize,
+        width: usize,
+        x: &[f32],
+        out: &mut [f32],
+        factor: impl Fn(usize) -> View<'s>,
+    ) {
+        let height = self.bands().rows.block * width;
         for ((a, x), out) in self.bands().blocks(band).zip(x.chunks(height)).zip(out.chunks_mut(height)) {
-            set_product(out, rows_of(state.left().values(a), partition.size(a)), rows_of(x, width));
+            set_product(out, factor(a), rows_of(x, width));
         }
     }
 
@@ -85,7 +105,7 @@ impl Coupling {
     }
 
     /// Columns `cols` of rows `rows` of a row-major m × k matrix.
-    pub fn part<'a>(&self, matrix: &'a [f32], rows: Range<usize>, cols: Range<usize>) -> crate::linalg::View<'a> {
+    pub fn part<'a>(&self, matrix: &'a [f32], rows: Range<usize>, cols: Range<usize>) -> View<'a> {
         let k = self.cols().len;
         part_of(&matrix[rows.start * k + cols.start..], rows.len(), cols.len(), k)
     }

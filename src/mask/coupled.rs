@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::sweep::{Batch, Batches, ExactSweep, Panel, RIDGE, SweepTimes};
 use crate::coupling::Coupling;
-use crate::linalg::{add_part_product, part_of, rows_of, set_part_product, set_product};
+use crate::linalg::{add_part_product, part_of, rows_of, set_product};
 use crate::scratch::with_scratch;
 use crate::sparse_core::expand_groups;
 use crate::{SparseCore, State, Step};
@@ -67,8 +67,7 @@ impl ExactSweep {
         residual: &[f32],
         work: &mut Work,
     ) {
-        let (k, width, end) = (coupling.cols().len, span.len(), span.end);
-        let height = coupling.bands().height();
+        let (width, end, height) = (span.len(), span.end, coupling.bands().height());
         work.spread.resize(width * end, 0.0);
         coupling.spread(state.right(), span, &mut work.spread);
         transpose(&work.spread, end, &mut work.transposed);
@@ -84,8 +83,8 @@ impl ExactSweep {
         work.gradients.par_chunks_mut(height * width).enumerate().for_each(|(band, gradients)| {
             with_scratch([gradients.len()], |[half]| {
                 let rows = coupling.bands().range(band);
-                set_product(half, part_of(&residual[rows.start * k..], rows.len(), end, k), transposed);
-                multiply_left_transposed(state, coupling, band, half, gradients, width);
+                set_product(half, coupling.part(residual, rows, 0..end), transposed);
+                coupling.multiply_left_transposed(state, band, width, half, gradients);
             });
         });
         for b in coupling.spans().blocks(span) {
@@ -194,21 +193,4 @@ fn end_span(state: &State<'_>, coupling: &Coupling, span: &Range<usize>, work: &
             add_part_product(residual, k, rows_of(product, width), rows_of(&work.spread, span.end));
         });
     });
-}
-
-/// Writes Aᵀ X for the rows of a band of X, which are `width` long.
-fn multiply_left_transposed(
-    state: &State<'_>,
-    coupling: &Coupling,
-    band: usize,
-    x: &[f32],
-    out: &mut [f32],
-    width: usize,
-) {
-    let rows = coupling.bands().rows;
-    let height = rows.block * width;
-    for ((a, x), out) in coupling.bands().blocks(band).zip(x.chunks(height)).zip(out.chunks_mut(height)) {
-        let left = rows_of(state.left().values(a), rows.size(a));
-        set_part_product(out, width, left.transpose(), rows_of(x, width));
-    }
 }

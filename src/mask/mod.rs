@@ -22,8 +22,8 @@ use crate::{Error, State, Step};
 /// Chooses the core's mask, and the values that go with it, for the wrappers as they stand.
 ///
 /// One trait serves both ends of a run: an *initial* selector fills the zero core between identity wrappers
-/// ([`NoWagP`], [`Magnitude`], [`Wanda`], [`SparseGpt`]), and a *core update* improves the core once an iteration ([`ExactSweep`],
-/// [`AnnealedSweep`], [`SampledGroup`]). Give the descent another one with
+/// ([`NoWagP`], [`Magnitude`], [`Wanda`], [`SparseGpt`]), and a *core update* improves the core once an iteration
+/// ([`ExactSweep`], [`AnnealedSweep`], [`SampledGroup`]). Give the descent another one with
 /// [`Descent::initial_mask`](crate::Descent::initial_mask) or [`Descent::core_update`](crate::Descent::core_update):
 ///
 /// ```

@@ -20,9 +20,7 @@ const RIDGE: Ridge = Ridge { relative: 0.0, absolute: 1e-9 };
 
 impl MaskSelector for SampledGroup {
     fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
-        if state.target().is_coupled() {
-            return Err(Error::Coupled { part: "SampledGroup" });
-        }
+        state.target().check_separable("SampledGroup")?;
         let mut core = state.take_core();
         let height = state.target().row_blocks().block;
         let losses: Vec<(f64, f64)> =

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::linalg::{add_part_product, cholesky, invert_lower, part_of, rows_of};
+use crate::linalg::{add_part_product, cholesky_with_ridge, invert_lower, part_of, rows_of};
 use crate::mask::MaskSelector;
 use crate::mask::initial::largest;
 use crate::sparse_core::columns;
@@ -81,16 +81,12 @@ impl SparseGpt {
         let k = self.hessian.len();
         // A Hessian of dead inputs alone has no mean; nothing depends on the scale of it then.
         let mean = Some(self.hessian.mean()).filter(|mean| *mean > 0.0).unwrap_or(1.0);
-        let mut dampening = self.dampening;
-        let mut matrix = vec![0.0; k * k];
-        loop {
-            matrix.par_chunks_mut(k).enumerate().for_each(|(i, reversed)| self.write_row(k - 1 - i, mean, reversed));
-            (0..k).for_each(|i| matrix[i * k + i] += dampening * mean);
-            if cholesky(&mut matrix, k) {
-                break;
-            }
-            dampening = (10.0 * dampening).max(1e-7);
-        }
+        let (matrix, _) = cholesky_with_ridge(k, self.dampening, |matrix, dampening| {
+            matrix.par_chunks_mut(k).enumerate().for_each(|(i, reversed)| {
+                self.write_row(k - 1 - i, mean, reversed);
+                reversed[i] += dampening * mean;
+            });
+        });
         let mut factor = invert_lower(&matrix, k);
         factor.reverse();
         factor

@@ -182,9 +182,7 @@ fn panel(state: &State<'_>, rule: Rule, b: usize, panel: Panel<'_>) {
 
 impl WrapperUpdate for JointAdam {
     fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
-        if state.target().is_coupled() {
-            return Err(Error::Coupled { part: "JointAdam" });
-        }
+        state.target().check_separable("JointAdam")?;
         let target = state.target();
         if target.energy() == 0.0 {
             return Ok(());

@@ -20,9 +20,7 @@ pub struct SequentialGradient {
 
 impl WrapperUpdate for SequentialGradient {
     fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
-        if state.target().is_coupled() {
-            return Err(Error::Coupled { part: "SequentialGradient" });
-        }
+        state.target().check_separable("SequentialGradient")?;
         self.equations.of_left(state);
         state.change_left(|_, a, block| self.descend(a, block, Unknown::LeftOfGram, |_| 1.0));
         self.equations.of_right(state);
