@@ -8,6 +8,7 @@ use super::copy::Buffer;
 use super::guard::guard;
 use super::handle::{self, Opaque};
 use super::pointer::{Out, Span, input, overflow, text};
+use super::serialize::read;
 use super::status::{ARMOR_INVALID_SHAPE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_UNKNOWN_VALUE, Failure};
 use super::view::{ARMOR_HESSIAN_DIAGONAL, ARMOR_HESSIAN_FULL, MatrixView};
 use crate::{Hessian, HessianAccumulator};
@@ -210,14 +211,8 @@ pub unsafe extern "C" fn armor_accumulator_deserialize(
     out: *mut *mut AccumulatorHandle,
 ) -> u32 {
     guard(|| {
+        let parse = |file: &[u8], name: &str| HessianAccumulator::from_safetensors(file, name).map(Mutex::new);
         // SAFETY: the caller keeps the module's contract.
-        let (file, name) = unsafe { (input("bytes", bytes, len)?, text("name", name)?) };
-        let out = Out::new("out", out)?;
-        let names = Span::new("name", name.as_ptr(), name.len() + 1)?;
-        out.span.is_apart_from(&[Span::new("bytes", bytes, len)?, names])?;
-        let accumulator = HessianAccumulator::from_safetensors(file, name)?;
-        // SAFETY: the caller keeps the module's contract.
-        unsafe { out.write(handle::create(Mutex::new(accumulator))) };
-        Ok(())
+        unsafe { read(bytes, len, name, out, parse) }
     })
 }

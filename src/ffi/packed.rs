@@ -13,7 +13,7 @@ use super::status::{
     ARMOR_BUFFER_TOO_SMALL, ARMOR_INVALID_SHAPE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_DTYPE, Failure,
 };
 use super::view::{ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16, ARMOR_DTYPE_F32, MatrixView};
-use crate::packed::multiply::{How, multiply};
+use crate::packed::multiply::{Factors, How, multiply};
 use crate::{Error, PackedFactorization, Precision, Weight};
 
 /// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
@@ -289,7 +289,7 @@ impl Room {
 impl Packed {
     fn multiply(&self, x: Weight<'_>, y: ArrayViewMut2<'_, f32>, scratch: &mut [f32]) -> Result<(), Failure> {
         let threads = if self.threads == 0 { rayon::current_num_threads() } else { self.threads };
-        let multiply = || multiply(&self.layer, x, y, scratch, How::best(threads));
+        let multiply = || multiply(&self.layer, Factors::All, x, y, scratch, How::best(threads));
         let done = match &self.pool {
             Some(pool) => pool.install(multiply),
             None => multiply(),

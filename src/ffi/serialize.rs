@@ -5,9 +5,10 @@ use std::ffi::c_char;
 use super::copy::Buffer;
 use super::factorization::FactorizationHandle;
 use super::guard::guard;
-use super::handle;
+use super::handle::{self, Opaque};
 use super::pointer::{Out, Span, input, text};
-use crate::Factorization;
+use super::status::Failure;
+use crate::{Error, Factorization};
 
 /// Writes a factorisation as a safetensors file to buffer, which holds capacity bytes. name is that of the weight
 /// without ".weight", UTF-8; docs/c-api.md lists the tensors. Equal factorisations give equal bytes.
@@ -47,13 +48,28 @@ pub unsafe extern "C" fn armor_factorization_deserialize(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (file, name) = unsafe { (input("bytes", bytes, len)?, text("name", name)?) };
-        let out = Out::new("out", out)?;
-        let names = Span::new("name", name.as_ptr(), name.len() + 1)?;
-        out.span.is_apart_from(&[Span::new("bytes", bytes, len)?, names])?;
-        let result = Factorization::from_safetensors(file, name)?;
-        // SAFETY: the caller keeps the module's contract.
-        unsafe { out.write(handle::create(result)) };
-        Ok(())
+        unsafe { read(bytes, len, name, out, Factorization::from_safetensors) }
     })
+}
+
+/// Makes a handle of what `parse` reads from bytes of the caller's, by a name of the caller's.
+///
+/// # Safety
+/// The contract of [`super`].
+pub(super) unsafe fn read<H: Opaque>(
+    bytes: *const u8,
+    len: usize,
+    name: *const c_char,
+    out: *mut *mut H,
+    parse: impl FnOnce(&[u8], &str) -> Result<H::Inner, Error>,
+) -> Result<(), Failure> {
+    // SAFETY: passed on.
+    let (file, name) = unsafe { (input("bytes", bytes, len)?, text("name", name)?) };
+    let out = Out::new("out", out)?;
+    let names = Span::new("name", name.as_ptr(), name.len() + 1)?;
+    out.span.is_apart_from(&[Span::new("bytes", bytes, len)?, names])?;
+    let result = parse(file, name)?;
+    // SAFETY: passed on.
+    unsafe { out.write(handle::create(result)) };
+    Ok(())
 }

@@ -20,8 +20,9 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
 use any_pattern::Rows;
 use layout::{PackedBlocks, PackedCore};
+use multiply::Factors;
 
-use crate::{Element, Error, Factorization, InstructionSet, Pattern, Precision};
+use crate::{Element, Error, Factorization, InstructionSet, Pattern, Precision, Weight};
 
 /// A core in one of two layouts.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,8 +187,7 @@ impl PackedFactorization {
         y: ArrayViewMut2<'_, f32>,
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let how = multiply::How::best(rayon::current_num_threads());
-        multiply::multiply(self, T::weight(x), y, scratch, how)
+        self.multiply(InstructionSet::best(), Factors::All, T::weight(x), y, scratch)
     }
 
     /// The same on one instruction set, to compare them; the best that the CPU has where it lacks that one.
@@ -201,8 +201,7 @@ impl PackedFactorization {
         y: ArrayViewMut2<'_, f32>,
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let how = multiply::How { set, threads: rayon::current_num_threads() };
-        multiply::multiply(self, T::weight(x), y, scratch, how)
+        self.multiply(set, Factors::All, T::weight(x), y, scratch)
     }
 
     /// Computes S x alone, without the wrappers: what a plain N:M matrix costs.
@@ -215,7 +214,19 @@ impl PackedFactorization {
         y: ArrayViewMut2<'_, f32>,
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let how = multiply::How::best(rayon::current_num_threads());
-        multiply::multiply_core(self, T::weight(x), y, scratch, how)
+        self.multiply(InstructionSet::best(), Factors::Core, T::weight(x), y, scratch)
+    }
+
+    /// Multiplies on the current pool.
+    fn multiply(
+        &self,
+        set: InstructionSet,
+        factors: Factors,
+        x: Weight<'_>,
+        y: ArrayViewMut2<'_, f32>,
+        scratch: &mut [f32],
+    ) -> Result<(), Error> {
+        let how = multiply::How { set, threads: rayon::current_num_threads() };
+        multiply::multiply(self, factors, x, y, scratch, how)
     }
 }

@@ -73,29 +73,30 @@ impl<'a> Room<'a> {
     }
 }
 
-/// The product with all three factors.
-pub(crate) fn multiply(
-    packed: &PackedFactorization,
-    x: Weight<'_>,
-    y: ArrayViewMut2<'_, f32>,
-    scratch: &mut [f32],
-    how: How,
-) -> Result<(), Error> {
-    check(packed, &x, &y, scratch)?;
-    on_pool(packed, how, x.dim().0, |how| by_batches(packed, &x, y, scratch, how, all_factors));
-    Ok(())
+/// What x is multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Factors {
+    /// A, S and B.
+    All,
+    /// S.
+    Core,
 }
 
-/// The product with the core alone.
-pub(super) fn multiply_core(
+/// The product with all factors, or with the core alone.
+pub(crate) fn multiply(
     packed: &PackedFactorization,
+    factors: Factors,
     x: Weight<'_>,
     y: ArrayViewMut2<'_, f32>,
     scratch: &mut [f32],
     how: How,
 ) -> Result<(), Error> {
     check(packed, &x, &y, scratch)?;
-    on_pool(packed, how, x.dim().0, |how| by_batches(packed, &x, y, scratch, how, core_alone));
+    let stages = match factors {
+        Factors::All => all_factors,
+        Factors::Core => core_alone,
+    };
+    on_pool(packed, how, x.dim().0, |how| by_batches(packed, &x, y, scratch, how, stages));
     Ok(())
 }
 

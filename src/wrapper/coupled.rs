@@ -130,27 +130,22 @@ fn move_block(coupling: &Coupling, right: &mut BlockDiagonal, b: usize, rhs: &[f
     for term in &terms {
         rest.iter_mut().zip(term).for_each(|(rest, &term)| *rest -= f64::from(term));
     }
-    let mut gram = vec![0.0f64; q * q];
-    let mut correlation = vec![0.0f64; q * q];
-    for i in 0..q {
-        for j in 0..q {
-            gram[i * q + j] = grams.values[(cols.start(b) + i) * grams.width + grams.first + j].into();
-            correlation[i * q + j] = correlations[i * k + cols.start(b) + j].into();
-        }
-    }
+    let gram = square(q, |i, j| grams.values[(cols.start(b) + i) * grams.width + grams.first + j]);
+    let correlation = square(q, |i, j| correlations[i * k + cols.start(b) + j]);
     let zero = vec![0.0; q * q];
-    let [mut shifted, mut half, mut step] = [const { Vec::new() }; 3].map(|_: Vec<f64>| vec![0.0; q * q]);
-    let solved = solve_proximal(&gram, &rest, &zero, Unknown::RightOfGram, GRAM_RIDGE, [&mut shifted, &mut half])
-        && solve_proximal(
-            &correlation,
-            &half,
-            &zero,
-            Unknown::LeftOfGram,
-            CORRELATION_RIDGE,
-            [&mut shifted, &mut step],
-        );
-    if solved {
-        let block = right.blocks_mut().nth(b).expect("b is a block");
+    let (mut shifted, mut half, mut step) = (zero.clone(), zero.clone(), zero.clone());
+    let of_gram = [&mut shifted[..], &mut half];
+    if !solve_proximal(&gram, &rest, &zero, Unknown::RightOfGram, GRAM_RIDGE, of_gram) {
+        return;
+    }
+    let of_correlation = [&mut shifted[..], &mut step];
+    if solve_proximal(&correlation, &half, &zero, Unknown::LeftOfGram, CORRELATION_RIDGE, of_correlation) {
+        let mut block = right.block_mut(b);
         block.iter_mut().zip(&step).for_each(|(value, step)| *value = (f64::from(*value) + step) as f32);
     }
+}
+
+/// A q × q matrix in f64, row-major.
+fn square(q: usize, entry: impl Fn(usize, usize) -> f32) -> Vec<f64> {
+    (0..q * q).map(|at| entry(at / q, at % q).into()).collect()
 }
