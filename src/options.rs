@@ -126,7 +126,7 @@ impl Options {
 
     /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
     /// limit. Below what is fastest a run takes narrower spans of columns; what it cannot do without is
-    /// max(12 k², 4 k² + 12 m k) bytes and a few columns.
+    /// max(12 k² + 1024 k, 4 k² + 12 m k) bytes, and some more for a span of one block.
     pub fn memory_limit(mut self, bytes: Option<usize>) -> Self {
         self.memory_limit = bytes;
         self

@@ -24,8 +24,8 @@ pub(crate) struct Coupling {
     /// √((1 − α) / H_jj), zero for inputs that were never excited: Ω_ij = H_ij scale_i scale_j off the diagonal.
     scales: Vec<f64>,
     ridge: f64,
-    spans: Spans,
-    bands: Bands,
+    spans: Runs,
+    bands: Runs,
     /// L, k × k, row-major, zeros above the diagonal.
     factor: Vec<f32>,
     /// Y L, m × k, row-major.
@@ -37,58 +37,45 @@ pub(crate) struct Coupling {
 /// Columns of a span: enough rows of V for efficient products, few enough for a product's panels to stay in cache.
 const SPAN: usize = 512;
 
-/// Runs of column blocks, all of the same number of blocks but the last.
+/// Most blocks of rows that one task works on: enough for an efficient product, and eight tasks or more, where there are
+/// as many blocks. By the layer's shape alone, so results do not depend on threads.
+fn blocks_of_a_band(rows: Partition) -> usize {
+    const ROWS: usize = 256;
+    (ROWS / rows.block).clamp(1, rows.count().div_ceil(8))
+}
+
+/// Runs of blocks, all of the same number of blocks but the last: *spans* of columns, *bands* of rows.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spans {
-    pub cols: Partition,
-    /// Spans as blocks of columns.
-    partition: Partition,
+pub(crate) struct Runs {
+    /// The blocks.
+    pub of: Partition,
+    /// The runs, as larger blocks.
+    runs: Partition,
 }
 
-impl Spans {
-    fn new(cols: Partition, width: usize) -> Self {
-        let blocks = (width / cols.block).max(1);
-        Spans { cols, partition: Partition::new(cols.len, blocks * cols.block) }
+impl Runs {
+    fn new(of: Partition, blocks: usize) -> Self {
+        Runs { of, runs: Partition::new(of.len, blocks.max(1) * of.block) }
     }
 
-    /// The spans' columns, in order.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = Range<usize>> {
-        (0..self.partition.count()).map(move |span| self.partition.range(span))
+    /// Columns or rows of a run but the last.
+    pub fn size(self) -> usize {
+        self.runs.block
     }
 
-    /// The column blocks of a span.
-    pub fn blocks(self, span: &Range<usize>) -> Range<usize> {
-        span.start / self.cols.block..span.end.div_ceil(self.cols.block)
-    }
-}
-
-/// Runs of row blocks: what one task works on. Cut by the layer's shape alone, so results do not depend on threads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bands {
-    pub rows: Partition,
-    blocks: usize,
-}
-
-impl Bands {
-    fn new(rows: Partition) -> Self {
-        // Enough rows for an efficient product; eight bands or more, where there are as many blocks.
-        const ROWS: usize = 256;
-        Bands { rows, blocks: (ROWS / rows.block).clamp(1, rows.count().div_ceil(8)) }
+    /// The columns or rows of a run.
+    pub fn range(self, run: usize) -> Range<usize> {
+        self.runs.range(run)
     }
 
-    /// Rows of a band but the last.
-    pub fn height(self) -> usize {
-        self.blocks * self.rows.block
+    /// Those of every run, in order.
+    pub fn iter(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.runs.count()).map(move |run| self.range(run))
     }
 
-    /// The row blocks of a band.
-    pub fn blocks(self, band: usize) -> Range<usize> {
-        band * self.blocks..self.rows.count().min((band + 1) * self.blocks)
-    }
-
-    /// The rows of a band.
-    pub fn range(self, band: usize) -> Range<usize> {
-        band * self.height()..self.rows.len.min((band + 1) * self.height())
+    /// The blocks of a run, given its columns or rows.
+    pub fn blocks(self, range: &Range<usize>) -> Range<usize> {
+        range.start / self.of.block..range.end.div_ceil(self.of.block)
     }
 }
 
@@ -115,8 +102,8 @@ impl Coupling {
             hessian,
             scales,
             ridge: 0.0,
-            spans: Spans::new(cols, width),
-            bands: Bands::new(rows),
+            spans: Runs::new(cols, width / cols.block),
+            bands: Runs::new(rows, blocks_of_a_band(rows)),
             factor: Vec::new(),
             whitened: Vec::new(),
             weighted: Vec::new(),
@@ -146,8 +133,8 @@ impl Coupling {
 
     /// Computes Y L and Y Ω = (Y L) Lᵀ.
     fn whiten(&mut self, y: impl Fn(usize, &mut [f32]) + Sync) {
-        let (k, height) = (self.cols().len, self.bands.height());
-        let mut whitened = vec![0.0; self.bands.rows.len * k];
+        let (k, height) = (self.cols().len, self.bands.size());
+        let mut whitened = vec![0.0; self.bands.of.len * k];
         let mut weighted = vec![0.0; whitened.len()];
         let bands = whitened.par_chunks_mut(height * k).zip(weighted.par_chunks_mut(height * k));
         bands.enumerate().for_each(|(band, (whitened, weighted))| {
@@ -178,14 +165,14 @@ impl Coupling {
     }
 
     pub fn cols(&self) -> Partition {
-        self.spans.cols
+        self.spans.of
     }
 
-    pub fn spans(&self) -> Spans {
+    pub fn spans(&self) -> Runs {
         self.spans
     }
 
-    pub fn bands(&self) -> Bands {
+    pub fn bands(&self) -> Runs {
         self.bands
     }
 

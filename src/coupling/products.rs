@@ -21,7 +21,7 @@ pub(crate) enum Spread {
 impl Coupling {
     /// out ← out + S V or A S V, m × k, row-major; `core` is the state's, which may have been taken out.
     pub fn add_spread(&self, what: Spread, state: &State<'_>, core: &SparseCore, out: &mut [f32]) {
-        let (k, height) = (self.cols().len, self.bands().height());
+        let (k, height) = (self.cols().len, self.bands().size());
         let mut rows_of_v = Vec::new();
         for span in self.spans().iter() {
             rows_of_v.resize(span.len() * span.end, 0.0);
@@ -70,7 +70,7 @@ impl Coupling {
     }
 
     fn left_block<'s>(&self, state: &'s State<'_>, a: usize) -> View<'s> {
-        rows_of(state.left().values(a), self.bands().rows.size(a))
+        rows_of(state.left().values(a), self.bands().of.size(a))
     }
 
     /// Multiplies every row block of a band by its own matrix.
@@ -82,15 +82,17 @@ impl Coupling {
         out: &mut [f32],
         factor: impl Fn(usize) -> View<'s>,
     ) {
-        let height = self.bands().rows.block * width;
-        for ((a, x), out) in self.bands().blocks(band).zip(x.chunks(height)).zip(out.chunks_mut(height)) {
+        let height = self.bands().of.block * width;
+        for ((a, x), out) in
+            self.bands().blocks(&self.bands().range(band)).zip(x.chunks(height)).zip(out.chunks_mut(height))
+        {
             set_product(out, factor(a), rows_of(x, width));
         }
     }
 
     /// Writes A S, m × k, row-major.
     pub fn write_left_product(&self, state: &State<'_>, out: &mut [f32]) {
-        let (k, height) = (self.cols().len, self.bands().height());
+        let (k, height) = (self.cols().len, self.bands().size());
         out.par_chunks_mut(height * k).enumerate().for_each(|(band, out)| {
             with_scratch([self.bands().range(band).len() * k], |[dense]| {
                 self.left_product(state, state.core(), band, &(0..k), dense, out);

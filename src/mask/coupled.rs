@@ -67,7 +67,7 @@ impl ExactSweep {
         residual: &[f32],
         work: &mut Work,
     ) {
-        let (width, end, height) = (span.len(), span.end, coupling.bands().height());
+        let (width, end, height) = (span.len(), span.end, coupling.bands().size());
         work.spread.resize(width * end, 0.0);
         coupling.spread(state.right(), span, &mut work.spread);
         transpose(&work.spread, end, &mut work.transposed);
@@ -78,7 +78,7 @@ impl ExactSweep {
             set_product(gram, spread.subrows(i * coupling.cols().block, rows), transposed);
         });
         work.changes.clear();
-        work.changes.resize(coupling.bands().rows.len * width, 0.0);
+        work.changes.resize(coupling.bands().of.len * width, 0.0);
         work.gradients.resize(work.changes.len(), 0.0);
         work.gradients.par_chunks_mut(height * width).enumerate().for_each(|(band, gradients)| {
             with_scratch([gradients.len()], |[half]| {
@@ -105,7 +105,7 @@ impl ExactSweep {
             return;
         }
         let Work { gram, gradients, changes, .. } = work;
-        let rows = coupling.bands().rows;
+        let rows = coupling.bands().of;
         let grams = part_of(&gram[first..], first, q, width);
         let blocks = gradients.par_chunks_mut(rows.block * width).zip(changes.par_chunks(rows.block * width));
         blocks.enumerate().for_each(|(a, (gradients, changes))| {
@@ -185,7 +185,7 @@ const TILE: usize = 16;
 
 /// Carries a span's changes to the residual: E += A ΔS V.
 fn end_span(state: &State<'_>, coupling: &Coupling, span: &Range<usize>, work: &Work, residual: &mut [f32]) {
-    let (k, width, height) = (coupling.cols().len, span.len(), coupling.bands().height());
+    let (k, width, height) = (coupling.cols().len, span.len(), coupling.bands().size());
     let bands = residual.par_chunks_mut(height * k).zip(work.changes.par_chunks(height * width));
     bands.enumerate().for_each(|(band, (residual, changes))| {
         with_scratch([changes.len()], |[product]| {

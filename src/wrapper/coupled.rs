@@ -78,7 +78,7 @@ pub(super) fn update_right(state: &mut State<'_>, coupling: &Coupling) {
 
 /// U_bᵀ (Y Ω)_b of every block, in f64.
 fn right_hand_sides(coupling: &Coupling, product: &[f32]) -> Vec<Vec<f64>> {
-    let rows = coupling.bands().rows.len;
+    let rows = coupling.bands().of.len;
     (0..coupling.cols().count())
         .into_par_iter()
         .map(|b| {
