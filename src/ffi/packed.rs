@@ -14,7 +14,7 @@ use super::status::{
 };
 use super::view::{ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16, ARMOR_DTYPE_F32, MatrixView};
 use crate::packed::multiply::{Factors, How, multiply};
-use crate::{Error, PackedFactorization, Precision, Weight};
+use crate::{Error, InstructionSet, PackedFactorization, Precision, Weight};
 
 /// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
 /// armor_packed_free frees it. It does not need the factorisation that it was made from.
@@ -289,7 +289,8 @@ impl Room {
 impl Packed {
     fn multiply(&self, x: Weight<'_>, y: ArrayViewMut2<'_, f32>, scratch: &mut [f32]) -> Result<(), Failure> {
         let threads = if self.threads == 0 { rayon::current_num_threads() } else { self.threads };
-        let multiply = || multiply(&self.layer, Factors::All, x, y, scratch, How::best(threads));
+        let multiply =
+            || multiply(&self.layer, Factors::All, x, y, scratch, How { set: InstructionSet::best(), threads });
         let done = match &self.pool {
             Some(pool) => pool.install(multiply),
             None => multiply(),

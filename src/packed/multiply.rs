@@ -26,10 +26,6 @@ pub(crate) struct How {
 }
 
 impl How {
-    pub fn best(threads: usize) -> Self {
-        How { set: InstructionSet::best(), threads }
-    }
-
     fn for_each(self, count: usize, work: impl Fn(usize) + Sync + Send) {
         if self.threads == 1 {
             (0..count).for_each(work);
