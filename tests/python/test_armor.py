@@ -212,7 +212,10 @@ def test_an_exception_in_progress_ends_the_run(weight):
 
 
 def test_ctrl_c_ends_a_long_run(weight):
-    endless = armor.Options(left_block=8, right_block=8, iterations=10_000_000, patience=10_000_000)
+    # Long enough to be interrupted, and not for ever should that fail.
+    endless = armor.Options(left_block=8, right_block=8, iterations=10_000_000, patience=10_000_000, time_budget=60.0)
+    # A shell starts what runs in the background with SIGINT ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     armor.library()
     interrupt.start()
@@ -221,6 +224,7 @@ def test_ctrl_c_ends_a_long_run(weight):
             armor.factorize(weight, None, endless)
     finally:
         interrupt.cancel()
+        signal.signal(signal.SIGINT, handler)
 
 
 def load(environment):
