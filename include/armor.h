@@ -676,7 +676,7 @@ uint32_t armor_packed_free(struct armor_packed *packed);
 // Writes shapes and bytes of a packed factorisation to out, whose struct_size the caller has set.
 uint32_t armor_packed_get_sizes(const struct armor_packed *packed, struct armor_packed_sizes *out);
 
-// Writes to out how many float a product with batch vectors needs as scratch. It stops growing at 32 vectors.
+// Writes to out how many float a product with batch vectors needs as scratch. It stops growing at 64 vectors.
 uint32_t armor_packed_scratch_len(const struct armor_packed *packed, size_t batch, size_t *out);
 
 // Computes y = A * (S * (B * x)) for one input x of x_len = k elements; writes m elements to y, which holds capacity.

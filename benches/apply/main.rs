@@ -64,7 +64,8 @@ struct Row {
 
 fn main() {
     let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let shapes = if let &[rows, cols] = sizes.as_slice() { vec![(rows, cols)] } else { SHAPES.to_vec() };
+    let shapes = if let &[rows, cols, ..] = sizes.as_slice() { vec![(rows, cols)] } else { SHAPES.to_vec() };
+    let batches = if sizes.len() > 2 { &sizes[2..] } else { &BATCHES };
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -73,7 +74,7 @@ fn main() {
         let layer = Layer::new(rows, cols);
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            for batch in BATCHES {
+            for &batch in batches {
                 let row = pool.install(|| measure(&layer, threads, batch));
                 print(&row);
                 table.push(row);

@@ -159,7 +159,7 @@ pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out
     })
 }
 
-/// Writes to out how many float a product with batch vectors needs as scratch. It stops growing at 32 vectors.
+/// Writes to out how many float a product with batch vectors needs as scratch. It stops growing at 64 vectors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_scratch_len(packed: *const PackedHandle, batch: usize, out: *mut usize) -> u32 {
     guard(|| {

@@ -17,21 +17,29 @@ pub enum InstructionSet {
 }
 
 impl InstructionSet {
+    /// From the best one to the one that every CPU has.
+    const ALL: [Self; 3] = [InstructionSet::Avx512, InstructionSet::Avx2, InstructionSet::Portable];
+
     /// All that this CPU can run, the best one first.
     pub fn available() -> Vec<Self> {
-        let mut sets = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            sets.extend(pulp::x86::V4::try_new().map(|_| InstructionSet::Avx512));
-            sets.extend(pulp::x86::V3::try_new().map(|_| InstructionSet::Avx2));
-        }
-        sets.push(InstructionSet::Portable);
-        sets
+        Self::ALL.into_iter().filter(|set| set.runs_here()).collect()
     }
 
     /// The best that this CPU can run.
     pub(crate) fn best() -> Self {
-        Self::available()[0]
+        Self::ALL.into_iter().find(|set| set.runs_here()).expect("the portable one runs everywhere")
+    }
+
+    fn runs_here(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => pulp::x86::V4::try_new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => pulp::x86::V3::try_new().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            InstructionSet::Avx512 | InstructionSet::Avx2 => false,
+            InstructionSet::Portable => true,
+        }
     }
 
     /// The same, or the best that this CPU has instead.

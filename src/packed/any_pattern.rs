@@ -63,7 +63,7 @@ impl Rows {
     }
 
     /// Multiplies one row with every vector.
-    pub fn multiply(&self, row: usize, vectors: Vectors<'_>, out: &Outputs<'_>) {
+    pub fn multiply(&self, row: usize, vectors: Vectors<'_>, out: Outputs<'_>) {
         match &self.values {
             Values::F32(values) => self.multiply_of(values, |x| x, row, vectors, out),
             Values::F16(values) => self.multiply_of(values, f16::to_f32, row, vectors, out),
@@ -77,7 +77,7 @@ impl Rows {
         widen: impl Fn(T) -> f32,
         row: usize,
         vectors: Vectors<'_>,
-        out: &Outputs<'_>,
+        out: Outputs<'_>,
     ) {
         let (n, m) = (self.pattern.n(), self.pattern.m());
         let groups = row * self.groups..(row + 1) * self.groups;

@@ -1,16 +1,18 @@
 //! The wrappers' kernel: strips of a dense block times one or more vectors.
 
-use super::lanes::{Lanes, Line};
+use super::lanes::{Lanes, Line, ROWS};
+use super::layout::{STRIP, Strip};
 use super::store::Store;
-use super::strip::{Part, Product};
+use super::strip::{Matrix, Part};
+use super::wide::{WIDTH, WideRow};
 
 /// Pairs of columns that are added up before they go to the total.
-const PAIRS: usize = 8;
+const PAIRS: usize = 16;
 
 /// A dense block of a wrapper.
 pub(super) struct Dense;
 
-impl Product for Dense {
+impl Matrix for Dense {
     /// Multiplies `R` panels of a strip with `V` vectors; sums[r][v] gets panel r's rows.
     ///
     /// A strip is a run of column pairs: two numbers a row for every panel. The last pair of an odd number of columns has
@@ -62,5 +64,71 @@ impl Product for Dense {
             }
         }
         total
+    }
+
+    #[inline(always)]
+    fn wide<L: Lanes, S: Store>(lanes: L, strip: Strip<'_>, x: &[WideRow], totals: &mut [WideRow; STRIP]) {
+        let panels = strip.panels();
+        let mut values = [[0.0; ROWS]; 2 * PAIRS];
+        let lines = strip.lines.chunks(PAIRS * panels * S::LINES);
+        let even = x.len() / 2 * 2;
+        for (lines, x) in lines.zip(x[..even].chunks(2 * PAIRS)) {
+            for panel in 0..panels {
+                for (pair, lines) in lines.chunks_exact(panels * S::LINES).enumerate() {
+                    let [value, other] = S::pair(lanes, &lines[panel * S::LINES..(panel + 1) * S::LINES]);
+                    lanes.store(value, &mut values[2 * pair]);
+                    lanes.store(other, &mut values[2 * pair + 1]);
+                }
+                let totals = &mut totals[panel * ROWS..(panel + 1) * ROWS];
+                if L::TILE >= 16 {
+                    add_rows::<L, 4>(lanes, &values, x, totals);
+                } else {
+                    add_rows::<L, 1>(lanes, &values, x, totals);
+                }
+            }
+        }
+        if even < x.len() {
+            let lines = &strip.lines[even / 2 * panels * S::LINES..];
+            for panel in 0..panels {
+                let [value, _] = S::pair(lanes, &lines[panel * S::LINES..(panel + 1) * S::LINES]);
+                lanes.store(value, &mut values[0]);
+                for row in 0..ROWS {
+                    let total = &mut totals[panel * ROWS + row];
+                    for w in 0..WIDTH / ROWS {
+                        let sum =
+                            lanes.fused(lanes.splat(values[0][row]), lanes.array(&x[even][w]), lanes.array(&total[w]));
+                        lanes.store(sum, &mut total[w]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds some columns' part to the totals of a panel, `R` rows at a time.
+#[inline(always)]
+fn add_rows<L: Lanes, const R: usize>(
+    lanes: L,
+    values: &[[f32; ROWS]; 2 * PAIRS],
+    x: &[WideRow],
+    totals: &mut [WideRow],
+) {
+    for (index, totals) in totals.chunks_exact_mut(R).enumerate() {
+        let row = index * R;
+        let mut sums = [[lanes.zero(); WIDTH / ROWS]; R];
+        for (x, values) in x.iter().zip(values) {
+            for r in 0..R {
+                let value = lanes.splat(values[row + r]);
+                for w in 0..WIDTH / ROWS {
+                    sums[r][w] = lanes.fused(value, lanes.array(&x[w]), sums[r][w]);
+                }
+            }
+        }
+        for (total, sums) in totals.iter_mut().zip(sums) {
+            for w in 0..WIDTH / ROWS {
+                let sum = lanes.add(lanes.array(&total[w]), sums[w]);
+                lanes.store(sum, &mut total[w]);
+            }
+        }
     }
 }

@@ -92,6 +92,7 @@ pub(super) trait Lanes: Copy {
     fn drop_three_bits(self, words: Self::Words) -> Self::Words;
     fn words(self, line: &Line) -> Self::Words;
     fn floats(self, line: &Line) -> Self::Floats;
+    fn array(self, x: &[f32; ROWS]) -> Self::Floats;
     fn store(self, x: Self::Floats, out: &mut [f32; ROWS]);
     /// The lower and the upper bf16 number of every word.
     fn pair_of_bf16(self, line: &Line) -> [Self::Floats; 2];
@@ -177,6 +178,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn floats(self, line: &Line) -> Self::Floats {
         bytemuck::cast(line.0)
+    }
+
+    #[inline(always)]
+    fn array(self, x: &[f32; ROWS]) -> Self::Floats {
+        *x
     }
 
     #[inline(always)]
@@ -272,6 +278,11 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn array(self, x: &[f32; ROWS]) -> __m512 {
+            bytemuck::cast(*x)
+        }
+
+        #[inline(always)]
         fn store(self, x: __m512, out: &mut [f32; ROWS]) {
             *out = bytemuck::cast(x);
         }
@@ -351,6 +362,11 @@ mod x86 {
         #[inline(always)]
         fn floats(self, line: &Line) -> Self::Floats {
             bytemuck::cast(line.0)
+        }
+
+        #[inline(always)]
+        fn array(self, x: &[f32; ROWS]) -> Self::Floats {
+            bytemuck::cast(*x)
         }
 
         #[inline(always)]

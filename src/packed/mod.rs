@@ -1,20 +1,25 @@
 //! A factorisation in the layout that fast kernels read: y = A (S (B x)) at the speed of memory.
 //!
 //! Everything packed is a stream of cache lines. Sixteen rows make a *panel*, one SIMD lane each, and four panels a
-//! *strip*, which one thread multiplies from its first column to its last.
+//! *strip*, which one thread multiplies from its first column to its last. The threads are woken once a product and go
+//! through its three stages together, so what lies between the stages stays in their caches. Sixty-four vectors and more
+//! are multiplied side by side, in the *wide* layout, where SIMD lanes are vectors instead of rows.
 
 mod any_pattern;
 mod dense;
 mod lanes;
 mod layout;
 mod memory;
-#[allow(unsafe_code, reason = "the threads of a stage write disjoint rows of one array")]
 pub(crate) mod multiply;
 mod sparse;
+#[allow(unsafe_code, reason = "the threads of a stage write disjoint rows, which the next stage reads")]
+mod stages;
 mod store;
 mod strip;
+mod team;
 #[allow(unsafe_code, reason = "the threads of a stage write disjoint rows of one array")]
 mod vectors;
+mod wide;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
@@ -148,7 +153,7 @@ impl PackedFactorization {
     }
 
     /// Numbers of working memory that [`PackedFactorization::apply_batch`] needs for so many vectors; one vector is a
-    /// batch of one. It does not grow beyond 32 vectors.
+    /// batch of one. It does not grow beyond 64 vectors.
     pub fn scratch_len(&self, batch: usize) -> usize {
         multiply::scratch_len(self, batch)
     }
@@ -161,7 +166,8 @@ impl PackedFactorization {
     /// the dense matrix Ŵ = A S B would: NaN everywhere, or Ŵᵢⱼ · ∞ in output i.
     ///
     /// It works on the current rayon pool, and on the calling thread alone where that pool has one thread or the layer
-    /// is small. The result does not depend on it.
+    /// is small. The result does not depend on it. Nothing is allocated on a thread of the pool; a call from outside
+    /// goes through the pool's queue, which takes memory now and then.
     ///
     /// # Errors
     /// [`Error::Length`] unless x has k entries, y has m, and scratch at least `scratch_len(1)`; y is then unchanged.

@@ -1,21 +1,20 @@
-//! The three stages of a product, B x, then S, then A, each strip by strip on all threads.
+//! A product: its inputs a few vectors at a time, in the caller's memory, and what infinities among them do.
 
-use ndarray::{ArrayViewMut1, ArrayViewMut2, ShapeBuilder, s};
-use rayon::prelude::*;
+use ndarray::{ArrayViewMut1, ArrayViewMut2, s};
 
-use super::lanes::{Line, ROWS, dispatch};
-use super::layout::{PackedBlocks, Strip};
-use super::store::{Bf16, F16, F32};
-use super::strip::{Product, StripProduct};
-use super::vectors::{Outputs, Vectors};
-use super::{Core, PackedFactorization, dense::Dense, sparse::Sparse};
-use crate::{Error, InstructionSet, Precision, Weight, elementwise};
-
-/// Vectors that are multiplied at once: as many as keep what lies between the stages in second-level caches.
-const BATCH: usize = 32;
+use super::lanes::{Line, ROWS};
+use super::stages::{self, Room};
+use super::vectors::{Input, Vectors};
+use super::wide::{WIDTH, side_by_side};
+use super::{Core, PackedFactorization};
+use crate::{Error, InstructionSet, Weight, elementwise};
 
 /// Bytes of weights times vectors below which other threads are not worth waking.
 const SMALL: usize = 1 << 18;
+
+/// Vectors one after the other that are multiplied at once: as many as keep what lies between the stages in second-level
+/// caches.
+const BATCH: usize = 32;
 
 /// On what a product runs.
 #[derive(Clone, Copy, Debug)]
@@ -25,50 +24,6 @@ pub(crate) struct How {
     pub threads: usize,
 }
 
-impl How {
-    fn for_each(self, count: usize, work: impl Fn(usize) + Sync + Send) {
-        if self.threads == 1 {
-            (0..count).for_each(work);
-        } else {
-            (0..count).into_par_iter().for_each(work);
-        }
-    }
-}
-
-/// From one vector of `len` entries to the next: an odd number of cache lines, so that the same entry of several
-/// vectors falls into different sets of the cache.
-fn stride(len: usize) -> usize {
-    (len.div_ceil(ROWS) | 1) * ROWS
-}
-
-pub(super) fn scratch_len(packed: &PackedFactorization, batch: usize) -> usize {
-    let (rows, cols) = (stride(packed.rows), stride(packed.cols));
-    batch.min(BATCH) * (2 * cols + rows) + rows + ROWS
-}
-
-/// Working memory, cut up.
-struct Room<'a> {
-    /// The inputs as f32, BATCH × k.
-    x: &'a mut [f32],
-    /// B x, BATCH × k.
-    z: &'a mut [f32],
-    /// S B x, BATCH × m.
-    t: &'a mut [f32],
-    /// One output, m.
-    column: &'a mut [f32],
-}
-
-impl<'a> Room<'a> {
-    fn new(packed: &PackedFactorization, batch: usize, scratch: &'a mut [f32]) -> Self {
-        let aligned = scratch.as_ptr().align_offset(size_of::<Line>()).min(ROWS);
-        let (rows, cols, count) = (stride(packed.rows), stride(packed.cols), batch.min(BATCH));
-        let (x, rest) = scratch[aligned..].split_at_mut(count * cols);
-        let (z, rest) = rest.split_at_mut(count * cols);
-        let (t, column) = rest.split_at_mut(count * rows);
-        Room { x, z, t, column: &mut column[..packed.rows] }
-    }
-}
-
 /// What x is multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Factors {
@@ -76,6 +31,54 @@ pub(crate) enum Factors {
     All,
     /// S.
     Core,
+}
+
+/// From one vector of `len` entries to the next: an odd number of cache lines, so that the same entry of several
+/// vectors falls into different sets of the cache.
+pub(super) fn stride(len: usize) -> usize {
+    (len.div_ceil(ROWS) | 1) * ROWS
+}
+
+/// Vectors that are multiplied at once.
+#[derive(Clone, Copy)]
+struct Cut {
+    count: usize,
+    wide: bool,
+}
+
+impl Cut {
+    /// The next of `left` vectors.
+    fn next(packed: &PackedFactorization, left: usize) -> Cut {
+        match packed.core {
+            Core::TwoFour(_) if left >= WIDTH => Cut { count: WIDTH, wide: true },
+            _ => Cut { count: left.min(BATCH), wide: false },
+        }
+    }
+}
+
+pub(super) fn scratch_len(packed: &PackedFactorization, batch: usize) -> usize {
+    let (rows, cols) = (stride(packed.rows), stride(packed.cols));
+    batch.min(WIDTH) * (2 * cols + rows) + rows + ROWS
+}
+
+/// Working memory, cut up.
+struct Memory<'a> {
+    /// The inputs as f32.
+    x: &'a mut [f32],
+    room: Room<'a>,
+    /// One output, m.
+    column: &'a mut [f32],
+}
+
+impl<'a> Memory<'a> {
+    fn new(packed: &PackedFactorization, batch: usize, scratch: &'a mut [f32]) -> Self {
+        let aligned = scratch.as_ptr().align_offset(size_of::<Line>()).min(ROWS);
+        let (rows, cols, count) = (stride(packed.rows), stride(packed.cols), batch.min(WIDTH));
+        let (x, rest) = scratch[aligned..].split_at_mut(count * cols);
+        let (z, rest) = rest.split_at_mut(count * cols);
+        let (t, column) = rest.split_at_mut(count * rows);
+        Memory { x, room: Room { z, t }, column: &mut column[..packed.rows] }
+    }
 }
 
 /// The product with all factors, or with the core alone.
@@ -88,11 +91,7 @@ pub(crate) fn multiply(
     how: How,
 ) -> Result<(), Error> {
     check(packed, &x, &y, scratch)?;
-    let stages = match factors {
-        Factors::All => all_factors,
-        Factors::Core => core_alone,
-    };
-    on_pool(packed, how, x.dim().0, |how| by_batches(packed, &x, y, scratch, how, stages));
+    on_pool(packed, how, x.dim().0, |how| by_batches(Product { packed, factors, how }, &x, y, scratch));
     Ok(())
 }
 
@@ -128,41 +127,50 @@ fn on_pool(packed: &PackedFactorization, how: How, batch: usize, work: impl FnOn
     }
 }
 
-/// What is done with a few vectors.
-type Stages = fn(&PackedFactorization, How, Vectors<'_>, (&mut [f32], &mut [f32]), ArrayViewMut2<'_, f32>);
+/// A layer, which factors of it, and on what.
+#[derive(Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub packed: &'a PackedFactorization,
+    pub factors: Factors,
+    pub how: How,
+}
 
-fn by_batches(
-    packed: &PackedFactorization,
-    x: &Weight<'_>,
-    mut y: ArrayViewMut2<'_, f32>,
-    scratch: &mut [f32],
-    how: How,
-    stages: Stages,
-) {
+fn by_batches(product: Product<'_>, x: &Weight<'_>, mut y: ArrayViewMut2<'_, f32>, scratch: &mut [f32]) {
     let batch = x.dim().0;
-    let mut room = Room::new(packed, batch, scratch);
-    for start in (0..batch).step_by(BATCH) {
-        let count = BATCH.min(batch - start);
-        let mut y = y.slice_mut(s![start..start + count, ..]);
-        let mut finite = [true; BATCH];
-        let vectors = match in_place(x) {
-            Some(data) if elementwise::all_finite(data) => Vectors { data, stride: data.len(), count },
-            _ => {
-                for (vector, x_room) in room.x.chunks_exact_mut(stride(packed.cols)).enumerate().take(count) {
-                    x.copy_row(start + vector, 0..packed.cols, &mut x_room[..packed.cols]);
-                    finite[vector] = elementwise::all_finite(&x_room[..packed.cols]);
-                    if !finite[vector] {
-                        x_room.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
-                    }
-                }
-                Vectors { data: room.x, stride: stride(packed.cols), count }
-            }
-        };
-        stages(packed, how, vectors, (room.z, room.t), y.view_mut());
-        for vector in (0..count).filter(|&vector| !finite[vector]) {
-            add_infinities(packed, how, (x, start + vector), &mut room, y.row_mut(vector), stages);
+    let mut memory = Memory::new(product.packed, batch, scratch);
+    let mut start = 0;
+    while start < batch {
+        let cut = Cut::next(product.packed, batch - start);
+        let mut y = y.slice_mut(s![start..start + cut.count, ..]);
+        let mut finite = [true; WIDTH];
+        let input = load(x, start, cut, memory.x, &mut finite);
+        stages::run(product, input, memory.room.reborrow(), y.view_mut());
+        for vector in (0..cut.count).filter(|&vector| !finite[vector]) {
+            add_infinities(product, (x, start + vector), &mut memory, y.row_mut(vector));
         }
+        start += cut.count;
     }
+}
+
+/// The vectors of a cut as f32, with zeros for what is not finite in those of which `finite` then says so.
+fn load<'a>(x: &'a Weight<'_>, start: usize, cut: Cut, room: &'a mut [f32], finite: &mut [bool; WIDTH]) -> Input<'a> {
+    let (cols, count) = (x.dim().1, cut.count);
+    if let Some(data) = in_place(x)
+        && elementwise::all_finite(data)
+    {
+        return Input::Apart(Vectors { data, stride: data.len(), count });
+    }
+    if cut.wide {
+        let rows = room[..count * cols].as_chunks_mut().0.as_chunks_mut().0;
+        side_by_side(x, start, rows, finite);
+        return Input::Wide(rows);
+    }
+    for (vector, room) in room.chunks_exact_mut(stride(cols)).enumerate().take(count) {
+        let room = &mut room[..cols];
+        x.copy_row(start + vector, 0..cols, room);
+        finite[vector] = zero_unless_finite(room);
+    }
+    Input::Apart(Vectors { data: room, stride: stride(cols), count })
 }
 
 /// A single vector of f32 that needs no copy.
@@ -173,19 +181,26 @@ fn in_place<'a>(x: &'a Weight<'_>) -> Option<&'a [f32]> {
     }
 }
 
+/// Writes zeros for NaN and infinities; whether there were none.
+pub(super) fn zero_unless_finite(values: &mut [f32]) -> bool {
+    let finite = elementwise::all_finite(values);
+    if !finite {
+        values.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+    }
+    finite
+}
+
 /// Gives y what the dense product would where x is not finite: NaN for a NaN; for an infinity column j of the matrix
 /// times ∞, which is NaN where the matrix has a zero.
 ///
 /// The three stages alone would not: an infinity that B spreads over a block meets both signs in S.
 fn add_infinities(
-    packed: &PackedFactorization,
-    how: How,
+    product: Product<'_>,
     (x, row): (&Weight<'_>, usize),
-    room: &mut Room<'_>,
+    memory: &mut Memory<'_>,
     mut y: ArrayViewMut1<'_, f32>,
-    stages: Stages,
 ) {
-    let cols = packed.cols;
+    let (rows, cols) = (product.packed.rows, product.packed.cols);
     let mut value = [0.0];
     for column in 0..cols {
         x.copy_row(row, column..column + 1, &mut value);
@@ -196,76 +211,13 @@ fn add_infinities(
         if infinity.is_nan() || y.iter().all(|y| y.is_nan()) {
             return y.fill(f32::NAN);
         }
-        room.column.fill(0.0);
+        memory.column.fill(0.0);
         // The input of this vector is not needed any more; those of later ones are read anew from x.
-        room.x[..cols].fill(0.0);
-        room.x[column] = 1.0;
-        let unit = Vectors { data: room.x, stride: cols, count: 1 };
-        let out = ArrayViewMut2::from_shape((1, packed.rows), room.column).expect("a column has m entries");
-        stages(packed, how, unit, (room.z, room.t), out);
-        y.iter_mut().zip(room.column.iter()).for_each(|(y, &entry)| *y += entry * infinity);
-    }
-}
-
-/// z = B x, t = S z, y = A t.
-fn all_factors(
-    packed: &PackedFactorization,
-    how: How,
-    x: Vectors<'_>,
-    (z, t): (&mut [f32], &mut [f32]),
-    y: ArrayViewMut2<'_, f32>,
-) {
-    let count = x.count;
-    blocks_stage(&packed.right, how, x, rows_of(z, count, packed.cols));
-    core_stage(packed, how, Vectors { data: z, stride: stride(packed.cols), count }, rows_of(t, count, packed.rows));
-    blocks_stage(&packed.left, how, Vectors { data: t, stride: stride(packed.rows), count }, y);
-}
-
-/// y = S x.
-fn core_alone(
-    packed: &PackedFactorization,
-    how: How,
-    x: Vectors<'_>,
-    _: (&mut [f32], &mut [f32]),
-    y: ArrayViewMut2<'_, f32>,
-) {
-    core_stage(packed, how, x, y);
-}
-
-/// Views working memory as vectors of `len` entries.
-fn rows_of(room: &mut [f32], count: usize, len: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((count, len).strides((stride(len), 1)), room).expect("the room is as long as its vectors")
-}
-
-fn blocks_stage(blocks: &PackedBlocks, how: How, x: Vectors<'_>, out: ArrayViewMut2<'_, f32>) {
-    // SAFETY: a strip writes its own rows.
-    let out = unsafe { Outputs::new(out) };
-    how.for_each(blocks.strips(), |index| {
-        strip_product::<Dense>(how.set, blocks.precision(), blocks.strip(index), x, out);
-    });
-}
-
-fn core_stage(packed: &PackedFactorization, how: How, x: Vectors<'_>, out: ArrayViewMut2<'_, f32>) {
-    // SAFETY: a strip writes its own rows, and so does a row.
-    let out = unsafe { Outputs::new(out) };
-    match &packed.core {
-        Core::TwoFour(core) => how.for_each(core.strips(), |index| {
-            strip_product::<Sparse>(how.set, packed.precision, core.strip(index), x, out);
-        }),
-        Core::Any(rows) => how.for_each(rows.rows(), |row| rows.multiply(row, x, &out)),
-    }
-}
-
-fn strip_product<P: Product>(
-    set: InstructionSet,
-    precision: Precision,
-    strip: Strip<'_>,
-    vectors: Vectors<'_>,
-    out: Outputs<'_>,
-) {
-    match precision {
-        Precision::F32 => dispatch(set, StripProduct::<P, F32>::new(strip, vectors, out)),
-        Precision::F16 => dispatch(set, StripProduct::<P, F16>::new(strip, vectors, out)),
-        Precision::Bf16 => dispatch(set, StripProduct::<P, Bf16>::new(strip, vectors, out)),
+        memory.x[..cols].fill(0.0);
+        memory.x[column] = 1.0;
+        let unit = Input::Apart(Vectors { data: memory.x, stride: cols, count: 1 });
+        let out = ArrayViewMut2::from_shape((1, rows), memory.column).expect("a column has m entries");
+        stages::run(product, unit, memory.room.reborrow(), out);
+        y.iter_mut().zip(memory.column.iter()).for_each(|(y, &entry)| *y += entry * infinity);
     }
 }

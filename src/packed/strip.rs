@@ -3,9 +3,10 @@
 use std::marker::PhantomData;
 
 use super::lanes::{Kernel, Lanes, Line, ROWS};
-use super::layout::Strip;
+use super::layout::{STRIP, Strip};
 use super::store::Store;
 use super::vectors::{Outputs, Vectors};
+use super::wide::WideRow;
 
 /// Panels of a strip that are worked on together, `R` from `first` on, of the `panels` that it has.
 #[derive(Clone, Copy)]
@@ -15,7 +16,7 @@ pub(super) struct Part {
 }
 
 /// A kind of matrix.
-pub(super) trait Product {
+pub(super) trait Matrix {
     /// Multiplies `R` panels of a strip with `V` vectors; entry [r][v] holds panel r's rows.
     fn tile<L: Lanes, S: Store, const R: usize, const V: usize>(
         lanes: L,
@@ -23,23 +24,27 @@ pub(super) trait Product {
         part: Part,
         vectors: [&[f32]; V],
     ) -> [[L::Floats; V]; R];
+
+    /// Multiplies a strip with a wide matrix, adding to its rows' totals, which are zero; the same sums as of `tile`,
+    /// in the same order.
+    fn wide<L: Lanes, S: Store>(lanes: L, strip: Strip<'_>, x: &[WideRow], totals: &mut [WideRow; STRIP]);
 }
 
 /// A strip, what it is multiplied with, and where the result goes.
-pub(super) struct StripProduct<'a, P, S> {
+pub(super) struct StripProduct<'a, M, S> {
     strip: Strip<'a>,
     vectors: Vectors<'a>,
     out: Outputs<'a>,
-    kind: PhantomData<(P, S)>,
+    kind: PhantomData<(M, S)>,
 }
 
-impl<'a, P, S> StripProduct<'a, P, S> {
+impl<'a, M, S> StripProduct<'a, M, S> {
     pub fn new(strip: Strip<'a>, vectors: Vectors<'a>, out: Outputs<'a>) -> Self {
         StripProduct { strip, vectors, out, kind: PhantomData }
     }
 }
 
-impl<P: Product, S: Store> Kernel for StripProduct<'_, P, S> {
+impl<M: Matrix, S: Store> Kernel for StripProduct<'_, M, S> {
     /// Takes as many panels at once as leave room for up to eight vectors: weights are unpacked once for all of them.
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
@@ -62,7 +67,7 @@ impl<P: Product, S: Store> Kernel for StripProduct<'_, P, S> {
     }
 }
 
-impl<P: Product, S: Store> StripProduct<'_, P, S> {
+impl<M: Matrix, S: Store> StripProduct<'_, M, S> {
     #[inline(always)]
     fn part<L: Lanes, const R: usize>(&self, lanes: L, first: usize) {
         let mut vector = 0;
@@ -92,7 +97,7 @@ impl<P: Product, S: Store> StripProduct<'_, P, S> {
             *slot = self.vectors.part(vector + v, cols.0, cols.1);
         }
         let part = Part { panels: self.strip.panels(), first };
-        let sums = P::tile::<L, S, R, V>(lanes, lines, part, vectors);
+        let sums = M::tile::<L, S, R, V>(lanes, lines, part, vectors);
         let mut row = [0.0; ROWS];
         for (r, sums) in sums.into_iter().enumerate() {
             let begin = (first + r) * ROWS;

@@ -4,6 +4,8 @@ use std::marker::PhantomData;
 
 use ndarray::ArrayViewMut2;
 
+use super::wide::WideRow;
+
 /// Vectors of equal length, `stride` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Vectors<'a> {
@@ -18,6 +20,24 @@ impl<'a> Vectors<'a> {
     pub fn part(self, vector: usize, start: usize, len: usize) -> &'a [f32] {
         &self.data[vector * self.stride + start..][..len]
     }
+}
+
+/// What a stage reads.
+#[derive(Clone, Copy)]
+pub(super) enum Input<'a> {
+    /// A few vectors, one after the other.
+    Apart(Vectors<'a>),
+    /// Many, side by side: a row for every entry.
+    Wide(&'a [WideRow]),
+}
+
+/// Where a stage writes.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// Vectors.
+    Vectors(Outputs<'a>),
+    /// A wide matrix, whose rows are "vectors" here.
+    Wide(Outputs<'a>),
 }
 
 /// Vectors that the threads of a stage write, each thread rows of its own.
@@ -46,6 +66,18 @@ impl<'a> Outputs<'a> {
         let (count, len) = vectors.dim();
         let strides = [vectors.strides()[0], vectors.strides()[1]];
         Outputs { first: vectors.as_mut_ptr(), count, len, strides, lifetime: PhantomData }
+    }
+
+    /// What has been written, in vectors of neighbouring entries.
+    ///
+    /// # Safety
+    /// Nobody writes any more.
+    pub unsafe fn read(&self) -> Vectors<'a> {
+        let stride = self.strides[0] as usize;
+        assert!(self.strides[1] == 1 && self.strides[0] >= 0 && self.count > 0);
+        // SAFETY: the borrowed vectors begin at the first and end with the last one, and nobody writes by contract.
+        let data = unsafe { std::slice::from_raw_parts(self.first, (self.count - 1) * stride + self.len) };
+        Vectors { data, stride, count: self.count }
     }
 
     /// Writes consecutive entries of one vector.

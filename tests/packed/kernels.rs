@@ -5,6 +5,10 @@ use ndarray::{Array2, s};
 
 use crate::common::{Random, masks};
 use crate::setup::*;
+use crate::twin::{error, twin};
+
+/// A batch that is multiplied side by side, and what is left over.
+const MANY: usize = 66;
 
 /// Rows around panels and strips; columns around the groups that share a word, and the chunks that share a sum; blocks
 /// that divide nothing.
@@ -31,9 +35,11 @@ fn every_size_is_within_two_scaled_ulps_of_the_twin() {
         let factors = shape.factors(seed as u64, false);
         for precision in PRECISIONS {
             let packed = PackedFactorization::new(&factors, precision).expect("fits");
-            let x = inputs(3, shape.cols, seed as u64);
-            let found = error(&apply(&packed, &x), &twin(&factors, precision, &x));
-            assert!(found <= 2.0, "{shape:?} in {precision}: {found} scaled ulps");
+            for batch in [3, MANY] {
+                let x = inputs(batch, shape.cols, seed as u64);
+                let found = error(&apply(&packed, &x), &twin(&factors, precision, &x));
+                assert!(found <= 2.0, "{shape:?} in {precision}, batch {batch}: {found} scaled ulps");
+            }
         }
     }
 }
@@ -56,14 +62,14 @@ fn long_rows_of_either_kind_are_within_two_scaled_ulps() {
 
 #[test]
 fn a_batch_of_any_size_gives_the_bits_of_its_vectors() {
-    for shape in [Shape::new(150, 84, 50, 28), Shape::new(48, 172, 48, 64)] {
+    for shape in [Shape::new(150, 84, 50, 28), Shape::new(48, 172, 48, 64), Shape::new(70, 164, 33, 36)] {
         let factors = shape.factors(3, false);
         for precision in PRECISIONS {
             let packed = PackedFactorization::new(&factors, precision).expect("fits");
-            let x = inputs(67, shape.cols, 4);
+            let x = inputs(130, shape.cols, 4);
             let each: Vec<Array2<f32>> =
-                (0..67).map(|v| apply(&packed, &x.slice(s![v..v + 1, ..]).to_owned())).collect();
-            for batch in (0..20).chain([31, 32, 33, 63, 64, 65, 67]) {
+                (0..130).map(|v| apply(&packed, &x.slice(s![v..v + 1, ..]).to_owned())).collect();
+            for batch in (0..20).chain([31, 32, 33, 63, 64, 65, 95, 96, 127, 128, 130]) {
                 let y = apply(&packed, &x.slice(s![..batch, ..]).to_owned());
                 for (v, row) in y.rows().into_iter().enumerate() {
                     assert_eq!(row, each[v].row(0), "{shape:?} in {precision}: vector {v} of {batch}");
@@ -79,7 +85,7 @@ fn every_instruction_set_gives_the_same_product() {
         let factors = shape.factors(6, false);
         for precision in PRECISIONS {
             let packed = PackedFactorization::new(&factors, precision).expect("fits");
-            for batch in [1, 2, 3, 4, 7, 8, 9, 16] {
+            for batch in [1, 2, 3, 4, 7, 8, 9, 16, 64] {
                 let x = inputs(batch, shape.cols, 8);
                 let twin = twin(&factors, precision, &x);
                 for set in InstructionSet::available() {
@@ -99,7 +105,7 @@ fn every_number_of_threads_gives_the_same_bits() {
     // Large enough for other threads to be worth waking.
     let shape = Shape::new(1040, 1024, 80, 64);
     let packed = PackedFactorization::new(&shape.factors(1, false), armor_core::Precision::Bf16).expect("fits");
-    let x = inputs(9, shape.cols, 2);
+    let x = inputs(9 + MANY, shape.cols, 2);
     let products = [1, 2, 3, 8].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| apply(&packed, &x))
@@ -116,7 +122,7 @@ fn every_mask_in_every_lane_picks_its_columns() {
         let factors = Shape::new(64, 44, 64, 44).build(number, |row, group| all[(row + group + shift) % all.len()]);
         for precision in PRECISIONS {
             let packed = PackedFactorization::new(&factors, precision).expect("fits");
-            let x = inputs(5, 44, shift as u64);
+            let x = inputs(5 + MANY, 44, shift as u64);
             let found = error(&apply(&packed, &x), &twin(&factors, precision, &x));
             assert!(found <= 2.0, "shift {shift} in {precision}: {found} scaled ulps");
         }
@@ -130,7 +136,7 @@ fn other_patterns_match_the_twin() {
         let factors = shape.factors(7, false);
         for precision in PRECISIONS {
             let packed = PackedFactorization::new(&factors, precision).expect("fits");
-            let x = inputs(5, cols, 3);
+            let x = inputs(5 + MANY, cols, 3);
             let found = error(&apply(&packed, &x), &twin(&factors, precision, &x));
             assert!(found <= 2.0, "{shape:?} in {precision}: {found} scaled ulps");
         }

@@ -9,3 +9,4 @@ mod kernels;
 mod memory;
 mod setup;
 mod special;
+mod twin;

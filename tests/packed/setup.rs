@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use armor_core::{Factorization, PackedFactorization, Pattern, Precision};
-use half::{bf16, f16};
 use ndarray::Array2;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use crate::common::{Mat, Random, dense, dense_core, masks};
+use crate::common::{Random, masks};
 
 pub const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
 
@@ -102,39 +101,9 @@ pub fn inputs(batch: usize, cols: usize, seed: u64) -> Array2<f32> {
     Array2::from_shape_fn((batch, cols), |_| random.normal() as f32)
 }
 
-/// What a packed number has become.
-pub fn rounded(matrix: &Mat, precision: Precision) -> Mat {
-    matrix.mapv(|x| match precision {
-        Precision::F32 => x,
-        Precision::F16 => f16::from_f64(x).to_f64(),
-        Precision::Bf16 => bf16::from_f32(x as f32).to_f64(),
-    })
-}
-
-/// A S B x for every row x, from dense f64 matrices of the rounded numbers; and |A| |S| |B| |x|, what errors scale with.
-pub fn twin(factors: &Factorization, precision: Precision, x: &Array2<f32>) -> (Mat, Mat) {
-    let parts = [dense(factors.left()), dense_core(factors.core()), dense(factors.right())];
-    let [a, s, b] = parts.map(|part| rounded(&part, precision));
-    let x = x.mapv(f64::from).reversed_axes();
-    let product = a.dot(&s.dot(&b.dot(&x)));
-    let abs = |part: &Mat| part.mapv(f64::abs);
-    let scale = abs(&a).dot(&abs(&s).dot(&abs(&b).dot(&abs(&x))));
-    (product.reversed_axes(), scale.reversed_axes())
-}
-
 pub fn apply(packed: &PackedFactorization, x: &Array2<f32>) -> Array2<f32> {
     let mut y = Array2::from_elem((x.nrows(), packed.rows()), 7.0);
     let mut scratch = vec![f32::NAN; packed.scratch_len(x.nrows())];
     packed.apply_batch(x.view(), y.view_mut(), &mut scratch).expect("the sizes fit");
     y
-}
-
-/// Largest error in units of 2⁻²³ · (|A| |S| |B| |x|).
-pub fn error(y: &Array2<f32>, (product, scale): &(Mat, Mat)) -> f64 {
-    assert_eq!(y.dim(), product.dim());
-    let errors = y.iter().zip(product.iter().zip(scale)).map(|(&y, (&product, &scale))| {
-        let error = (f64::from(y) - product).abs();
-        if error == 0.0 { 0.0 } else { error / (scale * f64::from(f32::EPSILON)) }
-    });
-    errors.fold(0.0, |largest, error| if error > largest || error.is_nan() { error } else { largest })
 }

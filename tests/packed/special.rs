@@ -58,6 +58,8 @@ fn infinities_and_nan_spread_as_in_the_dense_product() {
     let together = apply(&packed, &x);
     assert_like_dense(&weight, &x, &together);
     assert!(together.row(1).iter().any(|y| y.is_infinite()) && together.row(6).iter().all(|y| y.is_nan()));
+    let many = Array2::from_shape_fn((7 * specials.len() + 3, 24), |(i, j)| x[[i % specials.len(), j]]);
+    assert_like_dense(&weight, &many, &apply(&packed, &many));
     for vector in 0..specials.len() {
         let alone = x.row(vector).to_owned().insert_axis(ndarray::Axis(0));
         assert_like_dense(&weight, &alone, &apply(&packed, &alone));
@@ -68,16 +70,16 @@ fn infinities_and_nan_spread_as_in_the_dense_product() {
 fn a_special_vector_leaves_its_neighbours_alone() {
     let factors = Shape::new(150, 84, 50, 28).factors(6, false);
     let packed = PackedFactorization::new(&factors, Precision::Bf16).expect("fits");
-    let x = inputs(40, 84, 2);
+    let x = inputs(140, 84, 2);
     let plain = apply(&packed, &x);
     let mut special = x.clone();
-    for vector in [0, 5, 33] {
+    for vector in [0, 5, 33, 63, 130] {
         special[[vector, 17]] = if vector == 5 { f32::NAN } else { f32::INFINITY };
     }
     let y = apply(&packed, &special);
-    for vector in 0..40 {
+    for vector in 0..140 {
         let same = y.row(vector) == plain.row(vector);
-        assert_eq!(same, ![0, 5, 33].contains(&vector), "vector {vector}");
+        assert_eq!(same, ![0, 5, 33, 63, 130].contains(&vector), "vector {vector}");
     }
 }
 
@@ -87,7 +89,7 @@ fn zeros_give_zeros() {
         let factors = Shape { pattern, ..Shape::new(21, 24, 8, 8) }.factors(1, false);
         let packed = PackedFactorization::new(&factors, Precision::F16).expect("fits");
         for zero in [0.0, -0.0] {
-            assert_eq!(apply(&packed, &Array2::from_elem((3, 24), zero)), Array2::<f32>::zeros((3, 21)));
+            assert_eq!(apply(&packed, &Array2::from_elem((67, 24), zero)), Array2::<f32>::zeros((67, 21)));
         }
     }
 }

@@ -1,0 +1,37 @@
+//! The f64 twin of a packed product, and how far from it a result may be.
+
+use armor_core::{Factorization, Precision};
+use half::{bf16, f16};
+use ndarray::Array2;
+
+use crate::common::{Mat, dense, dense_core};
+
+/// What a packed number has become.
+pub fn rounded(matrix: &Mat, precision: Precision) -> Mat {
+    matrix.mapv(|x| match precision {
+        Precision::F32 => x,
+        Precision::F16 => f16::from_f64(x).to_f64(),
+        Precision::Bf16 => bf16::from_f32(x as f32).to_f64(),
+    })
+}
+
+/// A S B x for every row x, from dense f64 matrices of the rounded numbers; and |A| |S| |B| |x|, what errors scale with.
+pub fn twin(factors: &Factorization, precision: Precision, x: &Array2<f32>) -> (Mat, Mat) {
+    let parts = [dense(factors.left()), dense_core(factors.core()), dense(factors.right())];
+    let [a, s, b] = parts.map(|part| rounded(&part, precision));
+    let x = x.mapv(f64::from).reversed_axes();
+    let product = a.dot(&s.dot(&b.dot(&x)));
+    let abs = |part: &Mat| part.mapv(f64::abs);
+    let scale = abs(&a).dot(&abs(&s).dot(&abs(&b).dot(&abs(&x))));
+    (product.reversed_axes(), scale.reversed_axes())
+}
+
+/// Largest error in units of 2⁻²³ · (|A| |S| |B| |x|).
+pub fn error(y: &Array2<f32>, (product, scale): &(Mat, Mat)) -> f64 {
+    assert_eq!(y.dim(), product.dim());
+    let errors = y.iter().zip(product.iter().zip(scale)).map(|(&y, (&product, &scale))| {
+        let error = (f64::from(y) - product).abs();
+        if error == 0.0 { 0.0 } else { error / (scale * f64::from(f32::EPSILON)) }
+    });
+    errors.fold(0.0, |largest, error| if error > largest || error.is_nan() { error } else { largest })
+}
