@@ -5,7 +5,8 @@ use thiserror::Error;
 /// Why a call was refused.
 ///
 /// Every variant names the argument, says what was wrong with it and, for arrays, gives the first bad index in
-/// row-major order. Nothing is computed and nothing is written when an error is returned.
+/// row-major order. Nothing is computed and nothing is written when an error is returned. In messages, control characters
+/// of names are escaped: `\u{1b}`.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -243,7 +244,7 @@ pub enum Error {
         reason: String,
     },
     /// Bytes do not hold a factorisation or an accumulator.
-    #[error("bytes: {key}: {problem}")]
+    #[error("bytes: {}: {}", plain(key), plain(problem))]
     Bytes {
         /// The tensor or metadata key that is at fault, or `header`.
         key: String,
@@ -271,13 +272,13 @@ pub enum Error {
         problem: String,
     },
     /// The settings of a job are no JSON, or one of them is wrong.
-    #[error("settings: {problem}")]
+    #[error("settings: {}", plain(problem))]
     Settings {
         /// Which one, and what is wrong with it.
         problem: String,
     },
     /// A file or folder cannot be read or written.
-    #[error("{path}: {problem}")]
+    #[error("{}: {}", plain(path), plain(problem))]
     File {
         /// The file or folder.
         path: String,
@@ -285,7 +286,7 @@ pub enum Error {
         problem: String,
     },
     /// A file does not hold the tensors that it should.
-    #[error("{file}: {tensor}: {problem}")]
+    #[error("{}: {}: {}", plain(file), plain(tensor), plain(problem))]
     Tensor {
         /// The file.
         file: String,
@@ -295,7 +296,7 @@ pub enum Error {
         problem: String,
     },
     /// A tensor of a file was refused for its values.
-    #[error("{file}: {tensor}: {error}")]
+    #[error("{}: {}: {error}", plain(file), plain(tensor))]
     InTensor {
         /// The file.
         file: String,
@@ -305,7 +306,7 @@ pub enum Error {
         error: Box<Error>,
     },
     /// The output folder holds something else than this job.
-    #[error("{path}: {problem}")]
+    #[error("{}: {}", plain(path), plain(problem))]
     OtherJob {
         /// The folder, or the file in it.
         path: String,
@@ -313,7 +314,7 @@ pub enum Error {
         problem: String,
     },
     /// A job is not as far as the call needs it to be.
-    #[error("job: {problem}")]
+    #[error("job: {}", plain(problem))]
     Unfinished {
         /// What is missing.
         problem: String,
@@ -338,4 +339,16 @@ fn pool_of(threads: usize) -> String {
         0 => "the process's worker threads".to_owned(),
         threads => format!("{threads} worker threads"),
     }
+}
+
+/// Text of files, with escapes for the control characters that a terminal would obey.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => plain.extend(char.escape_default()),
+            false => plain.push(char),
+        }
+    }
+    plain
 }

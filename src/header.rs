@@ -8,6 +8,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::keys::check_unique;
 
 /// Bytes that give the header's length, and to a multiple of which it is filled up.
 pub(crate) const LENGTH: usize = size_of::<u64>();
@@ -35,6 +36,7 @@ pub(crate) fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 
 /// Reads a header that `data_len` bytes of data follow.
 pub(crate) fn parse(header: &[u8], data_len: u64) -> Result<Metadata, Error> {
+    check_unique(header).map_err(|error| refuse("header", error))?;
     // Not `SafeTensors::deserialize`, whose sum of offsets can overflow.
     let header: Metadata = serde_json::from_slice(header).map_err(|error| refuse("header", error))?;
     if header.data_len() as u64 != data_len {

@@ -21,6 +21,8 @@ mod formats;
 #[cfg(feature = "safetensors")]
 mod header;
 mod hessian;
+#[cfg(feature = "safetensors")]
+mod keys;
 mod layer;
 mod linalg;
 mod mask;

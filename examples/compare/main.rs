@@ -20,6 +20,7 @@ use common::arguments::{LayerArguments, with_blocks};
 use common::files::make_folder;
 use common::heldout::HeldOutArguments;
 use common::input::Source;
+use common::terminal::{exit_code, say};
 use methods::Method;
 
 /// Compare pruning, the paper's procedure and the exact presets on one layer.
@@ -57,7 +58,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Arguments::parse()))
+    exit_code(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -83,9 +84,9 @@ fn run(arguments: &Arguments) -> Result<()> {
             rows,
         })
     })?;
-    comparison.print();
     comparison.write(&arguments.out)?;
-    println!("\ncompare.json and compare.svg are in {}", arguments.out.display());
+    comparison.print()?;
+    say(format!("\ncompare.json and compare.svg are in {}", arguments.out.display()))?;
     Ok(())
 }
 

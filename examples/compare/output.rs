@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::chart;
 use crate::common::Result;
 use crate::common::files::put;
+use crate::common::terminal::{plain, say};
 use crate::methods::Row;
 
 /// All methods on one layer, and what they were asked for.
@@ -23,16 +24,17 @@ pub struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    pub fn print(&self) {
+    pub fn print(&self) -> Result<()> {
         let (rows, cols) = self.shape;
-        println!("{} ({rows} × {cols}), pattern {}, blocks of {:?}\n", self.name, self.pattern, self.block);
-        println!(
+        let name = plain(self.name);
+        say(format!("{name} ({rows} × {cols}), pattern {}, blocks of {:?}\n", self.pattern, self.block))?;
+        say(format!(
             "{:<16}{:>12}{:>14}{:>12}{:>12}{:>10}{:>10}",
             "method", "proxy loss", "output error", "held out", "iterations", "seconds", "overhead"
-        );
+        ))?;
         for row in &self.rows {
             let heldout = row.heldout_error.map_or("-".to_owned(), |error| format!("{error:.6}"));
-            println!(
+            say(format!(
                 "{:<16}{:>12.6}{:>14.6}{heldout:>12}{:>12}{:>10.2}{:>8.2} %",
                 row.method,
                 row.proxy_loss,
@@ -40,11 +42,12 @@ impl Comparison<'_> {
                 row.iterations,
                 row.seconds,
                 100.0 * row.overhead
-            );
+            ))?;
         }
         if !self.full {
-            println!("\nOnly the Hessian's diagonal is known: no SparseGPT, no full objective.");
+            say("\nOnly the Hessian's diagonal is known: no SparseGPT, no full objective.")?;
         }
+        Ok(())
     }
 
     /// Writes both files into `folder`, which exists.

@@ -5,16 +5,21 @@
 
 mod progress;
 mod table;
+#[path = "../common/terminal.rs"]
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use armor_core::checkpoint::{Block, Job, ObjectiveName, Preset, Settings};
+use armor_core::checkpoint::{Block, Job, ObjectiveName, Preset, RowWeightingName, Settings};
 use armor_core::{Format, Pattern, Precision};
 use clap::{Parser, ValueEnum};
+
+use terminal::{exit_code, say};
 
 /// Compress a checkpoint's weights into A · S · B, a sparse core between two block-diagonal wrappers.
 #[derive(Parser)]
@@ -59,6 +64,9 @@ struct Arguments {
     /// How far the whole Hessian is drawn to its diagonal, 0 to 1 [default: the preset's]
     #[arg(long, value_name = "ALPHA")]
     shrinkage: Option<f64>,
+    /// Which rows' errors count more [default: nowag with the diagonal objective, none with the full one]
+    #[arg(long, value_enum)]
+    row_weighting: Option<RowWeighting>,
     /// What a weight becomes: factors, dense-core, sparse-24-bitmask, cutlass, or reconstructed, which is dense and not
     /// faster
     #[arg(long, default_value_t = Format::Factors)]
@@ -67,8 +75,8 @@ struct Arguments {
     #[arg(long, default_value_t = Precision::F16)]
     dtype: Precision,
     /// Layers that are worked on at once; memory grows with them
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    layers_in_flight: usize,
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    layers_in_flight: NonZeroUsize,
     /// Seed of every random choice
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -96,38 +104,40 @@ enum Objective {
     Full,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum RowWeighting {
+    /// Every row by NoWag's scale
+    Nowag,
+    /// All rows alike
+    None,
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
     pair.map(|(from, to)| (from.to_owned(), to.to_owned())).ok_or_else(|| format!("\"{text}\" is not NAME=NAME"))
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let (start, in_flight, out) = (Instant::now(), arguments.layers_in_flight, arguments.out.clone());
+    let (start, in_flight, out) = (Instant::now(), arguments.layers_in_flight.get(), arguments.out.clone());
     let job = Job::open(settings(arguments)?)?;
     progress::checked(&job)?;
     let (done, all) = ((0..job.layers().len()).filter(|&index| job.is_done(index)).count(), job.layers().len());
     match done {
-        0 => println!("{all} tensors to compress"),
-        _ => println!("{all} tensors to compress, of which {done} are done"),
+        0 => say(format!("{all} tensors to compress"))?,
+        _ => say(format!("{all} tensors to compress, of which {done} are done"))?,
     }
     progress::compressed(&job, in_flight)?;
     progress::written(&job)?;
     table::print(&job.report()?)?;
-    println!(
+    say(format!(
         "\ndone in {:.1} s; the checkpoint, report.json and summary.html are in {}",
         start.elapsed().as_secs_f64(),
         out.display()
-    );
+    ))?;
     Ok(())
 }
 
@@ -141,7 +151,7 @@ fn settings(arguments: Arguments) -> Result<Settings, Box<dyn Error>> {
     let mut settings = Settings::new(arguments.checkpoint, arguments.hessians, arguments.out);
     settings.include = arguments.include;
     settings.exclude = arguments.exclude;
-    settings.alias = BTreeMap::from_iter(arguments.alias);
+    settings.alias = aliases(arguments.alias)?;
     settings.preset = match arguments.preset {
         PresetName::Exact => Preset::Exact,
         PresetName::Paper => Preset::Paper,
@@ -155,6 +165,10 @@ fn settings(arguments: Arguments) -> Result<Settings, Box<dyn Error>> {
         Objective::Full => ObjectiveName::Full,
     };
     settings.shrinkage = arguments.shrinkage;
+    settings.row_weighting = arguments.row_weighting.map(|weighting| match weighting {
+        RowWeighting::Nowag => RowWeightingName::NoWag,
+        RowWeighting::None => RowWeightingName::None,
+    });
     settings.format = arguments.format;
     settings.dtype = arguments.dtype;
     settings.seed = arguments.seed;
@@ -163,4 +177,15 @@ fn settings(arguments: Arguments) -> Result<Settings, Box<dyn Error>> {
     // Done afterwards, with a progress bar.
     settings.check_values = false;
     Ok(settings)
+}
+
+/// The aliases by name, each of which may be given once.
+fn aliases(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
+    let mut aliases = BTreeMap::new();
+    for (from, to) in pairs {
+        if let Some(other) = aliases.insert(from.clone(), to.clone()) {
+            return Err(format!("--alias: {from} is both {other} and {to}").into());
+        }
+    }
+    Ok(aliases)
 }

@@ -7,6 +7,8 @@ use armor_core::checkpoint::{Event, Job};
 use armor_core::{Error, Phase, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::terminal::plain;
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is well formed")
 }
@@ -65,7 +67,7 @@ impl<'a> Bars<'a> {
         match event {
             Event::Started { index } => {
                 let bar = ProgressBar::no_length().with_style(style("  {bar:28} {pos}/{len} {prefix} {msg}"));
-                let bar = self.screen.add(bar.with_prefix(self.job.layers()[index].name.clone()));
+                let bar = self.screen.add(bar.with_prefix(plain(&self.job.layers()[index].name)));
                 layers.insert(index, Layer { bar, counted: 0 });
             }
             Event::Iteration { index, progress } => {

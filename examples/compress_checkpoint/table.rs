@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io;
 
 use serde_json::Value;
+
+use crate::terminal::{plain, say};
 
 /// Sums over the layers of one kind.
 #[derive(Default)]
@@ -28,11 +31,12 @@ impl Kind {
         self.bytes_after += number("bytes_after");
     }
 
-    fn print(&self, name: &str) {
+    fn print(&self, name: &str) -> io::Result<()> {
         let (before, after) = (self.before / self.entries, self.after / self.entries);
         let lower = if before > 0.0 { 100.0 * (1.0 - after / before) } else { 0.0 };
         let share = 100.0 * self.bytes_after / self.bytes_before;
-        println!("{name:<24}{:>8}{before:>15.6}{after:>12.6}{lower:>9.1} %{share:>9.1} %", self.layers);
+        let (name, layers) = (plain(name), self.layers);
+        say(format!("{name:<24}{layers:>8}{before:>15.6}{after:>12.6}{lower:>9.1} %{share:>9.1} %"))
     }
 }
 
@@ -46,11 +50,11 @@ pub fn print(report: &str) -> Result<(), Box<dyn Error>> {
         kinds.entry(stem.rsplit('.').next().unwrap_or(stem)).or_default().add(layer);
         total.add(layer);
     }
-    println!("{:<24}{:>8}{:>15}{:>12}{:>11}{:>11}", "weights", "layers", "pruning alone", "loss", "lower", "size");
+    say(format!("{:<24}{:>8}{:>15}{:>12}{:>11}{:>11}", "weights", "layers", "pruning alone", "loss", "lower", "size"))?;
     for (name, kind) in &kinds {
-        kind.print(name);
+        kind.print(name)?;
     }
-    total.print("all");
-    println!("{} other tensors are copied", report["total"]["copied_tensors"]);
+    total.print("all")?;
+    say(format!("{} other tensors are copied", report["total"]["copied_tensors"]))?;
     Ok(())
 }

@@ -16,6 +16,7 @@ use common::Result;
 use common::arguments::{LayerArguments, with_blocks};
 use common::heldout::HeldOutArguments;
 use common::input::Source;
+use common::terminal::{exit_code, say};
 
 /// Factorise a layer's weight into A · S · B, a sparse core between two block-diagonal wrappers.
 #[derive(Parser)]
@@ -83,6 +84,14 @@ impl ObjectiveName {
             ObjectiveName::Full => "full",
         }
     }
+
+    /// The weighting that it comes with.
+    fn row_weighting(self) -> RowWeightingName {
+        match self {
+            ObjectiveName::Diagonal => RowWeightingName::Nowag,
+            ObjectiveName::Full => RowWeightingName::None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -91,6 +100,15 @@ enum RowWeightingName {
     Nowag,
     /// All rows alike
     None,
+}
+
+impl RowWeightingName {
+    fn name(self) -> &'static str {
+        match self {
+            RowWeightingName::Nowag => "nowag",
+            RowWeightingName::None => "none",
+        }
+    }
 }
 
 impl Preset {
@@ -103,7 +121,7 @@ impl Preset {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Arguments::parse()))
+    exit_code(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -129,12 +147,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         threads: if arguments.threads == 0 { rayon::current_num_threads() } else { arguments.threads },
         objective: arguments.objective.name(),
         shrinkage: arguments.shrinkage,
+        row_weighting: arguments.row_weighting.unwrap_or(arguments.objective.row_weighting()).name(),
         result: &result,
         errors,
     };
-    summary.print();
     summary.write(&arguments.out)?;
-    println!("\nfactors.safetensors, report.json and loss.svg are in {}", arguments.out.display());
+    summary.print()?;
+    say(format!("\nfactors.safetensors, report.json and loss.svg are in {}", arguments.out.display()))?;
     Ok(())
 }
 

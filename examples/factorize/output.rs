@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::common::Result;
 use crate::common::files::put;
+use crate::common::terminal::{plain, say};
 use crate::common::ticks::ticks;
 
 /// A finished run and what it was asked for.
@@ -20,6 +21,7 @@ pub struct Summary<'a> {
     pub objective: &'a str,
     /// As asked for; the library's default where it was not.
     pub shrinkage: Option<f64>,
+    pub row_weighting: &'a str,
     pub result: &'a Factorization,
     pub errors: OutputErrors,
 }
@@ -31,13 +33,13 @@ pub struct OutputErrors {
 }
 
 impl Summary<'_> {
-    pub fn print(&self) {
+    pub fn print(&self) -> Result<()> {
         let r = self.result;
         let (rows, cols) = (r.core().rows(), r.core().cols());
         let lower = if r.nowag_p_loss() > 0.0 { 100.0 * (1.0 - r.loss() / r.nowag_p_loss()) } else { 0.0 };
         let seconds = r.elapsed().as_secs_f64();
-        let line = |label: &str, value: String| println!("{label:<22}{value}");
-        line("layer", format!("{} ({rows} × {cols})", self.name));
+        let line = |label: &str, value: String| say(format!("{label:<22}{value}"));
+        line("layer", format!("{} ({rows} × {cols})", plain(self.name)))?;
         line(
             "factors",
             format!(
@@ -47,27 +49,28 @@ impl Summary<'_> {
                 r.right().block_size(),
                 self.preset
             ),
-        );
-        line("loss of NoWag-P", format!("{:.6}", r.nowag_p_loss()));
-        line("loss", format!("{:.6}  ({lower:.1} % lower)", r.loss()));
+        )?;
+        line("loss of NoWag-P", format!("{:.6}", r.nowag_p_loss()))?;
+        line("loss", format!("{:.6}  ({lower:.1} % lower)", r.loss()))?;
         if let Some(error) = self.errors.fitted {
-            line("output error", format!("{error:.6}  under the whole Hessian"));
+            line("output error", format!("{error:.6}  under the whole Hessian"))?;
         }
         if let Some(error) = self.errors.heldout {
-            line("held out", format!("{error:.6}  under the whole Hessian of another text"));
+            line("held out", format!("{error:.6}  under the whole Hessian of another text"))?;
         }
         if r.ridge() > 0.0 {
-            line("ridge", format!("{:e} added to the inputs' correlation", r.ridge()));
+            line("ridge", format!("{:e} added to the inputs' correlation", r.ridge()))?;
         }
-        line("wrapper overhead", format!("{:.2} % of the weight's entries", 100.0 * r.overhead()));
+        line("wrapper overhead", format!("{:.2} % of the weight's entries", 100.0 * r.overhead()))?;
         for (dtype, bytes) in [("f32", 4), ("f16", 2)] {
             let (stored, dense) = (r.stored_bytes(bytes), rows * cols * bytes);
             let share = 100.0 * stored as f64 / dense as f64;
-            line(&format!("size in {dtype}"), format!("{stored} bytes, {share:.1} % of dense ({dense})"));
+            line(&format!("size in {dtype}"), format!("{stored} bytes, {share:.1} % of dense ({dense})"))?;
         }
         let done = r.iterations();
-        line("iterations", format!("{done} (stopped: {})", r.stop_reason().as_str()));
-        line("time", format!("{seconds:.2} s, {:.2} ms an iteration", 1e3 * seconds / done as f64));
+        line("iterations", format!("{done} (stopped: {})", r.stop_reason().as_str()))?;
+        line("time", format!("{seconds:.2} s, {:.2} ms an iteration", 1e3 * seconds / done as f64))?;
+        Ok(())
     }
 
     /// Writes the three files into `folder`, which exists; each appears whole or not at all.
@@ -88,6 +91,7 @@ impl Summary<'_> {
             "preset": self.preset,
             "objective": self.objective,
             "shrinkage": self.shrinkage,
+            "row_weighting": self.row_weighting,
             "pattern": self.pattern.to_string(),
             "left_block": r.left().block_size(),
             "right_block": r.right().block_size(),

@@ -36,7 +36,7 @@ PRESETS = {"exact": 1, "paper": 2}
 WORDS = {
     "method": {"exact": 1, "paper": 2, "gradient": 3},
     "objective": {"diagonal": 1, "full": 2},
-    "row_weighting": {"nowag": 1, "alike": 2},
+    "row_weighting": {"nowag": 1, "none": 2},
 }
 KINDS = {"diagonal": 1, "full": 2, "identity": 3}
 PHASES = {1: "annealing", 2: "descending"}
@@ -609,7 +609,7 @@ class Job(_Handle):
     """
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - whatever JSON has
-        """Opens a job: reads the headers of its files, and refuses what cannot be done."""
+        """Opens a job: reads its files, unless `check_values=False` only their headers; refuses what cannot be done."""
         out, text = _HANDLE(), json.dumps(settings, default=os.fspath).encode()
         _check(library().armor_job_create(text, len(text), ctypes.byref(out)))
         super().__init__(out, library().armor_job_free)
@@ -618,10 +618,16 @@ class Job(_Handle):
         name = library().armor_job_layer_name
         self.layers = [_text(name, self, index).rstrip(b"\0").decode() for index in range(count.value)]
 
+    def _layer(self, index: int) -> int:
+        """Refuses what is no layer; ctypes would turn a negative number into a huge one."""
+        if not 0 <= index < len(self.layers):
+            raise IndexError(f"index: is {index}, but the job has layers 0 to {len(self.layers) - 1}")
+        return index
+
     def is_done(self, index: int) -> bool:
         """Whether a layer's result lies in the output folder, whichever process made it."""
         done = _U32()
-        _check(library().armor_job_layer_done(self, index, ctypes.byref(done)))
+        _check(library().armor_job_layer_done(self, self._layer(index), ctypes.byref(done)))
         return bool(done.value)
 
     def run_layer(self, index: int, progress: ProgressFunction | None = None) -> None:
@@ -629,10 +635,14 @@ class Job(_Handle):
 
         Where `progress` returns False the layer is not kept, and an ArmorError says so.
         """
+        index = self._layer(index)
         _run(lambda watch: library().armor_job_run_layer(self, index, watch, None), progress)
 
     def finish(self) -> None:
-        """Writes the checkpoint and the reports, once every layer is done."""
+        """Writes the checkpoint and the reports, once every layer is done; waits where another process does so.
+
+        A job that another process has finished in another format or dtype is an ArmorError.
+        """
         _check(library().armor_job_finish(self))
 
     def report(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def run(job: armor.Job, settings: dict[str, Any], threads: int, retries: int) ->
             while running:
                 (done,), running = ray.wait(running, num_returns=1)
                 get(done, layers[done])
-                bar.set_postfix_str(layers[done])
+                bar.set_postfix_str(plain(layers[done]))
                 bar.update()
         finally:
             for unfinished in running:
@@ -73,9 +73,14 @@ def get(done: ray.ObjectRef, layer: str) -> None:
     try:
         ray.get(done)
     except ray.exceptions.RayTaskError as error:
-        raise RuntimeError(f"{layer}: {error.cause}") from error
+        raise RuntimeError(f"{plain(layer)}: {error.cause}") from error
     except ray.exceptions.RayError as error:
-        raise RuntimeError(f"{layer}: its workers died: {error}") from error
+        raise RuntimeError(f"{plain(layer)}: its workers died: {error}") from error
+
+
+def plain(name: str) -> str:
+    """A name from a file, with escapes for what a terminal would obey."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
 def read_settings(path: Path, resume: bool) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 //! What a job is made from and how: two jobs with the same fingerprint have the same factors, and may share a folder.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use super::digest;
 use super::selection::Selected;
 use super::settings::Settings;
 use super::source::Source;
 use crate::Error;
 
 /// Bytes of every tensor that are looked at. Models that were trained on from one another have the same headers; their
-/// tensors differ everywhere, so a few values tell them apart without reading whole checkpoints.
+/// tensors differ everywhere, so a few values tell them apart at once, before [`super::inputs`] compares all of them.
 const SAMPLE: usize = 4096;
 
 /// The record of a job's inputs and options. Format, dtype and threads are not part of it: the results of layers do not
@@ -39,7 +39,7 @@ impl Fingerprint {
 
     /// A hash of the record.
     pub fn digest(&self) -> String {
-        hex(Sha256::digest(self.0.to_string()))
+        digest::of([self.0.to_string().as_bytes()])
     }
 
     /// Says where another record differs first; `None` if it does not.
@@ -55,18 +55,13 @@ impl Fingerprint {
 fn files(source: &Source) -> Result<Vec<Value>, Error> {
     let mut files = Vec::new();
     for shard in &source.shards {
-        let mut hash = Sha256::new();
-        hash.update(shard.header());
+        let mut looked_at = shard.header().to_vec();
         for tensor in shard.tensors() {
-            hash.update(shard.first_bytes(&tensor, SAMPLE)?);
+            looked_at.extend(shard.first_bytes(&tensor, SAMPLE)?);
         }
-        files.push(json!({"file": shard.name(), "bytes": shard.size(), "sha256": hex(hash.finalize())}));
+        files.push(json!({"file": shard.name(), "bytes": shard.size(), "sha256": digest::of([looked_at.as_slice()])}));
     }
     Ok(files)
-}
-
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Describes the first entry in which two records differ.

@@ -1,19 +1,19 @@
 //! A job: the layers of a checkpoint, compressed one by one in any order, by any number of processes.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::fingerprint::Fingerprint;
-use super::output;
+use super::inputs::Inputs;
+use super::part::Part;
 use super::parts::{Parts, Stage};
 use super::report::{self, Report};
 use super::selection::{Selected, select};
 use super::settings::{ObjectiveName, Settings};
-use super::source::Source;
-use super::{in_file, in_tensor};
-use crate::formats::metadata;
-use crate::{Descent, Error, Factorization, Format, Layer, Options, Precision, Progress, StopReason};
+use super::source::{Loaded, Source};
+use super::{in_file, names, output, stored_loss};
+use crate::{Descent, Error, Factorization, Format, Options, Progress, StopReason};
 
 /// What [`Job::run`] tells of its layers.
 #[derive(Clone, Debug)]
@@ -38,21 +38,23 @@ pub enum Event {
     },
 }
 
-/// Metadata key of a part that says to which job it belongs.
-const JOB: &str = "armor.job";
-
 /// A checkpoint that is being compressed.
 ///
 /// Any thread may use it, and any number of processes may have the same job open, each with [`Settings::resume`]: layers
-/// go to files of their own, which appear whole or not at all. Nothing may change the input files meanwhile.
+/// go to files of their own, which appear whole or not at all. Nothing may change the input files meanwhile; what has
+/// changed between two runs of a job is refused.
 pub struct Job {
     pub(super) settings: Settings,
     options: Options,
     pub(super) checkpoint: Source,
-    hessians: Source,
+    pub(super) hessians: Source,
     layers: Vec<Selected>,
-    fingerprint: Fingerprint,
+    pub(super) fingerprint: Fingerprint,
     pub(super) parts: Parts,
+    /// Whether the output folder is known to have held the job.
+    begun: AtomicBool,
+    /// The digests of all inputs, if this process has taken them.
+    pub(super) inputs: OnceLock<Inputs>,
     pool: Option<rayon::ThreadPool>,
 }
 
@@ -62,12 +64,14 @@ impl Job {
     /// # Errors
     /// [`Error::Settings`], [`Error::Option`]; [`Error::File`] and [`Error::Tensor`] for files that cannot be read, lie,
     /// or lack what is needed; [`Error::InTensor`] for values that are not finite; [`Error::OtherJob`] where the output
-    /// folder holds anything but this job, or this job and [`Settings::resume`] is not set; [`Error::Threads`].
+    /// folder holds anything but this job, or this job and [`Settings::resume`] is not set; [`Error::Threads`]; and those
+    /// of [`Job::check_values`].
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let options = settings.options()?;
         let checkpoint = Source::open(&settings.checkpoint)?;
         let hessians = Source::open(&settings.hessians)?;
         let layers = select(&settings, &checkpoint, &hessians)?;
+        names::check(&checkpoint, &layers, settings.format)?;
         let fingerprint = Fingerprint::new(&settings, (&checkpoint, &hessians), &layers)?;
         let parts = Parts::new(&settings.out);
         let stage = parts.stage(&fingerprint)?;
@@ -87,7 +91,8 @@ impl Job {
             }
             threads => Some(pool(threads)?),
         };
-        let job = Job { settings, options, checkpoint, hessians, layers, fingerprint, parts, pool };
+        let (begun, inputs) = (AtomicBool::new(stage != Stage::New), OnceLock::new());
+        let job = Job { settings, options, checkpoint, hessians, layers, fingerprint, parts, begun, inputs, pool };
         if job.settings.check_values {
             job.check_values(&|_, _| {})?;
         }
@@ -115,27 +120,13 @@ impl Job {
     /// If there is no such layer.
     pub fn is_done(&self, index: usize) -> bool {
         assert!(index < self.layers.len(), "no layer {index}");
-        self.is_finished() || self.parts.has(index)
+        // In this order: parts may vanish in between, but only when the job is finished.
+        self.parts.has(index) || self.is_finished()
     }
 
     /// Whether the whole job is finished, by whatever process.
     pub fn is_finished(&self) -> bool {
         self.parts.are_gone() && self.settings.out.join(report::NAME).exists()
-    }
-
-    /// Reads every weight and Hessian that is still to do, and refuses what a run would refuse: [`Job::open`] does so
-    /// unless [`Settings::check_values`] is off. `progress` is told (layers checked, layers).
-    ///
-    /// # Errors
-    /// [`Error::InTensor`] with file, tensor and the first bad entry.
-    pub fn check_values(&self, progress: &dyn Fn(usize, usize)) -> Result<(), Error> {
-        for index in 0..self.layers.len() {
-            if !self.is_done(index) {
-                self.with_layer(index, |_| Ok(()))?;
-            }
-            progress(index + 1, self.layers.len());
-        }
-        Ok(())
     }
 
     /// Compresses layer `index` and keeps the result; returns at once if it is done. `observer` is called once an
@@ -157,24 +148,56 @@ impl Job {
             return Ok(());
         }
         // Before the descent: a folder that cannot be written must not cost a finished layer.
-        self.parts.begin(&self.fingerprint)?;
+        if !self.begin()? {
+            return Ok(());
+        }
         let descent = Descent::new(&self.options)?.observer(observer);
-        let result = self.with_layer(index, |layer| self.install(|| descent.run(layer)))?;
+        let (result, inputs) = self.with_layer(index, |loaded| {
+            let digests = loaded.digests();
+            self.check_inputs(index, &digests)?;
+            Ok((self.install(|| descent.run(&loaded.layer))?, digests))
+        })?;
         if result.stop_reason() == StopReason::Cancelled {
             return Err(Error::Cancelled);
         }
-        let mut words = metadata(&result, "");
-        words.insert(JOB.to_owned(), self.fingerprint.digest());
-        let bytes = result.to_file(self.layers[index].stem(), (Format::Factors, Precision::F32), words)?;
-        self.parts.put(index, &bytes)?;
-        self.rounded(index, &result).map(|_| ())
+        let part = Part { result, inputs };
+        self.keep(index, &part)?;
+        self.check_fits(index, &part.result)
+    }
+
+    /// Makes ready for layers, and says whether any is needed: not if another process has finished the job.
+    fn begin(&self) -> Result<bool, Error> {
+        if self.parts.are_gone() {
+            if self.is_finished() {
+                return Ok(false);
+            }
+            if self.begun.load(Ordering::Relaxed) {
+                return Err(self.parts.lost());
+            }
+        }
+        self.parts.begin(&self.fingerprint, self.inputs.get())?;
+        self.begun.store(true, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Keeps the result of a layer, unless the whole job was finished meanwhile.
+    fn keep(&self, index: usize, part: &Part) -> Result<(), Error> {
+        let bytes = part.to_bytes(self.layers[index].stem(), self.fingerprint.digest())?;
+        match self.parts.put(index, &bytes) {
+            Err(_) if self.is_finished() => Ok(()),
+            Err(_) if self.parts.are_gone() => Err(self.parts.lost()),
+            result => result,
+        }
     }
 
     /// Compresses all layers that are not done, up to `in_flight` at a time.
     ///
     /// # Errors
-    /// That of the first layer that fails, when those in flight have ended.
+    /// That of the first layer that fails, when those in flight have ended. [`Error::Option`] where `in_flight` is 0.
     pub fn run(&self, in_flight: usize, observer: &(dyn Fn(Event) + Sync)) -> Result<(), Error> {
+        if in_flight == 0 {
+            return Err(Error::Option { name: "layers_in_flight", value: "0".to_owned(), expected: "1 or more" });
+        }
         let todo: Vec<usize> = (0..self.layers.len()).filter(|&index| !self.is_done(index)).collect();
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
         let failure = &failure;
@@ -197,7 +220,7 @@ impl Job {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..in_flight.clamp(1, todo.len().max(1)) {
+            for _ in 0..in_flight.min(todo.len()) {
                 scope.spawn(work);
             }
         });
@@ -205,23 +228,31 @@ impl Job {
     }
 
     /// Writes the compressed checkpoint, report and summary, and removes the parts; does nothing if that is done.
-    /// `progress` is told (layers written, layers). Once all layers are done, one process calls it.
+    /// `progress` is told (layers written, layers). Of several processes that call it one writes, and the others wait for
+    /// it. What another call has begun to write, in whatever format, is written anew.
     ///
     /// # Errors
     /// [`Error::Unfinished`] with the first layer that is not done; [`Error::File`] where a file cannot be written, for
-    /// which nothing stands half-written under a final name; [`Error::InTensor`] with [`Error::Overflow`] as
-    /// [`Job::run_layer`].
+    /// which nothing stands half-written under a final name, and for a result that was damaged; [`Error::OtherJob`] where
+    /// an input has changed, or another process has finished the job in another format or dtype; [`Error::InTensor`] with
+    /// [`Error::Overflow`] as [`Job::run_layer`].
     pub fn finish(&self, progress: &dyn Fn(usize, usize)) -> Result<(), Error> {
-        if self.is_finished() {
-            return self.parts.sweep();
+        if !self.is_finished() {
+            if let Some(index) = (0..self.layers.len()).find(|&index| !self.is_done(index)) {
+                let problem = format!("layer {index}, {}, is not done", self.layers[index].name);
+                return Err(Error::Unfinished { problem });
+            }
+            if let Some(_lock) = self.parts.lock()? {
+                self.parts.begin(&self.fingerprint, self.inputs.get())?;
+                output::write(self, progress)?;
+                return self.parts.remove();
+            }
+            if !self.is_finished() {
+                return Err(self.parts.lost());
+            }
         }
-        if let Some(index) = (0..self.layers.len()).find(|&index| !self.is_done(index)) {
-            let problem = format!("layer {index}, {}, is not done", self.layers[index].name);
-            return Err(Error::Unfinished { problem });
-        }
-        self.parts.begin(&self.fingerprint)?;
-        output::write(self, progress)?;
-        self.parts.remove()
+        report::check_finished(&self.settings, &self.fingerprint, &self.parts)?;
+        self.parts.sweep()
     }
 
     /// The text of `report.json`.
@@ -253,35 +284,26 @@ impl Job {
     pub(super) fn with_layer<R>(
         &self,
         index: usize,
-        body: impl FnOnce(&Layer<'_>) -> Result<R, Error>,
+        body: impl FnOnce(&Loaded<'_>) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let selected = &self.layers[index];
         let hessian = self.hessians.hessian(&selected.hessian, self.settings.objective == ObjectiveName::Full)?;
         self.checkpoint.with_layer(&selected.name, hessian, body)
     }
 
-    /// Reads the result of a layer.
-    pub(super) fn result(&self, index: usize) -> Result<Factorization, Error> {
-        let (path, bytes) = self.parts.get(index)?;
-        let name = self.layers[index].stem();
-        let in_part = |error| match error {
-            Error::Bytes { key, problem } => in_tensor(&path.display().to_string(), &key, problem),
-            other => other,
+    /// Refuses a result that cannot be stored in the format and dtype of the job.
+    fn check_fits(&self, index: usize, result: &Factorization) -> Result<(), Error> {
+        let stored = match self.settings.format {
+            Format::Reconstructed => self.install(|| stored_loss::product(result, self.settings.dtype)).map(|_| ()),
+            _ => result.rounded(self.settings.dtype).map(|_| ()),
         };
-        let (result, words) = Factorization::with_words(&bytes, name).map_err(in_part)?;
-        match words.get(JOB) {
-            Some(job) if *job == self.fingerprint.digest() => Ok(result),
-            _ => Err(self.parts.other(format!("{} is of another job", path.display()))),
-        }
+        stored.map_err(|error| self.in_layer(index, error))
     }
 
-    /// The result of a layer in the precision that it is stored in.
-    pub(super) fn rounded(&self, index: usize, result: &Factorization) -> Result<Factorization, Error> {
-        result.rounded(self.settings.dtype).map_err(|error| Error::InTensor {
-            file: self.layers[index].file.clone(),
-            tensor: self.layers[index].name.clone(),
-            error: Box::new(error),
-        })
+    /// An error of a layer's values, with its name.
+    pub(super) fn in_layer(&self, index: usize, error: Error) -> Error {
+        let layer = &self.layers[index];
+        Error::InTensor { file: layer.file.clone(), tensor: layer.name.clone(), error: Box::new(error) }
     }
 }
 

@@ -15,9 +15,14 @@
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are read in place, as little-endian numbers");
 
+mod check;
+mod digest;
 mod fingerprint;
+mod inputs;
 mod job;
+mod names;
 mod output;
+mod part;
 mod parts;
 mod report;
 mod selection;

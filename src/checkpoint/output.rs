@@ -8,10 +8,11 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
+use super::inputs::{Inputs, Kind};
 use super::job::Job;
-use super::report::{self, LayerReport};
+use super::report::{self, FileReport, LayerReport, Report};
 use super::shard::Shard;
-use super::{in_file, stored_loss, summary};
+use super::{digest, in_file, stored_loss, summary};
 use crate::formats::{Tensor, metadata, tensors};
 use crate::header::{Layout, Words};
 use crate::{Error, Factorization, Format, Precision};
@@ -44,51 +45,60 @@ fn layer_of(entry: &Entry) -> Option<usize> {
     }
 }
 
-/// Writes all of it. `progress` is told (layers written, layers).
+/// Writes all of it, whatever stands there. `progress` is told (layers written, layers).
 pub(super) fn write(job: &Job, progress: &dyn Fn(usize, usize)) -> Result<(), Error> {
+    // Where there is a report, the output is whole.
+    job.parts.remove_output(report::NAME)?;
+    let recorded = job.recorded()?.unwrap_or_default();
     let mut report = job.new_report()?;
-    let mut weight_map = Map::new();
-    let mut total = 0;
+    let (mut weight_map, mut total, mut done) = (Map::new(), 0, 0);
     for shard in &job.checkpoint.shards {
-        let mut entries = Vec::new();
         let mut words = shard.metadata();
-        for name in shard.tensors() {
-            match job.layers().iter().position(|layer| layer.name == name) {
-                None => {
-                    let copy = copied(shard, name);
-                    report.copied = (report.copied.0 + 1, report.copied.1 + copy.bytes as u64);
-                    entries.push(copy);
-                }
-                Some(index) => {
-                    let (layer, own) = describe(job, index, shard, &mut words)?;
-                    report.layers.push(layer);
-                    entries.extend(own);
-                }
-            }
-        }
-        for entry in &entries {
-            total += entry.bytes;
-            if weight_map.insert(entry.name.clone(), json!(shard.name())).is_some() {
-                let problem = "would be written twice: the input has a tensor of this name";
-                return Err(super::in_tensor(&shard.name(), &entry.name, problem));
-            }
-        }
-        let before = report.layers.len() - entries.iter().filter_map(layer_of).collect::<BTreeSet<_>>().len();
-        write_shard(job, shard, (&entries, &words), &|done| progress(before + done, job.layers().len()))?;
+        let entries = entries(job, shard, &mut report, &mut words)?;
+        weight_map.extend(entries.iter().map(|entry| (entry.name.clone(), json!(shard.name()))));
+        total += entries.iter().map(|entry| entry.bytes).sum::<usize>();
+        let file = write_shard(job, shard, (&entries, &words), &recorded, &|more| {
+            progress(done + more, job.layers().len());
+        })?;
+        report.files.push(file);
+        done = report.layers.len();
     }
     report.layers.sort_by_key(|layer| job.layers().iter().position(|selected| selected.name == layer.name));
-    if let Some(index) = &job.checkpoint.index {
-        let mut content = index.content.clone();
-        content.insert("weight_map".to_owned(), Value::Object(weight_map));
-        if let Some(metadata) = content.entry("metadata").or_insert_with(|| json!({})).as_object_mut() {
-            metadata.insert("total_size".to_owned(), json!(total));
-        }
-        job.parts.put_output(&index.name, format!("{:#}\n", Value::Object(content)).as_bytes())?;
-    }
+    write_index(job, weight_map, total)?;
     copy_small_files(job)?;
     job.parts.put_output(summary::NAME, summary::page(&report)?.as_bytes())?;
-    // Last: with it the output is whole.
     job.parts.put_output(report::NAME, report.text()?.as_bytes())
+}
+
+/// The tensors that a shard becomes; adds them to the report, and their metadata to the shard's.
+fn entries(job: &Job, shard: &Shard, report: &mut Report, words: &mut Words) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    for name in shard.tensors() {
+        match job.layers().iter().position(|layer| layer.name == name) {
+            None => {
+                let copy = copied(shard, name);
+                report.copied = (report.copied.0 + 1, report.copied.1 + copy.bytes as u64);
+                entries.push(copy);
+            }
+            Some(index) => {
+                let (layer, own) = describe(job, index, shard, words)?;
+                report.layers.push(layer);
+                entries.extend(own);
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// Writes the index, if the checkpoint has one.
+fn write_index(job: &Job, weight_map: Map<String, Value>, total: usize) -> Result<(), Error> {
+    let Some(index) = &job.checkpoint.index else { return Ok(()) };
+    let mut content = index.content.clone();
+    content.insert("weight_map".to_owned(), Value::Object(weight_map));
+    if let Some(metadata) = content.entry("metadata").or_insert_with(|| json!({})).as_object_mut() {
+        metadata.insert("total_size".to_owned(), json!(total));
+    }
+    job.parts.put_output(&index.name, format!("{:#}\n", Value::Object(content)).as_bytes())
 }
 
 fn copied(shard: &Shard, name: String) -> Entry {
@@ -100,10 +110,14 @@ fn copied(shard: &Shard, name: String) -> Entry {
 /// Measures what is stored of a layer, and lists its tensors; adds its metadata to the shard's.
 fn describe(job: &Job, index: usize, shard: &Shard, words: &mut Words) -> Result<(LayerReport, Vec<Entry>), Error> {
     let layer = &job.layers()[index];
-    let result = job.result(index)?;
-    let stored = stored(job, index, &result)?;
-    let loss = job.with_layer(index, |layer| {
-        job.install(|| stored_loss::measure(layer, &stored, job.settings(), job.options()))
+    let part = job.part(index)?;
+    let stored = stored(job, index, &part.result)?;
+    let loss = job.with_layer(index, |loaded| {
+        let digests = loaded.digests();
+        job.check_made_from(index, &part, &digests)?;
+        job.check_inputs(index, &digests)?;
+        job.install(|| stored_loss::measure(&loaded.layer, &stored, job.settings(), job.options()))
+            .map_err(|error| job.in_layer(index, error))
     })?;
     let entries: Vec<Entry> = tensors_of(job, index, &stored)?
         .into_iter()
@@ -115,14 +129,14 @@ fn describe(job: &Job, index: usize, shard: &Shard, words: &mut Words) -> Result
     let history = format!("{}.armor.history", layer.stem());
     let after = entries.iter().filter(|entry| entry.name != history).map(|entry| entry.bytes).sum();
     let before = copied(shard, layer.name.clone()).bytes;
-    Ok((LayerReport::new(layer, &result, loss, (before, after)), entries))
+    Ok((LayerReport::new(layer, &part.result, loss, (before, after)), entries))
 }
 
 /// The factors as they are stored: rounded, unless only their product is.
 fn stored(job: &Job, index: usize, result: &Factorization) -> Result<Factorization, Error> {
     match job.settings().format {
         Format::Reconstructed => Ok(result.clone()),
-        _ => job.rounded(index, result),
+        _ => result.rounded(job.settings().dtype).map_err(|error| job.in_layer(index, error)),
     }
 }
 
@@ -136,13 +150,14 @@ fn tensors_of<'a>(job: &Job, index: usize, stored: &'a Factorization) -> Result<
     Ok(tensors)
 }
 
-/// Writes one shard, a tensor at a time.
+/// Writes one shard, a tensor at a time; `recorded` says what those that are copied held at the beginning.
 fn write_shard(
     job: &Job,
     shard: &Shard,
     (entries, words): (&[Entry], &Words),
+    recorded: &Inputs,
     progress: &dyn Fn(usize),
-) -> Result<(), Error> {
+) -> Result<FileReport, Error> {
     let path = job.settings().out.join(shard.name());
     let failed = |error: std::io::Error| in_file(&path, error);
     let layout = Layout::new(entries.iter().map(|e| (e.name.as_str(), e.dtype, e.shape.as_slice(), e.bytes)));
@@ -154,18 +169,23 @@ fn write_shard(
     let place = |name: &str| SeekFrom::Start((header.len() + layout.start(name)) as u64);
     for entry in entries.iter().filter(|entry| entry.from == From::Copy) {
         file.seek(place(&entry.name)).map_err(failed)?;
-        shard.copy(&entry.name, file)?;
+        let digest = shard.read(&entry.name, |piece| file.write_all(piece).map_err(failed))?;
+        job.check_unchanged((Kind::Checkpoint, &entry.name), recorded.get(Kind::Checkpoint, &entry.name), &digest)?;
     }
     let layers: BTreeSet<usize> = entries.iter().filter_map(layer_of).collect();
     for (done, index) in layers.into_iter().enumerate() {
-        let stored = stored(job, index, &job.result(index)?)?;
+        let stored = stored(job, index, &job.part(index)?.result)?;
         for tensor in tensors_of(job, index, &stored)? {
             file.seek(place(&tensor.name)).map_err(failed)?;
-            file.write_all(&job.install(|| tensor.into_bytes())?).map_err(failed)?;
+            let bytes = job.install(|| tensor.into_bytes()).map_err(|error| job.in_layer(index, error))?;
+            file.write_all(&bytes).map_err(failed)?;
         }
         progress(done + 1);
     }
-    job.parts.publish(temporary, &shard.name())
+    let bytes = (header.len() + layout.data_len()) as u64;
+    let sha256 = digest::of_file(temporary.path())?;
+    job.parts.publish(temporary, &shard.name())?;
+    Ok(FileReport { file: shard.name(), bytes, sha256 })
 }
 
 /// Copies the model's files that are not weights.

@@ -1,5 +1,5 @@
-//! The folder of a job under way, `OUT/.parts`: its fingerprint and one file a finished layer. Every file appears whole,
-//! under its final name, or not at all.
+//! The folder of a job under way, `OUT/.parts`: its fingerprint, the digests of its inputs and one file a finished layer.
+//! Every file appears whole, under its final name, or not at all.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -9,14 +9,17 @@ use tempfile::NamedTempFile;
 
 use super::fingerprint::Fingerprint;
 use super::in_file;
+use super::inputs::Inputs;
 use crate::Error;
 
 /// Name of the folder, and of what is left of it while it is removed.
 const FOLDER: &str = ".parts";
 const REMOVED: &str = ".parts-done";
 
-/// Name of the fingerprint in it.
+/// Names in it: of the fingerprint, of the inputs' digests, and of the file that whoever finishes the job has locked.
 const RECORD: &str = "job.json";
+const INPUTS: &str = "inputs.json";
+const LOCK: &str = "lock";
 
 /// Where a job keeps what it has done so far.
 pub(super) struct Parts {
@@ -75,8 +78,24 @@ impl Parts {
         Error::OtherJob { path: self.out.display().to_string(), problem: problem.into() }
     }
 
+    /// A refusal to go on with a job whose folder was removed meanwhile.
+    pub fn lost(&self) -> Error {
+        self.other("held this job, and does no more: it was removed while the job was open")
+    }
+
     fn record(&self) -> Result<Option<String>, Error> {
-        let path = self.folder().join(RECORD);
+        self.read(RECORD)
+    }
+
+    /// The digests of the inputs, if whoever began the job had taken them.
+    pub fn inputs(&self) -> Result<Option<Inputs>, Error> {
+        let parsed =
+            |text: String| serde_json::from_str(&text).map_err(|error| in_file(&self.folder().join(INPUTS), error));
+        self.read(INPUTS)?.map(parsed).transpose()
+    }
+
+    fn read(&self, name: &str) -> Result<Option<String>, Error> {
+        let path = self.folder().join(name);
         match fs::read_to_string(&path) {
             Ok(record) => Ok(Some(record)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -84,19 +103,51 @@ impl Parts {
         }
     }
 
-    /// Makes the folder with the fingerprint, unless it is there. Several processes may do so at once.
-    pub fn begin(&self, fingerprint: &Fingerprint) -> Result<(), Error> {
+    /// Makes the folder with the fingerprint and the digests of the inputs, if they are known, unless they are there.
+    /// Several processes may do so at once: the first one counts.
+    pub fn begin(&self, fingerprint: &Fingerprint, inputs: Option<&Inputs>) -> Result<(), Error> {
         if self.record()?.is_none() {
             let folder = self.folder();
             fs::create_dir_all(&folder).map_err(|error| in_file(&folder, error))?;
-            let file = self.temporary()?;
-            self.write(file, fingerprint.text().as_bytes(), &folder.join(RECORD))?;
+            self.put_first(RECORD, &fingerprint.text())?;
             sync(&self.out)?;
+        }
+        if let Some(inputs) = inputs
+            && !self.folder().join(INPUTS).exists()
+        {
+            self.put_first(INPUTS, &inputs.text())?;
         }
         let record = self.record()?.unwrap_or_default();
         match fingerprint.difference(&record) {
             None => Ok(()),
             Some(difference) => Err(self.other(format!("holds another job: {difference}"))),
+        }
+    }
+
+    /// Writes a file of the folder unless another process has done so.
+    fn put_first(&self, name: &str, text: &str) -> Result<(), Error> {
+        let (mut file, path) = (self.temporary()?, self.folder().join(name));
+        file.write_all(text.as_bytes()).map_err(|error| in_file(&path, error))?;
+        file.as_file().sync_all().map_err(|error| in_file(&path, error))?;
+        match file.persist_noclobber(&path) {
+            Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(in_file(&path, error.error)),
+            _ => sync(&self.folder()),
+        }
+    }
+
+    /// Waits until no other process finishes the job, and keeps others from it as long as the file is open. `None` where
+    /// another has finished it, and the folder is gone.
+    pub fn lock(&self) -> Result<Option<File>, Error> {
+        let path = self.folder().join(LOCK);
+        let file = match File::options().create(true).append(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(in_file(&path, error)),
+        };
+        match file.lock() {
+            // A shared file system without locks: there, whoever uses it sees to it that one process finishes.
+            Err(error) if error.kind() != ErrorKind::Unsupported => Err(in_file(&path, error)),
+            _ => Ok((!self.are_gone()).then_some(file)),
         }
     }
 
@@ -143,6 +194,16 @@ impl Parts {
     /// Writes a file of the output folder.
     pub fn put_output(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.write(self.temporary()?, bytes, &self.out.join(name))
+    }
+
+    /// Removes a file of the output folder, if it is there.
+    pub fn remove_output(&self, name: &str) -> Result<(), Error> {
+        let path = self.out.join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => sync(&self.out),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(in_file(&path, error)),
+        }
     }
 
     /// Gives a file its place in the output folder.

@@ -1,13 +1,16 @@
 //! `report.json`: what became of every tensor. It holds no times, so that equal jobs write equal bytes.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::fingerprint::Fingerprint;
-use super::in_file;
 use super::parts::Parts;
 use super::selection::Selected;
 use super::settings::Settings;
+use super::{digest, in_file, shard};
 use crate::{Error, Factorization};
 
 /// The file's name.
@@ -55,11 +58,20 @@ impl LayerReport {
     }
 }
 
+/// A file with tensors that was written.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct FileReport {
+    pub file: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
 /// The report of a whole job.
 pub(super) struct Report {
     job: String,
     settings: Value,
     pub layers: Vec<LayerReport>,
+    pub files: Vec<FileReport>,
     /// Tensors that were copied, and their bytes.
     pub copied: (usize, u64),
 }
@@ -69,7 +81,7 @@ impl Report {
         let mut all = settings.decisive()?;
         all["format"] = json!(settings.format.as_str());
         all["dtype"] = json!(settings.dtype.as_str());
-        Ok(Report { job: fingerprint.digest(), settings: all, layers: Vec::new(), copied: (0, 0) })
+        Ok(Report { job: fingerprint.digest(), settings: all, layers: Vec::new(), files: Vec::new(), copied: (0, 0) })
     }
 
     /// Mean over all weights, each as heavy as it has entries.
@@ -106,17 +118,16 @@ impl Report {
                 "copied_tensors": self.copied.0,
                 "copied_bytes": self.copied.1,
             },
+            "files": self.files.iter().map(|file| json!(file)).collect::<Vec<_>>(),
             "layers": layers,
         });
         Ok(format!("{report:#}\n"))
     }
 }
 
-/// Checks that a folder without parts is the output of this very job.
+/// Checks that a folder without parts is the output of this very job, and that its shards are as long as they were.
 pub(super) fn check_finished(settings: &Settings, fingerprint: &Fingerprint, parts: &Parts) -> Result<(), Error> {
-    let path = settings.out.join(NAME);
-    let report = std::fs::read(&path).map_err(|_| parts.other("holds files, but no job"))?;
-    let report: Value = serde_json::from_slice(&report).map_err(|error| in_file(&path, error))?;
+    let report = read(settings)?.ok_or_else(|| parts.other("holds files, but no job"))?;
     let expected = Report::new(settings, fingerprint)?;
     if report["job"] != expected.job {
         return Err(parts.other("holds another job, which is finished"));
@@ -124,6 +135,45 @@ pub(super) fn check_finished(settings: &Settings, fingerprint: &Fingerprint, par
     if report["settings"] != expected.settings {
         let (format, dtype) = (&report["settings"]["format"], &report["settings"]["dtype"]);
         return Err(parts.other(format!("holds this job, finished in format {format} and dtype {dtype}")));
+    }
+    check_files(settings, &report, |path, file| {
+        let size = shard::regular(path)?;
+        Ok((file["bytes"] != size).then(|| format!("has {size} bytes, not the {} that were written", file["bytes"])))
+    })
+}
+
+/// Reads the shards of a finished job, and checks that nothing in them has changed.
+pub(super) fn check_content(settings: &Settings) -> Result<(), Error> {
+    let report = read(settings)?.unwrap_or_default();
+    check_files(settings, &report, |path, file| {
+        let changed = file["sha256"] != digest::of_file(path)?;
+        Ok(changed.then(|| "has changed since it was written".to_owned()))
+    })
+}
+
+fn read(settings: &Settings) -> Result<Option<Value>, Error> {
+    let path = settings.out.join(NAME);
+    match std::fs::read(&path) {
+        Ok(report) => serde_json::from_slice(&report).map_err(|error| in_file(&path, error)).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(in_file(&path, error)),
+    }
+}
+
+/// Asks of every file of a report what is wrong with it.
+fn check_files(
+    settings: &Settings,
+    report: &Value,
+    problem: impl Fn(&Path, &Value) -> Result<Option<String>, Error>,
+) -> Result<(), Error> {
+    for file in report["files"].as_array().into_iter().flatten() {
+        let path = settings.out.join(file["file"].as_str().unwrap_or_default());
+        if let Some(problem) = problem(&path, file)? {
+            return Err(in_file(
+                &path,
+                format!("{problem}; {NAME} tells of a finished job: remove its folder to redo it"),
+            ));
+        }
     }
     Ok(())
 }

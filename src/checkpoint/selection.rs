@@ -44,6 +44,7 @@ pub(super) fn select(settings: &Settings, checkpoint: &Source, hessians: &Source
             return Err(in_file(checkpoint.path(), problem));
         }
     }
+    check_aliases(settings, checkpoint, hessians)?;
     let mut selected = Vec::new();
     for name in checkpoint.tensors() {
         if exclude.iter().any(|glob| glob.is_match(name)) {
@@ -76,6 +77,21 @@ fn globs(key: &str, globs: &[String]) -> Result<Vec<GlobMatcher>, Error> {
         Err(error) => Err(Error::Settings { problem: format!("{key}: {error}") }),
     };
     globs.iter().map(compile).collect()
+}
+
+/// Refuses aliases that say nothing: of components that no weight has, or no Hessian.
+fn check_aliases(settings: &Settings, checkpoint: &Source, hessians: &Source) -> Result<(), Error> {
+    let has =
+        |source: &Source, component: &str| source.tensors().any(|name| name.split('.').any(|part| part == component));
+    for (from, to) in &settings.alias {
+        for (component, source) in [(from, checkpoint), (to, hessians)] {
+            if !has(source, component) {
+                let problem = format!("alias: {from}={to}: no tensor has the component \"{component}\"");
+                return Err(in_file(source.path(), problem));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How the tensors that serve the objective end, the better first.

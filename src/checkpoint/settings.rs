@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::keys::check_unique;
 use crate::{Error, Format, Objective, Options, Pattern, Precision, RowWeighting};
 
 /// What to compress, how, and where to. `docs/checkpoints.md` describes every key.
@@ -113,7 +114,7 @@ pub enum RowWeightingName {
 
 /// Block sizes of the wrappers.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected p or [p, q]")]
 pub enum Block {
     /// The same for both.
     Both(usize),
@@ -158,9 +159,15 @@ impl Settings {
     /// Reads settings from JSON.
     ///
     /// # Errors
-    /// [`Error::Settings`] where it is none, has an unknown key, or a value of the wrong kind.
+    /// [`Error::Settings`] where it is none, has an unknown key, a key twice, or a value of the wrong kind.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(json).map_err(|error| Error::Settings { problem: error.to_string() })
+        check_unique(json).map_err(|error| Error::Settings { problem: error.to_string() })?;
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json)).map_err(|error| {
+            let (key, problem) = (error.path().to_string(), error.inner().to_string());
+            // The problem may name the key itself; one of the whole object has none.
+            let named = key == "." || problem.starts_with(&key) || problem.starts_with("unknown field");
+            Error::Settings { problem: if named { problem } else { format!("{key}: {problem}") } }
+        })
     }
 
     fn default_format() -> Format {
@@ -214,6 +221,14 @@ impl Settings {
         Ok(options)
     }
 
+    /// Which scales rows have, also where it was left to the objective.
+    fn weighting(&self) -> RowWeightingName {
+        self.row_weighting.unwrap_or(match self.objective {
+            ObjectiveName::Diagonal => RowWeightingName::NoWag,
+            ObjectiveName::Full => RowWeightingName::None,
+        })
+    }
+
     /// All that decides the factors, but for the inputs.
     pub(super) fn decisive(&self) -> Result<Value, Error> {
         let options = self.options()?;
@@ -225,7 +240,7 @@ impl Settings {
             "temperature": options.temperature,
             "objective": self.objective,
             "shrinkage": options.shrinkage,
-            "row_weighting": self.row_weighting,
+            "row_weighting": self.weighting(),
             "seed": self.seed,
         }))
     }

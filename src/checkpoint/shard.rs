@@ -1,7 +1,7 @@
 //! One safetensors file: its header checked when it is opened, its tensors mapped into memory one at a time.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
@@ -9,9 +9,13 @@ use memmap2::{Mmap, MmapOptions};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use super::digest::Sum;
 use super::{in_file, in_tensor};
 use crate::Error;
 use crate::header::{LENGTH, LONGEST, Words, parse, words};
+
+/// Bytes of a piece.
+const PIECE: usize = 1 << 22;
 
 /// A safetensors file that is open.
 pub(super) struct Shard {
@@ -27,8 +31,8 @@ pub(super) struct Shard {
 impl Shard {
     /// Opens a file and checks its header against its length; reads no tensor.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let size = regular(path)?;
         let mut file = File::open(path).map_err(|error| in_file(path, error))?;
-        let size = file.metadata().map_err(|error| in_file(path, error))?.len();
         let refuse = |problem: String| Error::Tensor { file: name_of(path), tensor: "header".to_owned(), problem };
         let cut = |at: u64| refuse(format!("cut off: the file ends at byte {size}, before byte {at}"));
         let mut length = [0; LENGTH];
@@ -96,21 +100,17 @@ impl Shard {
         Ok(self.map(start as u64, len.min(end - start), 1)?.as_slice().to_vec())
     }
 
-    /// Copies a tensor's bytes to where `to` stands. Through the system's own copy, not through a map, whose pages would
-    /// count as this process's memory.
-    pub fn copy(&self, tensor: &str, to: &mut File) -> Result<(), Error> {
+    /// Hands a tensor's bytes to `each`, piece by piece, and gives their digest. A piece is mapped only meanwhile: what is
+    /// mapped counts as this process's memory.
+    pub fn read(&self, tensor: &str, mut each: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<String, Error> {
         let (start, end) = self.expect(tensor)?.data_offsets;
-        let mut from = File::open(&self.path).map_err(|error| in_file(&self.path, error))?;
-        from.seek(SeekFrom::Start(self.start + start as u64)).map_err(|error| in_file(&self.path, error))?;
-        let expected = (end - start) as u64;
-        let copied = std::io::copy(&mut from.take(expected), to)
-            .and_then(|copied| to.flush().map(|()| copied))
-            .map_err(|error| in_file(&self.path, format!("copying {tensor}: {error}")))?;
-        if copied == expected {
-            Ok(())
-        } else {
-            Err(in_tensor(&self.name(), tensor, format!("cut off after {copied} of {expected} bytes")))
+        let mut sum = Sum::new();
+        for start in (start..end).step_by(PIECE) {
+            let piece = self.map(start as u64, PIECE.min(end - start), 1)?;
+            sum.add(piece.as_slice());
+            each(piece.as_slice())?;
         }
+        Ok(sum.text())
     }
 
     fn expect(&self, tensor: &str) -> Result<&TensorInfo, Error> {
@@ -170,10 +170,21 @@ impl Bytes {
 }
 
 impl Tensor {
+    /// The bytes, as they stand in the file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
     /// The numbers, which must be of the tensor's own type.
     pub fn values<T: Pod>(&self) -> &[T] {
         bytemuck::cast_slice(self.bytes.as_slice())
     }
+}
+
+/// Length of a file, which must be a regular one: to open a pipe is to wait for its other end.
+pub(super) fn regular(path: &Path) -> Result<u64, Error> {
+    let metadata = std::fs::metadata(path).map_err(|error| in_file(path, error))?;
+    if metadata.is_file() { Ok(metadata.len()) } else { Err(in_file(path, "is not a regular file")) }
 }
 
 /// A file's name without its folder.

@@ -9,8 +9,9 @@ use ndarray::{ArrayView1, ArrayView2};
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::shard::{Shard, Tensor};
-use super::{in_file, in_tensor};
+use super::shard::{Shard, Tensor, regular};
+use super::{digest, in_file, in_tensor};
+use crate::keys::check_unique;
 use crate::{Error, Hessian, Layer, Weight};
 
 /// How the index of a sharded checkpoint ends.
@@ -30,6 +31,31 @@ pub(super) struct Index {
     pub name: String,
     /// Its content.
     pub content: serde_json::Map<String, Value>,
+}
+
+/// A layer whose weight is in memory.
+pub(super) struct Loaded<'a> {
+    pub layer: Layer<'a>,
+    weight: &'a Tensor,
+}
+
+/// What a layer is made from, by digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Digests {
+    /// Of the weight's bytes.
+    pub weight: String,
+    /// Of the Hessian's values that the objective reads: its diagonal, or all.
+    pub hessian: String,
+}
+
+impl Loaded<'_> {
+    /// Hashes weight and Hessian.
+    pub fn digests(&self) -> Digests {
+        let hessian = self.layer.hessian();
+        let diagonal: &[u8] = bytemuck::cast_slice(hessian.diagonal_values());
+        let rows = (0..hessian.len()).filter_map(|row| hessian.row(row)).map(bytemuck::cast_slice);
+        Digests { weight: digest::of([self.weight.bytes()]), hessian: digest::of([diagonal].into_iter().chain(rows)) }
+    }
 }
 
 impl Source {
@@ -116,11 +142,12 @@ impl Source {
         &self,
         weight: &str,
         hessian: Hessian,
-        body: impl FnOnce(&Layer<'_>) -> Result<R, Error>,
+        body: impl FnOnce(&Loaded<'_>) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let (shard, tensor) = self.tensor(weight)?;
         let layer = view(&tensor).and_then(|weight| Layer::new(weight, hessian));
-        body(&layer.map_err(|error| refused(shard, weight, error))?)
+        let layer = layer.map_err(|error| refused(shard, weight, error))?;
+        body(&Loaded { layer, weight: &tensor })
     }
 
     /// Reads a Hessian: a diagonal of one axis, or of two, of which `whole` keeps all and not the diagonal alone.
@@ -175,7 +202,9 @@ fn hessian<T: crate::Element + bytemuck::Pod>(tensor: &Tensor, whole: bool) -> R
 impl Index {
     fn read(folder: &Path, name: &str) -> Result<Self, Error> {
         let path = folder.join(name);
+        regular(&path)?;
         let text = fs::read(&path).map_err(|error| in_file(&path, error))?;
+        check_unique(&text).map_err(|error| in_file(&path, error))?;
         let content = serde_json::from_slice(&text).map_err(|error| in_file(&path, error))?;
         Ok(Index { name: name.to_owned(), content })
     }

@@ -14,11 +14,20 @@ pub(super) fn measure(
     let descent = Descent::new(options)?;
     match (settings.format, settings.dtype) {
         (Format::Reconstructed, dtype) => {
-            let mut values = stored.reconstruct().into_raw_vec_and_offset().0;
-            dtype.round("weight", &mut values)?;
+            let values = product(stored, dtype)?;
             descent.measure(layer, &Product::Dense { values: &values, rows: stored.left().partition() })
         }
         (_, Precision::F32) => Ok(stored.loss()),
         _ => descent.measure(layer, &Product::Factors(stored.factors())),
     }
+}
+
+/// A · S · B, rounded.
+///
+/// # Errors
+/// [`Error::Overflow`] with the first value beyond the range.
+pub(super) fn product(stored: &Factorization, dtype: Precision) -> Result<Vec<f32>, Error> {
+    let mut values = stored.reconstruct().into_raw_vec_and_offset().0;
+    dtype.round("weight", &mut values)?;
+    Ok(values)
 }

@@ -26,7 +26,7 @@ impl Opaque for JobHandle {
 
 /// Opens a job that len bytes of JSON in UTF-8 describe, and writes its handle to out; free it with armor_job_free.
 /// docs/checkpoints.md lists the keys; a NUL at the end is not needed and not allowed. All headers are read and checked,
-/// and unless "check_values" is false all weights and Hessians that are still to do. Nothing is written yet.
+/// and unless "check_values" is false all tensors, and what is done of the job. Nothing is written yet.
 ///
 /// Fails with ARMOR_INVALID_TEXT, ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT
 /// (with file and tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB, ARMOR_THREADS.
@@ -106,7 +106,8 @@ pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usiz
 /// is handed to it as it is. A layer that progress cancels is not kept: ARMOR_CANCELLED.
 ///
 /// Fails with ARMOR_FILE where the result cannot be written, ARMOR_UNREPRESENTABLE for a value beyond the job's dtype (the
-/// layer is kept, and can be had in another dtype), ARMOR_NO_SUCH_LAYER, and as armor_job_create for what files hold.
+/// layer is kept, and can be had in another dtype), ARMOR_OTHER_JOB where an input has changed or the job's folder was
+/// removed, ARMOR_NO_SUCH_LAYER, and as armor_job_create for what files hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_run_layer(
     job: *const JobHandle,
@@ -127,8 +128,9 @@ pub unsafe extern "C" fn armor_job_run_layer(
     })
 }
 
-/// Writes the compressed checkpoint, once all layers are done; does nothing if it is written. One process calls it.
-/// Fails with ARMOR_JOB_UNFINISHED, ARMOR_FILE, ARMOR_UNREPRESENTABLE.
+/// Writes the compressed checkpoint, once all layers are done; does nothing if it is written. Of several processes that
+/// call it one writes, and the others wait for it. Fails with ARMOR_JOB_UNFINISHED, ARMOR_FILE, ARMOR_UNREPRESENTABLE, and
+/// ARMOR_OTHER_JOB where an input has changed, or another process has finished the job in another format or dtype.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_finish(job: *const JobHandle) -> u32 {
     guard(|| {

@@ -146,6 +146,21 @@ pub(crate) fn tensors<'a>(
     Ok(tensors)
 }
 
+/// The names of those tensors, sorted.
+#[cfg(feature = "checkpoint")]
+pub(crate) fn names(name: &str, format: Format) -> Vec<String> {
+    let parts: &[&str] = match format {
+        Format::Factors => &["armor.core.bitmask", "armor.core.compressed", "armor.core.shape"],
+        Format::DenseCore => &["armor.core.dense"],
+        Format::SparseBitmask => &["bitmask", "compressed", "shape"],
+        Format::Cutlass => &["armor.core.meta", "armor.core.packed"],
+        Format::Reconstructed => return vec![format!("{name}.weight")],
+    };
+    let mut parts = [parts, &["armor.history", "armor.left", "armor.right"]].concat();
+    parts.sort_unstable();
+    parts.into_iter().map(|part| format!("{name}.{part}")).collect()
+}
+
 impl Factorization {
     /// Writes the factorisation of the weight `name` (without `.weight`) as a safetensors file in any format.
     ///
@@ -186,5 +201,25 @@ impl Factorization {
             file.extend(tensor.into_bytes()?);
         }
         Ok(file)
+    }
+}
+
+#[cfg(all(test, feature = "checkpoint"))]
+mod tests {
+    use super::*;
+    use crate::{Hessian, Layer, Options, factorize};
+
+    #[test]
+    fn names_are_those_of_the_tensors() -> Result<(), Error> {
+        let weight = ndarray::Array2::from_shape_fn((32, 32), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+        let layer = Layer::new(&weight, Hessian::identity(32))?;
+        let result = factorize(&layer, &Options::exact().block(16).iterations(1))?;
+        for format in Format::ALL {
+            let tensors = tensors(&result, "a.b", format, Precision::F16)?;
+            let mut found: Vec<String> = tensors.into_iter().map(|tensor| tensor.name).collect();
+            found.sort_unstable();
+            assert_eq!(found, names("a.b", format));
+        }
+        Ok(())
     }
 }

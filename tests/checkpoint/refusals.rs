@@ -8,11 +8,11 @@ use safetensors::Dtype;
 
 use crate::model::{Model, SHARDS, Tensor, run};
 
-const Q: &str = "model.layers.0.self_attn.q_proj.weight";
-const Q_HESSIAN: &str = "model.layers.0.self_attn.q_proj.hessian_diag";
+pub const Q: &str = "model.layers.0.self_attn.q_proj.weight";
+pub const Q_HESSIAN: &str = "model.layers.0.self_attn.q_proj.hessian_diag";
 
 #[track_caller]
-fn refused(model: &Model, settings: Settings, message: &str) {
+pub fn refused(model: &Model, settings: Settings, message: &str) {
     let error = Job::open(settings).err().expect("must be refused");
     assert_eq!(error.to_string(), message.replace("{model}", &model.folder.path().display().to_string()));
     assert!(!model.out("out").exists(), "something was written");
@@ -20,7 +20,7 @@ fn refused(model: &Model, settings: Settings, message: &str) {
 
 /// Changes the model, and expects a message.
 #[track_caller]
-fn changed(change: impl FnOnce(&mut Model), message: &str) {
+pub fn changed(change: impl FnOnce(&mut Model), message: &str) {
     let mut model = Model::new();
     change(&mut model);
     model.save();
@@ -30,7 +30,7 @@ fn changed(change: impl FnOnce(&mut Model), message: &str) {
 
 /// Changes the settings, and expects a message.
 #[track_caller]
-fn told(change: impl FnOnce(&mut Settings), message: &str) {
+pub fn told(change: impl FnOnce(&mut Settings), message: &str) {
     let model = Model::new();
     let mut settings = model.settings("out");
     change(&mut settings);
@@ -39,7 +39,7 @@ fn told(change: impl FnOnce(&mut Settings), message: &str) {
 
 /// Changes the bytes of a file, and expects a message.
 #[track_caller]
-fn spoiled(name: &str, change: impl FnOnce(&mut Vec<u8>), message: &str) {
+pub fn spoiled(name: &str, change: impl FnOnce(&mut Vec<u8>), message: &str) {
     let model = Model::new();
     let path = model.folder.path().join(name);
     let mut bytes = std::fs::read(&path).expect("a file");
@@ -228,6 +228,17 @@ fn settings() {
         &format!(r#"{{{paths}, "dtype": "f8"}}"#),
         "settings: dtype \"f8\" is none of f32, f16, bf16 at line 1 column 63",
     );
+    let refuse_key = |pair: &str, message: &str| {
+        let error = Settings::from_json(format!("{{{paths}, {pair}}}").as_bytes()).expect_err("must be refused");
+        assert!(error.to_string().starts_with(message), "{error}");
+    };
+    refuse_key(r#""iterations": "x""#, "settings: iterations: invalid type: string \"x\", expected usize");
+    refuse_key(r#""alias": {"k_proj": 1}"#, "settings: alias.k_proj: invalid type: integer `1`, expected a string");
+    refuse_key(r#""include": ["a", 2]"#, "settings: include[1]: invalid type: integer `2`, expected a string");
+    refuse_key(r#""block": "x""#, "settings: block: expected p or [p, q]");
+    refuse_key(r#""seed": 1, "seed": 2"#, "settings: has the key \"seed\" twice");
+    refuse_key(r#""alias": {"k_proj": "a", "k_proj": "b"}"#, "settings: has the key \"k_proj\" twice");
+    refuse_key(r#""pattern": "4:2""#, "settings: pattern: 4:2 is not N:M with 0 < N < M ≤ 8");
     let unknown = Settings::from_json(format!(r#"{{{paths}, "colour": 1}}"#).as_bytes()).expect_err("refused");
     assert!(unknown.to_string().starts_with("settings: unknown field `colour`, expected one of"), "{unknown}");
     told(|settings| settings.iterations = Some(0), "option iterations: 0 is out of range, expected 1 to 10,000,000");

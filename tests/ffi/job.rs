@@ -98,7 +98,8 @@ fn what_cannot_be_opened() {
         assert!(last_message().contains(message), "{}", last_message());
     };
     refused("{", ARMOR_INVALID_SETTINGS, "settings: EOF while parsing");
-    refused("{}\0", ARMOR_INVALID_SETTINGS, "settings: missing field `checkpoint`");
+    refused("{}", ARMOR_INVALID_SETTINGS, "settings: missing field `checkpoint`");
+    refused("{}\0", ARMOR_INVALID_SETTINGS, "settings: trailing characters");
     let sound = json(&model, "c");
     refused(&sound.replace("\"iterations\":6", "\"iterations\":0"), ARMOR_OPTION_OUT_OF_RANGE, "option iterations: 0");
     refused(&sound.replace("hessians.safetensors", "absent"), ARMOR_FILE, "absent: ");

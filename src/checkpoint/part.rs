@@ -1,0 +1,63 @@
+//! One finished layer as it is kept until the end: its factors in f32, whose they are, and a digest of it all.
+
+use serde_json::Value;
+
+use super::digest;
+use super::source::Digests;
+use crate::formats::metadata;
+use crate::header::{Words, split};
+use crate::{Error, Factorization, Format, Precision};
+
+/// Metadata keys: the job, the weight and the Hessian that the factors are of, and the digest of all but itself.
+const JOB: &str = "armor.job";
+const WEIGHT: &str = "armor.weight_sha256";
+const HESSIAN: &str = "armor.hessian_sha256";
+const DIGEST: &str = "armor.sha256";
+
+/// The factors of a layer, and what they were made from.
+pub(super) struct Part {
+    pub result: Factorization,
+    pub inputs: Digests,
+}
+
+impl Part {
+    /// The file of a layer that goes by `stem`, in a job with this digest.
+    pub fn to_bytes(&self, stem: &str, job: String) -> Result<Vec<u8>, Error> {
+        let mut words = metadata(&self.result, "");
+        words.insert(JOB.to_owned(), job);
+        words.insert(WEIGHT.to_owned(), self.inputs.weight.clone());
+        words.insert(HESSIAN.to_owned(), self.inputs.hessian.clone());
+        let file = |words: Words| self.result.to_file(stem, (Format::Factors, Precision::F32), words);
+        let digest = digest_of(&file(words.clone())?)?;
+        words.insert(DIGEST.to_owned(), digest);
+        file(words)
+    }
+
+    /// Reads a file, or says what is wrong with it.
+    pub fn read(bytes: &[u8], stem: &str, job: &str) -> Result<Self, String> {
+        let damaged = |error: Error| match error {
+            Error::Bytes { key, problem } => format!("is damaged: {key}: {problem}"),
+            other => format!("is damaged: {other}"),
+        };
+        let digest = digest_of(bytes).map_err(damaged)?;
+        let (result, mut words) = Factorization::with_words(bytes, stem).map_err(damaged)?;
+        if words.get(DIGEST) != Some(&digest) {
+            return Err("is damaged: its digest is another".to_owned());
+        }
+        if words.get(JOB).is_none_or(|found| found != job) {
+            return Err("is of another job".to_owned());
+        }
+        let mut word = |key| words.remove(key).ok_or_else(|| format!("is damaged: it lacks {key}"));
+        Ok(Part { inputs: Digests { weight: word(WEIGHT)?, hessian: word(HESSIAN)? }, result })
+    }
+}
+
+/// The digest of a file without the one in it.
+fn digest_of(bytes: &[u8]) -> Result<String, Error> {
+    let (header, data) = split(bytes)?;
+    let mut header: Value = serde_json::from_slice(header).map_err(|error| crate::header::refuse("header", error))?;
+    if let Some(words) = header.get_mut("__metadata__").and_then(Value::as_object_mut) {
+        words.remove(DIGEST);
+    }
+    Ok(digest::of([header.to_string().as_bytes(), data]))
+}
