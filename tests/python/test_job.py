@@ -1,6 +1,7 @@
 """A checkpoint is compressed through the C ABI, whoever runs its layers and however often it is interrupted."""
 
 import json
+import shutil
 
 import armor
 import numpy as np
@@ -78,6 +79,8 @@ def test_an_unfinished_job_has_no_report_and_cannot_be_finished(tmp_path):
         ({"alias": {}}, "model.layers.0.self_attn.k_proj"),
         ({"format": "best"}, "best"),
         ({"iterations": 0}, "iterations"),
+        ({"iterations": "x"}, 'iterations: invalid type: string "x"'),
+        ({"row_weighting": "alike"}, "row_weighting: unknown variant `alike`, expected `nowag` or `none`"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, change, message):
@@ -97,3 +100,37 @@ def test_a_weight_that_is_not_finite_is_named_before_any_work(tmp_path):
     save_file(hessians, path)
     with pytest.raises(armor.ArmorError, match=name):
         armor.Job(**settings)
+
+
+def test_a_job_that_is_finished_in_another_dtype_is_refused_by_whoever_comes_later(tmp_path):
+    settings = small_model.write(tmp_path, tmp_path / "out")
+    late = armor.Job(**settings, dtype="f32")
+    finish(settings)
+    with pytest.raises(armor.ArmorError, match='holds this job, finished in format "factors" and dtype "f16"'):
+        late.finish()
+    late.run_layer(0)
+    assert not (tmp_path / "out" / ".parts").exists()
+
+
+def test_a_folder_that_was_removed_is_not_made_anew(tmp_path):
+    job = armor.Job(**small_model.write(tmp_path, tmp_path / "out"))
+    job.run_layer(0)
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(armor.ArmorError, match="held this job, and does no more"):
+        job.run_layer(1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("index", [-1, 12])
+def test_a_layer_that_is_none_is_named(tmp_path, index):
+    job = armor.Job(**small_model.write(tmp_path, tmp_path / "out"))
+    for call in (job.run_layer, job.is_done):
+        with pytest.raises(IndexError, match=f"index: is {index}, but the job has layers 0 to 11"):
+            call(index)
+
+
+def test_the_report_tells_how_rows_are_weighted(tmp_path):
+    settings = small_model.write(tmp_path, tmp_path / "default")
+    assert finish(settings).report()["settings"]["row_weighting"] == "nowag"
+    settings = {**settings, "row_weighting": "none", "out": str(tmp_path / "none")}
+    assert finish(settings).report()["settings"]["row_weighting"] == "none"

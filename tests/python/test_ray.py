@@ -147,3 +147,9 @@ def test_an_error_of_a_layer_is_told_with_its_name(start, whole, tmp_path):
     message = next(line for line in printed.splitlines() if line.startswith("compress_ray.py: "))
     assert message.startswith("compress_ray.py: model.layers.1.mlp.up_proj.weight: "), printed
     assert "NaN" in message, printed
+
+
+def test_a_name_that_a_terminal_would_obey_is_escaped():
+    import compress_ray
+
+    assert compress_ray.plain("model.größe\x1b[31m\x9b.weight") == "model.größe\\x1b[31m\\x9b.weight"
