@@ -175,7 +175,10 @@ impl Job {
                 return Err(self.parts.lost());
             }
         }
-        self.parts.begin(&self.fingerprint, self.inputs.get())?;
+        match self.parts.begin(&self.fingerprint, self.inputs.get()) {
+            Err(_) if self.is_finished() => return Ok(false),
+            result => result?,
+        }
         self.begun.store(true, Ordering::Relaxed);
         Ok(true)
     }

@@ -69,8 +69,15 @@ impl Parts {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Stage::New),
             Err(error) => return Err(in_file(&self.out, error)),
         };
-        let mut names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
-        Ok(if names.any(|name| name != REMOVED) { Stage::Finished } else { Stage::New })
+        let names: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
+        // The folder is there if another process has begun at this moment.
+        Ok(if names.iter().any(|name| name == FOLDER) {
+            Stage::Started
+        } else if names.iter().any(|name| name != REMOVED) {
+            Stage::Finished
+        } else {
+            Stage::New
+        })
     }
 
     /// A refusal that names the output folder.
