@@ -1,6 +1,7 @@
 //! Threads that go through the stages of a product together.
 
 use std::hint::spin_loop;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::yield_now;
 
@@ -11,33 +12,44 @@ const SPINS: usize = 4096;
 pub(super) struct Stage<'a> {
     count: usize,
     work: &'a (dyn Fn(usize) + Sync),
-    /// The next piece that nobody has taken.
-    next: AtomicUsize,
-    done: AtomicUsize,
+    /// The first piece that nobody has taken.
+    next: OwnLines,
+    done: OwnLines,
 }
+
+/// A counter whose writers disturb no reader of its neighbours.
+#[repr(align(128))]
+struct OwnLines(AtomicUsize);
 
 impl<'a> Stage<'a> {
     pub fn new(count: usize, work: &'a (dyn Fn(usize) + Sync)) -> Self {
-        Stage { count, work, next: AtomicUsize::new(0), done: AtomicUsize::new(0) }
+        Stage { count, work, next: OwnLines(AtomicUsize::new(0)), done: OwnLines(AtomicUsize::new(0)) }
     }
 
     /// Does what nobody else does, then waits for the others.
     ///
     /// Only pieces that somebody is at are waited for, so a thread that comes late, or never, keeps nobody.
-    fn take_part(&self) {
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.count {
-                break;
+    fn take_part(&self, threads: usize) {
+        while let Some(pieces) = self.take(threads) {
+            for index in pieces {
+                let _done = Done(&self.done.0);
+                (self.work)(index);
             }
-            let _done = Done(&self.done);
-            (self.work)(index);
         }
         let mut looks = 0_usize;
-        while self.done.load(Ordering::Acquire) < self.count {
+        while self.done.0.load(Ordering::Acquire) < self.count {
             looks += 1;
             if looks < SPINS { spin_loop() } else { yield_now() }
         }
+    }
+
+    /// Takes some pieces, fewer and fewer: neighbours, which are one stream of memory, as long as much is left, and the
+    /// last ones singly, so that all end at the same time.
+    fn take(&self, threads: usize) -> Option<Range<usize>> {
+        let share = |left: usize| (left / (2 * threads)).max(1);
+        let after = |first: usize| (first < self.count).then(|| first + share(self.count - first));
+        let first = self.next.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).ok()?;
+        Some(first..first + share(self.count - first))
     }
 }
 
@@ -52,9 +64,14 @@ impl Drop for Done<'_> {
 
 /// Runs stages on so many threads of the current pool. They are woken once, not once a stage, and nothing is allocated.
 pub(super) fn run(threads: usize, stages: &[Stage<'_>]) {
+    fork(threads, &|| stages.iter().for_each(|stage| stage.take_part(threads)));
+}
+
+/// Runs the same on so many threads, if they are free.
+fn fork(threads: usize, work: &(dyn Fn() + Sync)) {
     if threads > 1 {
-        rayon::join(|| run(threads / 2, stages), || run(threads - threads / 2, stages));
+        rayon::join(|| fork(threads / 2, work), || fork(threads - threads / 2, work));
     } else {
-        stages.iter().for_each(Stage::take_part);
+        work();
     }
 }
