@@ -233,11 +233,11 @@ fn eight_threads_add_to_one_and_merge_each_into_the_other() {
     let activations = Array2::from_shape_fn((40, INPUTS), |(i, j)| ((7 * i + 3 * j) % 11) as f32 - 5.0);
     let (shared, left, right) = (create(ARMOR_HESSIAN_FULL), create(ARMOR_HESSIAN_FULL), create(ARMOR_HESSIAN_FULL));
     thread::scope(|scope| {
-        for turn in 0..8 {
+        for turn in 0..THREADS {
             let (shared, left, right, activations) = (&shared, &left, &right, &activations);
             scope.spawn(move || {
                 let (into, from) = if turn % 2 == 0 { (left, right) } else { (right, left) };
-                for _ in 0..10 {
+                for _ in 0..repeats(10) {
                     assert_ok(add(shared, &view(activations)));
                     // SAFETY: both handles are alive; nothing was added to them.
                     assert_ok(unsafe { armor_accumulator_merge(into.pointer, from.pointer) });
@@ -246,9 +246,9 @@ fn eight_threads_add_to_one_and_merge_each_into_the_other() {
         }
     });
     let alone = create(ARMOR_HESSIAN_FULL);
-    for _ in 0..80 {
+    for _ in 0..THREADS * repeats(10) {
         assert_ok(add(&alone, &view(&activations)));
     }
-    assert_eq!(tokens(&shared), 3200);
+    assert_eq!(tokens(&shared), (THREADS * repeats(10) * 40) as u64);
     assert_eq!(serialized(&shared), serialized(&alone));
 }

@@ -1,5 +1,6 @@
 //! What the built library exports is what stands behind the guard.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -45,6 +46,23 @@ fn in_library() -> Vec<String> {
 
 #[test]
 #[cfg(target_os = "linux")]
+#[cfg_attr(miri, ignore = "starts a process")]
 fn every_export_stands_behind_the_guard() {
     assert_eq!(in_library(), in_source());
+}
+
+/// The fuzzer's own workspace is not part of what is published.
+#[test]
+#[cfg_attr(miri, ignore = "reads the source")]
+fn every_export_is_fuzzed() {
+    let Ok(sources) = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/src")) else {
+        return;
+    };
+    let mut words = BTreeSet::new();
+    for source in sources {
+        let source = std::fs::read_to_string(source.expect("an entry").path()).expect("a source file");
+        words.extend(source.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned));
+    }
+    let absent: Vec<_> = in_source().into_iter().filter(|export| !words.contains(export)).collect();
+    assert!(absent.is_empty(), "tests/fuzz does not call {absent:?}");
 }

@@ -34,6 +34,7 @@ unsafe extern "C" fn cancel(_: *const Progress, calls: *mut c_void) -> c_int {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "maps files")]
 fn its_output_is_that_of_the_crate() {
     let model = Model::new();
     run(model.settings("rust"));
@@ -68,6 +69,7 @@ fn its_output_is_that_of_the_crate() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "maps files")]
 fn names_are_copied_with_a_nul() {
     let model = Model::new();
     let job = create(&json(&model, "c")).unwrap_or_else(|_| panic!("{}", last_message()));
@@ -90,6 +92,7 @@ fn names_are_copied_with_a_nul() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "maps files")]
 fn what_cannot_be_opened() {
     let model = Model::new();
     let refused = |json: &str, expected: u32, message: &str| {

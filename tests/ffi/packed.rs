@@ -211,10 +211,10 @@ fn eight_threads_multiply_at_once() {
     for threads in [0, 1, 2] {
         let packed = packed(&factorization, ARMOR_DTYPE_F32, threads);
         std::thread::scope(|scope| {
-            for _ in 0..8 {
+            for _ in 0..THREADS {
                 scope.spawn(|| {
                     let (mut room, mut y) = (scratch(&packed, 3), Array2::zeros((3, 12)));
-                    for _ in 0..20 {
+                    for _ in 0..repeats(20) {
                         let (to, view) = (y.as_mut_ptr(), view(&x));
                         // SAFETY: the handle is alive, and the buffers are as long as they say.
                         let status = unsafe {

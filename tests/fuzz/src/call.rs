@@ -8,34 +8,17 @@ use armor_core::ffi::*;
 
 use crate::accumulator::AccumulatorCall;
 use crate::handles::{Handles, Which, fixtures};
+use crate::job::JobCall;
 use crate::memory::{Count, Memory, Place};
+use crate::options::OptionsCall;
+use crate::packed::PackedCall;
 use crate::view::{Hessian, Weight};
 
 #[derive(Arbitrary, Debug)]
 pub enum Call {
     /// The calls that cannot fail.
     Texts(u32),
-    CreateOptions {
-        preset: u8,
-        out: Place,
-    },
-    FreeOptions(Which),
-    SetNumber {
-        options: Which,
-        option: u8,
-        value: u64,
-        small: bool,
-    },
-    SetFraction {
-        options: Which,
-        option: u8,
-        value: f64,
-    },
-    SetPattern {
-        options: Which,
-        n: u8,
-        m: u8,
-    },
+    Options(OptionsCall),
     Factorize {
         weight: Weight,
         hessian: Hessian,
@@ -65,6 +48,12 @@ pub enum Call {
         y: (Place, Count),
         needed: Place,
     },
+    OutputError {
+        factorization: Which,
+        weight: Weight,
+        hessian: Hessian,
+        out: Place,
+    },
     Serialize {
         factorization: Which,
         name: Name,
@@ -79,6 +68,8 @@ pub enum Call {
         out: Place,
     },
     Accumulator(AccumulatorCall),
+    Packed(PackedCall),
+    Job(JobCall),
     /// Bytes that are a factorisation but for some damage.
     DeserializeDamaged {
         damage: Vec<(u16, u8)>,
@@ -104,7 +95,7 @@ impl Name {
 }
 
 /// Cancels a run when its counter comes to zero.
-unsafe extern "C" fn count_down(progress: *const Progress, user: *mut c_void) -> c_int {
+pub unsafe extern "C" fn count_down(progress: *const Progress, user: *mut c_void) -> c_int {
     // SAFETY: `user` is the counter of the run that calls this.
     let (progress, left) = unsafe { (*progress, &mut *user.cast::<u8>()) };
     assert!(progress.iteration >= 1 && progress.iteration <= progress.iterations);
@@ -118,7 +109,8 @@ impl Call {
         // SAFETY: `Memory` gives no pointer to what is not there, unless the ABI has to refuse it.
         let status = unsafe { self.make(memory, handles) };
         if status != ARMOR_OK {
-            assert!(status <= ARMOR_MEMORY_LIMIT, "status {status}: {}", text(armor_last_error_message()));
+            assert_ne!(status, ARMOR_PANIC, "{}", text(armor_last_error_message()));
+            assert_ne!(text(armor_status_message(status)), "unknown status", "{status}");
             assert!(!text(armor_last_error_message()).is_empty());
             if status != ARMOR_BUFFER_TOO_SMALL {
                 assert!(memory.words() == before, "a call that fails writes nothing");
@@ -137,25 +129,7 @@ impl Call {
                     assert!(!text(armor_stop_reason_name(number)).is_empty());
                     ARMOR_OK
                 }
-                Call::CreateOptions { preset, out } => {
-                    let out = memory.pointer(out, 1);
-                    let status = armor_options_create((preset % 4).into(), out);
-                    if status == ARMOR_OK {
-                        // A preset's own many iterations would take the fuzzer's time.
-                        assert_eq!(armor_options_set_iterations(out.read_unaligned(), 2), ARMOR_OK);
-                        handles.options.push(out.read_unaligned());
-                    }
-                    status
-                }
-                Call::FreeOptions(which) => armor_options_free(handles.take_options(which)),
-                Call::SetNumber { options, option, value, small } => {
-                    let value = if small { value % 40 } else { value };
-                    set_number(handles.options(options), option, value)
-                }
-                Call::SetFraction { options, option, value } => set_fraction(handles.options(options), option, value),
-                Call::SetPattern { options, n, m } => {
-                    armor_options_set_pattern(handles.options(options), (n % 10).into(), (m % 10).into())
-                }
+                Call::Options(call) => call.make(memory, handles),
                 Call::Factorize { weight, hessian, options, cancel_at, out } => {
                     let options = handles.options(options);
                     let weight = weight.view(memory);
@@ -187,6 +161,14 @@ impl Call {
                     let needed = memory.pointer(needed, 1);
                     armor_factorization_apply(handles.factorization(factorization), x, lens.0, y, lens.1, needed)
                 }
+                Call::OutputError { factorization, weight, hessian, out } => {
+                    let weight = weight.view(memory);
+                    let hessian = hessian.view(memory, weight.as_ref().map_or(0, |weight| weight.cols));
+                    let weight = weight.as_ref().map_or(ptr::null(), |view| &raw const *view);
+                    let hessian = hessian.as_ref().map_or(ptr::null(), |view| &raw const *view);
+                    let out = memory.pointer(out, 1);
+                    armor_factorization_output_error(handles.factorization(factorization), weight, hessian, out)
+                }
                 Call::Serialize { factorization, name, buffer, capacity, needed } => {
                     let (name, needed) = (name.pointer(memory), memory.pointer(needed, 1));
                     let len = Memory::count::<u8>(buffer, capacity);
@@ -200,6 +182,8 @@ impl Call {
                     keep(armor_factorization_deserialize(bytes, len, name, out), out, handles)
                 }
                 Call::Accumulator(call) => call.make(memory, handles),
+                Call::Packed(call) => call.make(memory, handles),
+                Call::Job(call) => call.make(memory, handles),
                 Call::DeserializeDamaged { damage, cut, name, out } => {
                     let mut bytes = fixtures().bytes.clone();
                     for (at, flip) in damage {
@@ -222,36 +206,6 @@ unsafe fn keep(status: u32, out: *mut *mut FactorizationHandle, handles: &mut Ha
         handles.factorizations.push(unsafe { out.read() });
     }
     status
-}
-
-unsafe fn set_number(options: *mut OptionsHandle, option: u8, value: u64) -> u32 {
-    let size = value as usize;
-    // SAFETY: passed on.
-    unsafe {
-        match option % 7 {
-            0 => armor_options_set_method(options, value as u32),
-            1 => armor_options_set_left_block(options, size),
-            2 => armor_options_set_right_block(options, size),
-            // In range only where a run stays short.
-            3 => armor_options_set_iterations(options, if size <= 10_000_000 { size % 3 } else { size }),
-            4 => armor_options_set_patience(options, size),
-            5 => armor_options_set_seed(options, value),
-            _ => armor_options_set_threads(options, if size <= 1024 { size / 39 % 2 } else { size }),
-        }
-    }
-}
-
-unsafe fn set_fraction(options: *mut OptionsHandle, option: u8, value: f64) -> u32 {
-    // SAFETY: passed on.
-    unsafe {
-        match option % 5 {
-            0 => armor_options_set_time_budget(options, value),
-            1 => armor_options_set_tolerance(options, value),
-            2 => armor_options_set_temperature(options, value),
-            3 => armor_options_set_max_extrapolation(options, value),
-            _ => armor_options_set_learning_rate(options, value),
-        }
-    }
 }
 
 unsafe fn copy(

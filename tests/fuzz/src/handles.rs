@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 use arbitrary::Arbitrary;
 use armor_core::ffi::*;
 
+use crate::folder::folder;
+
 /// Which handle a call gets.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Which {
     Null,
-    Misaligned,
+    Misaligned(u8),
     /// One of another type.
     Wrong,
     /// The one that is there from the start.
@@ -24,6 +26,9 @@ pub struct Fixtures {
     pub options: *mut OptionsHandle,
     pub factorization: *mut FactorizationHandle,
     pub accumulator: *mut AccumulatorHandle,
+    pub packed: *mut PackedHandle,
+    /// A job that is finished.
+    pub job: *mut JobHandle,
     /// The factorisation as a safetensors file.
     pub bytes: Vec<u8>,
 }
@@ -42,7 +47,7 @@ pub fn fixtures() -> &'static Fixtures {
         let kind = ARMOR_HESSIAN_IDENTITY;
         let hessian = HessianView { data: ptr::null(), len: 8, row_stride: 0, kind, dtype: 0 };
         let (mut options, mut factorization, mut len) = (ptr::null_mut(), ptr::null_mut(), 0);
-        let mut accumulator = ptr::null_mut();
+        let (mut accumulator, mut packed) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: all memory is this function's.
         unsafe {
             assert_eq!(armor_options_create(ARMOR_PRESET_EXACT, &mut options), ARMOR_OK);
@@ -57,7 +62,8 @@ pub fn fixtures() -> &'static Fixtures {
             assert_eq!(armor_factorization_serialize(factorization, c"layer".as_ptr(), room, len, &mut len), ARMOR_OK);
             assert_eq!(armor_accumulator_create(8, ARMOR_HESSIAN_FULL, &mut accumulator), ARMOR_OK);
             assert_eq!(armor_accumulator_add(accumulator, &weight), ARMOR_OK);
-            Fixtures { options, factorization, accumulator, bytes }
+            assert_eq!(armor_packed_create(factorization, ARMOR_DTYPE_F16, 0, &mut packed), ARMOR_OK);
+            Fixtures { options, factorization, accumulator, packed, job: crate::job::finished(), bytes }
         }
     })
 }
@@ -68,81 +74,90 @@ pub struct Handles {
     pub options: Vec<*mut OptionsHandle>,
     pub factorizations: Vec<*mut FactorizationHandle>,
     pub accumulators: Vec<*mut AccumulatorHandle>,
+    pub packed: Vec<*mut PackedHandle>,
+    pub jobs: Vec<*mut JobHandle>,
+    /// How many jobs were asked for, whose files go with them.
+    pub asked: usize,
+}
+
+/// A handle that a call reads, of the fixture, of another type, and of those that calls made.
+fn pick<T, Other>(which: Which, fixture: *mut T, wrong: *mut Other, made: &[*mut T]) -> *mut T {
+    match which {
+        Which::Null => ptr::null_mut(),
+        Which::Misaligned(off) => fixture.wrapping_byte_add(usize::from(off % 7) + 1),
+        Which::Wrong => wrong.cast(),
+        Which::Made(index) if !made.is_empty() => made[usize::from(index) % made.len()],
+        Which::Fixture | Which::Made(_) => fixture,
+    }
+}
+
+/// A handle to be freed: never the fixture, and one that was made only once.
+fn take<T, Other>(which: Which, fixture: *mut T, wrong: *mut Other, made: &mut Vec<*mut T>) -> *mut T {
+    match which {
+        Which::Fixture | Which::Made(_) => made.pop().unwrap_or(ptr::null_mut()),
+        other => pick(other, fixture, wrong, made),
+    }
+}
+
+/// Frees what is left of one type.
+fn free<T>(made: &mut Vec<*mut T>, free: unsafe extern "C" fn(*mut T) -> u32) {
+    for handle in made.drain(..) {
+        // SAFETY: made by a call, and freed once.
+        assert_eq!(unsafe { free(handle) }, ARMOR_OK);
+    }
 }
 
 impl Handles {
     pub fn options(&self, which: Which) -> *mut OptionsHandle {
-        match which {
-            Which::Null => ptr::null_mut(),
-            Which::Misaligned => fixtures().options.wrapping_byte_add(1),
-            Which::Wrong => fixtures().factorization.cast(),
-            Which::Made(index) if !self.options.is_empty() => self.options[usize::from(index) % self.options.len()],
-            Which::Fixture | Which::Made(_) => fixtures().options,
-        }
+        pick(which, fixtures().options, fixtures().factorization, &self.options)
+    }
+
+    pub fn take_options(&mut self, which: Which) -> *mut OptionsHandle {
+        take(which, fixtures().options, fixtures().factorization, &mut self.options)
     }
 
     pub fn factorization(&self, which: Which) -> *mut FactorizationHandle {
-        match which {
-            Which::Null => ptr::null_mut(),
-            Which::Misaligned => fixtures().factorization.wrapping_byte_add(2),
-            Which::Wrong => fixtures().options.cast(),
-            Which::Made(index) if !self.factorizations.is_empty() => {
-                self.factorizations[usize::from(index) % self.factorizations.len()]
-            }
-            Which::Fixture | Which::Made(_) => fixtures().factorization,
-        }
+        pick(which, fixtures().factorization, fixtures().options, &self.factorizations)
+    }
+
+    pub fn take_factorization(&mut self, which: Which) -> *mut FactorizationHandle {
+        take(which, fixtures().factorization, fixtures().options, &mut self.factorizations)
     }
 
     pub fn accumulator(&self, which: Which) -> *mut AccumulatorHandle {
-        match which {
-            Which::Null => ptr::null_mut(),
-            Which::Misaligned => fixtures().accumulator.wrapping_byte_add(4),
-            Which::Wrong => fixtures().options.cast(),
-            Which::Made(index) if !self.accumulators.is_empty() => {
-                self.accumulators[usize::from(index) % self.accumulators.len()]
-            }
-            Which::Fixture | Which::Made(_) => fixtures().accumulator,
-        }
+        pick(which, fixtures().accumulator, fixtures().options, &self.accumulators)
     }
 
-    /// Options to be freed: never the fixture, and one that was made only once.
-    pub fn take_options(&mut self, which: Which) -> *mut OptionsHandle {
-        match which {
-            Which::Fixture | Which::Made(_) => self.options.pop().unwrap_or(ptr::null_mut()),
-            other => self.options(other),
-        }
-    }
-
-    /// An accumulator to be freed, likewise.
     pub fn take_accumulator(&mut self, which: Which) -> *mut AccumulatorHandle {
-        match which {
-            Which::Fixture | Which::Made(_) => self.accumulators.pop().unwrap_or(ptr::null_mut()),
-            other => self.accumulator(other),
-        }
+        take(which, fixtures().accumulator, fixtures().options, &mut self.accumulators)
     }
 
-    /// A factorisation to be freed, likewise.
-    pub fn take_factorization(&mut self, which: Which) -> *mut FactorizationHandle {
-        match which {
-            Which::Fixture | Which::Made(_) => self.factorizations.pop().unwrap_or(ptr::null_mut()),
-            other => self.factorization(other),
-        }
+    pub fn packed(&self, which: Which) -> *mut PackedHandle {
+        pick(which, fixtures().packed, fixtures().factorization, &self.packed)
+    }
+
+    pub fn take_packed(&mut self, which: Which) -> *mut PackedHandle {
+        take(which, fixtures().packed, fixtures().factorization, &mut self.packed)
+    }
+
+    pub fn job(&self, which: Which) -> *mut JobHandle {
+        pick(which, fixtures().job, fixtures().packed, &self.jobs)
+    }
+
+    pub fn take_job(&mut self, which: Which) -> *mut JobHandle {
+        take(which, fixtures().job, fixtures().packed, &mut self.jobs)
     }
 }
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        for accumulator in self.accumulators.drain(..) {
-            // SAFETY: made by a call, and freed once.
-            assert_eq!(unsafe { armor_accumulator_free(accumulator) }, ARMOR_OK);
-        }
-        for options in self.options.drain(..) {
-            // SAFETY: made by a call, and freed once.
-            assert_eq!(unsafe { armor_options_free(options) }, ARMOR_OK);
-        }
-        for factorization in self.factorizations.drain(..) {
-            // SAFETY: as above.
-            assert_eq!(unsafe { armor_factorization_free(factorization) }, ARMOR_OK);
+        free(&mut self.options, armor_options_free);
+        free(&mut self.factorizations, armor_factorization_free);
+        free(&mut self.accumulators, armor_accumulator_free);
+        free(&mut self.packed, armor_packed_free);
+        free(&mut self.jobs, armor_job_free);
+        if self.asked > 0 {
+            std::fs::remove_dir_all(folder().run()).expect("can be removed");
         }
     }
 }

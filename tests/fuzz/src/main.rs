@@ -7,8 +7,12 @@
 
 mod accumulator;
 mod call;
+mod folder;
 mod handles;
+mod job;
 mod memory;
+mod options;
+mod packed;
 mod view;
 
 use std::sync::Once;

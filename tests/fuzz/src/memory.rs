@@ -88,6 +88,12 @@ impl Memory {
         }
     }
 
+    /// The bytes that a pointer of [`Memory::pointer`] leads to, where they are in the arena.
+    pub fn holds(&self, pointer: *const u8, len: usize) -> Option<&[u8]> {
+        let offset = pointer.addr().checked_sub(self.words.as_ptr().addr())?;
+        bytemuck::cast_slice::<u64, u8>(self.words.as_slice()).get(offset..offset.checked_add(len)?)
+    }
+
     /// A text in the arena: it ends at the last byte, if not before.
     pub fn text(&mut self, place: Place) -> *const c_char {
         self.pointer::<c_char>(place, 1)
