@@ -7,9 +7,8 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use half::bf16;
 use memmap2::MmapMut;
-use pulp::x86::V4;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
-use std::arch::x86_64::__m512;
 
 const ROWS: usize = 16;
 const PANELS: usize = 4;
@@ -44,24 +43,17 @@ impl Lines {
     }
 }
 
-/// A dense weight in f32 or bf16, in strips of 64 rows, column pair by column pair, for AVX-512; rows a multiple of 64,
-/// columns of 2.
+/// A dense weight in f32 or bf16, in strips of 64 rows, column pair by column pair; rows a multiple of 64, columns of 2.
 pub struct Dense {
-    simd: V4,
+    arch: Arch,
     cols: usize,
     precision: Precision,
     lines: Lines,
 }
 
 impl Dense {
-    /// Packs a weight given by its entries; `None` where the CPU lacks AVX-512.
-    pub fn new(
-        rows: usize,
-        cols: usize,
-        precision: Precision,
-        entry: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Option<Self> {
-        let simd = V4::try_new()?;
+    /// Packs a weight given by its entries.
+    pub fn new(rows: usize, cols: usize, precision: Precision, entry: impl Fn(usize, usize) -> f32) -> Self {
         assert!(rows.is_multiple_of(PANELS * ROWS) && cols.is_multiple_of(2), "{rows} × {cols} has ragged strips");
         let mut lines = Vec::with_capacity(rows / ROWS * cols);
         for start in (0..rows).step_by(PANELS * ROWS) {
@@ -81,7 +73,7 @@ impl Dense {
         }
         let mut memory = Lines::new(size_of_val(lines.as_slice()));
         memory.0.copy_from_slice(bytemuck::cast_slice(&lines));
-        Some(Dense { simd, cols, precision, lines: memory })
+        Dense { arch: Arch::new(), cols, precision, lines: memory }
     }
 
     pub fn bytes(&self) -> usize {
@@ -93,10 +85,10 @@ impl Dense {
         let count = x.len() / stride;
         let strip = PANELS * ROWS * self.cols / 2 * self.lines_of_a_pair() / ROWS;
         let work = |(lines, y): (&[Line], &mut [f32])| {
-            let simd = self.simd;
+            let cols = self.cols;
             match self.precision {
-                Precision::F32 => simd.vectorize(Strip::<2> { simd, lines, cols: self.cols, x, stride, count, y }),
-                _ => simd.vectorize(Strip::<1> { simd, lines, cols: self.cols, x, stride, count, y }),
+                Precision::F32 => self.arch.dispatch(Strip::<2> { lines, cols, x, stride, count, y }),
+                _ => self.arch.dispatch(Strip::<1> { lines, cols, x, stride, count, y }),
             }
         };
         self.lines.as_slice().par_chunks_exact(strip).zip(y.par_chunks_exact_mut(PANELS * ROWS * count)).for_each(work);
@@ -112,7 +104,6 @@ impl Dense {
 
 /// A strip with `N` lines for a panel's pair of columns.
 struct Strip<'a, const N: usize> {
-    simd: V4,
     lines: &'a [Line],
     cols: usize,
     x: &'a [f32],
@@ -121,75 +112,76 @@ struct Strip<'a, const N: usize> {
     y: &'a mut [f32],
 }
 
-impl<const N: usize> pulp::NullaryFnOnce for Strip<'_, N> {
+impl<const N: usize> WithSimd for Strip<'_, N> {
     type Output = ();
 
+    /// Tiles as large as the registers hold.
     #[inline(always)]
-    fn call(mut self) {
-        let mut vector = 0;
-        if self.count < 4 {
-            while vector < self.count {
-                self.tile::<4, 1>(0, vector);
-                vector += 1;
-            }
-            return;
-        }
-        if self.count < 8 {
-            while vector < self.count {
-                self.tile::<4, 4>(0, vector);
-                vector += 4;
-            }
-            return;
-        }
-        for first in [0, 2] {
-            for vector in (0..self.count).step_by(8) {
-                self.tile::<2, 8>(first, vector);
-            }
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        match (self.count, S::F32_LANES) {
+            (..4, 16) => self.tiles::<S, 4, 1>(simd),
+            (..4, _) => self.tiles::<S, 8, 1>(simd),
+            (8.., 16) => self.tiles::<S, 2, 8>(simd),
+            (_, 16) => self.tiles::<S, 4, 4>(simd),
+            _ => self.tiles::<S, 2, 4>(simd),
         }
     }
 }
 
 impl<const N: usize> Strip<'_, N> {
+    /// All of the product, `R` registers of rows times `V` vectors at once.
     #[inline(always)]
-    fn pair(&self, lines: &[Line]) -> [__m512; 2] {
-        let avx = self.simd.avx512f;
-        if N == 2 {
-            return [bytemuck::cast(lines[0].0), bytemuck::cast(lines[1].0)];
+    fn tiles<S: Simd, const R: usize, const V: usize>(&mut self, simd: S) {
+        for first in (0..PANELS * ROWS / S::F32_LANES).step_by(R) {
+            for vector in (0..self.count).step_by(V) {
+                self.tile::<S, R, V>(simd, first, vector);
+            }
         }
-        let words = bytemuck::cast(lines[0].0);
-        let upper = avx._mm512_set1_epi32(0xffff_0000_u32 as i32);
-        [
-            avx._mm512_castsi512_ps(avx._mm512_slli_epi32::<16>(words)),
-            avx._mm512_castsi512_ps(avx._mm512_and_si512(words, upper)),
-        ]
     }
 
     #[inline(always)]
-    fn tile<const R: usize, const V: usize>(&mut self, first: usize, vector: usize) {
-        let avx = self.simd.avx512f;
-        let mut sums = [[avx._mm512_setzero_ps(); V]; R];
+    fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, first: usize, vector: usize) {
+        let mut sums = [[simd.splat_f32s(0.0); V]; R];
         let mut x = [&[][..]; V];
         for (v, x) in x.iter_mut().enumerate() {
             *x = self.x[(vector + v) * self.stride..][..self.cols].as_chunks::<2>().0;
         }
+        let registers = ROWS / S::F32_LANES;
         for (pair, lines) in self.lines.chunks_exact(PANELS * N).enumerate().take(self.cols / 2) {
-            let lines = &lines[first * N..(first + R) * N];
-            for r in 0..R {
-                let [value, other] = self.pair(&lines[r * N..(r + 1) * N]);
-                for v in 0..V {
-                    let [x, next] = x[v][pair];
-                    sums[r][v] = avx._mm512_fmadd_ps(value, avx._mm512_set1_ps(x), sums[r][v]);
-                    sums[r][v] = avx._mm512_fmadd_ps(other, avx._mm512_set1_ps(next), sums[r][v]);
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let (panel, part) = ((first + r) / registers, (first + r) % registers);
+                let lines = &lines[panel * N..(panel + 1) * N];
+                let [value, other] = by_register(simd, lines, part);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    let [x, next] = x[pair];
+                    *sum = simd.mul_add_f32s(value, simd.splat_f32s(x), *sum);
+                    *sum = simd.mul_add_f32s(other, simd.splat_f32s(next), *sum);
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
-            for (v, sum) in sums.into_iter().enumerate() {
-                let row: [f32; ROWS] = bytemuck::cast(sum);
-                self.y[(vector + v) * PANELS * ROWS + (first + r) * ROWS..][..ROWS].copy_from_slice(&row);
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                let start = (vector + v) * PANELS * ROWS + (first + r) * S::F32_LANES;
+                let row: &[f32] = bytemuck::cast_slice(std::slice::from_ref(sum));
+                self.y[start..][..S::F32_LANES].copy_from_slice(row);
             }
         }
     }
+}
+
+/// Register `part` of the rows of a panel's pair of columns: one column, then the other.
+#[inline(always)]
+fn by_register<S: Simd>(simd: S, lines: &[Line], part: usize) -> [S::f32s; 2] {
+    if let [line, other] = lines {
+        return [
+            S::as_simd_f32s(bytemuck::cast_slice(&line.0)).0[part],
+            S::as_simd_f32s(bytemuck::cast_slice(&other.0)).0[part],
+        ];
+    }
+    let words = S::as_simd_u32s(&lines[0].0).0[part];
+    let lower = simd.wrapping_dyn_shl_u32s(words, simd.splat_u32s(16));
+    let upper = simd.and_u32s(words, simd.splat_u32s(0xffff_0000));
+    [simd.transmute_f32s_u32s(lower), simd.transmute_f32s_u32s(upper)]
 }
 
 /// faer's product of a row-major weight with `batch` vectors, one after the other; so are the outputs.

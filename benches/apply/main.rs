@@ -2,7 +2,7 @@
 //! threads, and how near they come to the machine's read bandwidth, measured in between.
 //!
 //! `cargo bench --bench apply` prints tables and writes `target/performance/apply.csv`. Arguments `ROWS COLS` measure
-//! one shape alone. It needs AVX-512 for the dense kernels that it compares with.
+//! one shape alone, `ROWS COLS BATCH…` some batches of it, `--threads=4,8` other numbers of threads.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -41,9 +41,7 @@ impl Layer {
     fn new(rows: usize, cols: usize) -> Self {
         let factors = random_factors(rows, cols, BLOCK);
         let weight: Vec<f32> = (0..rows * cols).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
-        let dense = PRECISIONS.map(|precision| {
-            Dense::new(rows, cols, precision, |i, j| weight[i * cols + j]).expect("the CPU has AVX-512")
-        });
+        let dense = PRECISIONS.map(|precision| Dense::new(rows, cols, precision, |i, j| weight[i * cols + j]));
         let packed = PRECISIONS.map(|precision| PackedFactorization::new(&factors, precision).expect("fits"));
         Layer { rows, cols, weight, dense, packed, buffer: Lines::new(256 << 20) }
     }
@@ -69,10 +67,14 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    let threads = std::env::args().find_map(|argument| {
+        argument.strip_prefix("--threads=").map(|list| list.split(',').filter_map(|count| count.parse().ok()).collect())
+    });
+    let threads: Vec<usize> = threads.unwrap_or_else(|| vec![1, 2]);
     let mut table = Vec::new();
     for (rows, cols) in shapes {
         let layer = Layer::new(rows, cols);
-        for threads in [1, 2] {
+        for &threads in &threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             for &batch in batches {
                 let row = pool.install(|| measure(&layer, threads, batch));

@@ -1,5 +1,8 @@
 //! Sixteen rows of a panel side by side, one SIMD lane each, on every instruction set.
 
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use std::sync::LazyLock;
+
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
@@ -13,8 +16,7 @@ pub(super) const ROWS: usize = 16;
 #[repr(C, align(64))]
 pub(super) struct Line(pub [u32; ROWS]);
 
-/// Asks for the line that stands `bytes` after this one, where the processor has a way to: its own guess stops at the
-/// end of a page.
+/// Asks for the line that stands `bytes` after this one, where the processor has a way to.
 #[inline(always)]
 #[allow(unsafe_code, reason = "the intrinsic takes a pointer, which it never follows")]
 pub(super) fn ask_ahead(line: &Line, bytes: usize) {
@@ -27,6 +29,21 @@ pub(super) fn ask_ahead(line: &Line, bytes: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (line, bytes);
+}
+
+/// Whether the processor's own guess of what is read next stops at the end of a page of 4 KiB, as Intel's does.
+pub(super) fn guesses_stop_at_pages() -> bool {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::__cpuid;
+        static INTEL: LazyLock<bool> = LazyLock::new(|| {
+            let vendor = __cpuid(0);
+            [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+        });
+        *INTEL
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    false
 }
 
 /// Code that is compiled once for each instruction set.

@@ -1,6 +1,6 @@
 //! The core's kernel: strips of a 2:4 matrix times one or more vectors.
 
-use super::lanes::{Lanes, Line, ROWS, ask_ahead};
+use super::lanes::{Lanes, Line, ROWS, ask_ahead, guesses_stop_at_pages};
 use super::layout::{GROUPS, PANELS, SECOND, STRIP, Strip};
 use super::store::Store;
 use super::strip::{Matrix, Part};
@@ -37,6 +37,8 @@ impl Matrix for Sparse {
         let quads: [&[[f32; 4]]; V] = vectors.map(|x| x.as_chunks().0);
         let groups = quads[0].len();
         let mut done = 0;
+        // Where the processor's own guess goes on, two lines a row come as fast as memory gives them without asking.
+        let ahead = S::LINES == 1 || guesses_stop_at_pages();
         for (index, chunk) in strip.chunks(panels * (1 + GROUPS * S::LINES)).enumerate() {
             let mut codes = [lanes.words(&SECOND); R];
             for r in 0..R {
@@ -50,8 +52,7 @@ impl Matrix for Sparse {
             let values = chunk[panels..].chunks_exact(panels * S::LINES);
             for (group, values) in values.enumerate().take(count) {
                 let values = &values[first * S::LINES..(first + R) * S::LINES];
-                // Two lines a row already come as fast as memory gives them, and asking for more slows them down.
-                if S::LINES == 1 {
+                if ahead {
                     for line in values {
                         ask_ahead(line, AHEAD * PANELS * size_of::<Line>());
                     }
