@@ -685,8 +685,9 @@ uint32_t armor_packed_scratch_len(const struct armor_packed *packed, size_t batc
 //
 // scratch is working memory of scratch_len elements, at least what armor_packed_scratch_len says for 1; NULL with
 // scratch_len 0 lets the call allocate it. No two of x, y and scratch may overlap; calls that go on at the same time
-// need scratch of their own. Sums are float. An x with NaN or infinities gives what the dense matrix would. Fails with
-// ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for y or scratch; y is then unchanged.
+// need scratch of their own. Sums are float. An x with NaN or infinities gives what the dense matrix would, at the price
+// of a product for every infinity. Fails with ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for
+// y or scratch, ARMOR_THREADS; y is then unchanged.
 uint32_t armor_packed_apply(const struct armor_packed *packed,
                             const float *x,
                             size_t x_len,
@@ -699,8 +700,8 @@ uint32_t armor_packed_apply(const struct armor_packed *packed,
 //
 // Row i of y, m elements, starts at element i * y_row_stride, which is at least m; y holds capacity elements, at least
 // (batch - 1) * y_row_stride + m. scratch is as in armor_packed_apply, for batch. Every vector's result has the bits
-// that it has alone. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE and ARMOR_BUFFER_TOO_SMALL; y is then
-// unchanged.
+// that it has alone. A batch of 0 is refused. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_BUFFER_TOO_SMALL
+// and ARMOR_THREADS; y is then unchanged.
 uint32_t armor_packed_apply_batch(const struct armor_packed *packed,
                                   const struct armor_matrix *x,
                                   float *y,

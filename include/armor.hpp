@@ -52,6 +52,8 @@ struct deleter {
         (void)armor_factorization_free(factorization);
     }
     void operator()(armor_accumulator *accumulator) const noexcept { (void)armor_accumulator_free(accumulator); }
+    void operator()(armor_packed *packed) const noexcept { (void)armor_packed_free(packed); }
+    void operator()(armor_job *job) const noexcept { (void)armor_job_free(job); }
 };
 
 // Asks for the size, then for the array.
@@ -292,21 +294,129 @@ inline int observe(const armor_progress *progress, void *user) noexcept {
     }
 }
 
+// Makes a call that tells how far it is; what the progress function throws comes out.
+template <typename Call> void observed(const progress_fn &progress, Call call) {
+    detail::observer observer{progress, nullptr};
+    const armor_progress_fn observe = progress ? detail::observe : nullptr;
+    const std::uint32_t status = call(observe, &observer);
+    if (observer.thrown) {
+        std::rethrow_exception(observer.thrown);
+    }
+    check(status);
+}
+
 } // namespace detail
 
 // Factorises a weight under the Hessian of its inputs.
 inline factorization factorize(const armor_matrix &weight, const armor_hessian &hessian,
                                const options &chosen = options(), const progress_fn &progress = nullptr) {
-    detail::observer observer{progress, nullptr};
     armor_factorization *made = nullptr;
-    const armor_progress_fn observe = progress ? detail::observe : nullptr;
-    detail::check(armor_factorize(&weight, &hessian, chosen.get(), observe, &observer, &made));
-    factorization result(made);
-    if (observer.thrown) {
-        std::rethrow_exception(observer.thrown);
-    }
-    return result;
+    std::unique_ptr<armor_factorization, detail::deleter> handle;
+    detail::observed(progress, [&](armor_progress_fn observe, void *user) {
+        const std::uint32_t status = armor_factorize(&weight, &hessian, chosen.get(), observe, user, &made);
+        handle.reset(made);
+        return status;
+    });
+    return factorization(handle.release());
 }
+
+// A factorised layer in the layout that fast kernels read: movable, not copyable, never changing, to be used by any
+// number of threads. It does not need the factorisation.
+class packed {
+public:
+    // dtype is ARMOR_DTYPE_F32, _F16 or _BF16; threads 0 for those of the process, 1 for the caller's alone.
+    explicit packed(const factorization &layer, std::uint32_t dtype = ARMOR_DTYPE_BF16, std::size_t threads = 0) {
+        armor_packed *made = nullptr;
+        detail::check(armor_packed_create(layer.get(), dtype, threads, &made));
+        handle_.reset(made);
+    }
+
+    armor_packed_sizes sizes() const {
+        armor_packed_sizes sizes{};
+        sizes.struct_size = sizeof sizes;
+        detail::check(armor_packed_get_sizes(handle_.get(), &sizes));
+        return sizes;
+    }
+
+    // Floats of scratch that a batch needs.
+    std::size_t scratch_len(std::size_t batch) const {
+        std::size_t needed = 0;
+        detail::check(armor_packed_scratch_len(handle_.get(), batch, &needed));
+        return needed;
+    }
+
+    // A * (S * (B * x)) of every row of x, one after the other.
+    std::vector<float> apply(const armor_matrix &x) const {
+        const std::size_t rows = sizes().rows;
+        std::vector<float> y(x.rows * rows);
+        detail::check(armor_packed_apply_batch(handle_.get(), &x, y.data(), rows, y.size(), nullptr, 0));
+        return y;
+    }
+
+    // For armor_packed_apply and armor_packed_apply_batch, which allocate nothing.
+    const armor_packed *get() const noexcept { return handle_.get(); }
+
+private:
+    std::unique_ptr<armor_packed, detail::deleter> handle_;
+};
+
+// A whole checkpoint to be compressed, layer by layer, by one process or many; docs/checkpoints.md lists the settings.
+class job {
+public:
+    explicit job(const std::string &settings) {
+        armor_job *made = nullptr;
+        const auto *json = reinterpret_cast<const std::uint8_t *>(settings.data());
+        detail::check(armor_job_create(json, settings.size(), &made));
+        handle_.reset(made);
+    }
+
+    std::size_t layer_count() const {
+        std::size_t count = 0;
+        detail::check(armor_job_layer_count(handle_.get(), &count));
+        return count;
+    }
+
+    std::string layer_name(std::size_t index) const {
+        return text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_job_layer_name(handle_.get(), index, buffer, capacity, needed);
+        });
+    }
+
+    // Whether a layer is done, by whatever process.
+    bool layer_done(std::size_t index) const {
+        std::uint32_t done = 0;
+        detail::check(armor_job_layer_done(handle_.get(), index, &done));
+        return done != 0;
+    }
+
+    // Compresses a layer unless it is done, and keeps the result on disk. One that progress cancels throws
+    // ARMOR_CANCELLED.
+    void run_layer(std::size_t index, const progress_fn &progress = nullptr) const {
+        detail::observed(progress, [&](armor_progress_fn observe, void *user) {
+            return armor_job_run_layer(handle_.get(), index, observe, user);
+        });
+    }
+
+    // Writes the compressed checkpoint, once all layers are done.
+    void finish() const { detail::check(armor_job_finish(handle_.get())); }
+
+    // report.json of a finished job.
+    std::string report() const {
+        return text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_job_report(handle_.get(), buffer, capacity, needed);
+        });
+    }
+
+    const armor_job *get() const noexcept { return handle_.get(); }
+
+private:
+    template <typename Call> static std::string text(Call call) {
+        const std::vector<char> characters = detail::filled<char>(call);
+        return std::string(characters.data());
+    }
+
+    std::unique_ptr<armor_job, detail::deleter> handle_;
+};
 
 } // namespace armor
 

@@ -80,15 +80,16 @@ impl Dense {
         self.lines.bytes()
     }
 
-    /// Multiplies vectors of `cols` entries, `stride` apart, to y, strip by strip: [strip][vector][64 rows].
-    pub fn multiply(&self, x: &[f32], stride: usize, y: &mut [f32]) {
+    /// Multiplies vectors of `cols` entries, `stride` apart, to y, strip by strip: [strip][vector][64 rows]; asks for
+    /// lines ahead of their use or leaves that to the processor.
+    pub fn multiply(&self, x: &[f32], stride: usize, y: &mut [f32], ahead: bool) {
         let count = x.len() / stride;
         let strip = PANELS * ROWS * self.cols / 2 * self.lines_of_a_pair() / ROWS;
         let work = |(lines, y): (&[Line], &mut [f32])| {
             let cols = self.cols;
             match self.precision {
-                Precision::F32 => self.arch.dispatch(Strip::<2> { lines, cols, x, stride, count, y }),
-                _ => self.arch.dispatch(Strip::<1> { lines, cols, x, stride, count, y }),
+                Precision::F32 => self.arch.dispatch(Strip::<2> { lines, cols, x, stride, count, y, ahead }),
+                _ => self.arch.dispatch(Strip::<1> { lines, cols, x, stride, count, y, ahead }),
             }
         };
         self.lines.as_slice().par_chunks_exact(strip).zip(y.par_chunks_exact_mut(PANELS * ROWS * count)).for_each(work);
@@ -110,6 +111,7 @@ struct Strip<'a, const N: usize> {
     stride: usize,
     count: usize,
     y: &'a mut [f32],
+    ahead: bool,
 }
 
 impl<const N: usize> WithSimd for Strip<'_, N> {
@@ -151,6 +153,9 @@ impl<const N: usize> Strip<'_, N> {
             for (r, sums) in sums.iter_mut().enumerate() {
                 let (panel, part) = ((first + r) / registers, (first + r) % registers);
                 let lines = &lines[panel * N..(panel + 1) * N];
+                if self.ahead && part == 0 {
+                    lines.iter().for_each(ask_ahead);
+                }
                 let [value, other] = by_register(simd, lines, part);
                 for (sum, x) in sums.iter_mut().zip(x) {
                     let [x, next] = x[pair];
@@ -167,6 +172,19 @@ impl<const N: usize> Strip<'_, N> {
             }
         }
     }
+}
+
+/// Asks for the line 8 KiB after this one, where the processor has a way to.
+#[inline(always)]
+fn ask_ahead(line: &Line) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint reads nothing and faults nowhere, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *line).wrapping_byte_add(8 << 10).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 /// Register `part` of the rows of a panel's pair of columns: one column, then the other.

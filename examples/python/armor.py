@@ -393,9 +393,11 @@ def _constant(option: str, name: str, constants: dict[str, int]) -> int:
 
 
 def _not_negative(option: str, value: float) -> float:
-    """Refuses what ctypes would turn into a huge number."""
+    """Refuses what ctypes would turn into another number."""
     if value < 0:
         raise ValueError(f"option {option}: {value} is negative")
+    if isinstance(value, int) and value >> 64:
+        raise ValueError(f"option {option}: {value} has more than 64 bits")
     return value
 
 
@@ -405,6 +407,10 @@ class _Handle:
     def __init__(self, handle: ctypes.c_void_p, free: Callable[[ctypes.c_void_p], int]) -> None:
         self._as_parameter_ = handle
         weakref.finalize(self, free, handle)
+
+    def __copy__(self) -> _Handle:
+        """Refused, as pickling is: a copy would not keep the object alive."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied")
 
 
 def factorize(
@@ -541,7 +547,7 @@ class Packed(_Handle):
     def apply(self, x: ArrayLike) -> np.ndarray:
         """A · (S · (B · x)) of one input (k,), or of every row of a batch (batch, k): (m,) or (batch, m) of f32."""
         single = np.ndim(x) == 1
-        kept, view = _matrix("x", np.atleast_2d(x) if single else x)
+        kept, view = _matrix("x", x.reshape(1, -1) if single and hasattr(x, "reshape") else [x] if single else x)
         y = np.empty((view.rows, self.sizes.rows), np.float32)
         _check(library().armor_packed_apply_batch(self, view, y.ctypes.data, y.shape[1], y.size, None, 0))
         del kept

@@ -14,7 +14,7 @@ use super::status::{
 };
 use super::view::{ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16, ARMOR_DTYPE_F32, MatrixView};
 use crate::packed::multiply::{Factors, How, multiply};
-use crate::{Error, InstructionSet, PackedFactorization, Precision, Weight};
+use crate::{Error, InstructionSet, PackedFactorization, Precision, Weight, pool as process_pool};
 
 /// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
 /// armor_packed_free frees it. It does not need the factorisation that it was made from.
@@ -89,8 +89,13 @@ pub unsafe extern "C" fn armor_packed_create(
         // SAFETY: the caller keeps the module's contract.
         let factorization = unsafe { handle::borrow("factorization", factorization)? };
         let out = Out::new("out", out)?;
-        let layer = PackedFactorization::new(factorization, precision(dtype)?)?;
-        let packed = Packed { layer, pool: pool(threads)?, threads };
+        let (precision, pool) = (precision(dtype)?, pool(threads)?);
+        let layer = match &pool {
+            Some(pool) => pool.install(|| PackedFactorization::pack(factorization, precision, threads)),
+            None if threads == 1 => PackedFactorization::pack(factorization, precision, 1),
+            None => PackedFactorization::new(factorization, precision),
+        };
+        let packed = Packed { layer: layer?, pool, threads };
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(handle::create(packed)) };
         Ok(())
@@ -176,8 +181,9 @@ pub unsafe extern "C" fn armor_packed_scratch_len(packed: *const PackedHandle, b
 ///
 /// scratch is working memory of scratch_len elements, at least what armor_packed_scratch_len says for 1; NULL with
 /// scratch_len 0 lets the call allocate it. No two of x, y and scratch may overlap; calls that go on at the same time
-/// need scratch of their own. Sums are float. An x with NaN or infinities gives what the dense matrix would. Fails with
-/// ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for y or scratch; y is then unchanged.
+/// need scratch of their own. Sums are float. An x with NaN or infinities gives what the dense matrix would, at the price
+/// of a product for every infinity. Fails with ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for
+/// y or scratch, ARMOR_THREADS; y is then unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_apply(
     packed: *const PackedHandle,
@@ -197,7 +203,7 @@ pub unsafe extern "C" fn armor_packed_apply(
         let x = ArrayView2::from_shape((1, x_len), inputs).expect("one row of all");
         let room = Room { y, rows: 1, row_stride: packed.layer.rows(), capacity, scratch, scratch_len };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { room.multiply(packed, x.into(), Span::new("x", inputs.as_ptr(), x_len)?) }
+        unsafe { room.multiply(packed, x.into(), &[Span::new("x", inputs.as_ptr(), x_len)?]) }
     })
 }
 
@@ -205,8 +211,8 @@ pub unsafe extern "C" fn armor_packed_apply(
 ///
 /// Row i of y, m elements, starts at element i * y_row_stride, which is at least m; y holds capacity elements, at least
 /// (batch - 1) * y_row_stride + m. scratch is as in armor_packed_apply, for batch. Every vector's result has the bits
-/// that it has alone. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE and ARMOR_BUFFER_TOO_SMALL; y is then
-/// unchanged.
+/// that it has alone. A batch of 0 is refused. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_BUFFER_TOO_SMALL
+/// and ARMOR_THREADS; y is then unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_apply_batch(
     packed: *const PackedHandle,
@@ -228,7 +234,7 @@ pub unsafe extern "C" fn armor_packed_apply_batch(
         }
         let room = Room { y, rows, row_stride: y_row_stride, capacity, scratch, scratch_len };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { room.multiply(packed, x, span) }
+        unsafe { room.multiply(packed, x, &[span, Span::new("x", view, 1)?]) }
     })
 }
 
@@ -247,10 +253,10 @@ impl Room {
     ///
     /// # Safety
     /// The contract of [`super`].
-    unsafe fn multiply(self, packed: &Packed, x: Weight<'_>, inputs: Span) -> Result<(), Failure> {
+    unsafe fn multiply(self, packed: &Packed, x: Weight<'_>, inputs: &[Span]) -> Result<(), Failure> {
         let Room { y, rows, row_stride, capacity, scratch, scratch_len } = self;
         let outputs = Span::new("y", y, capacity)?;
-        outputs.is_apart_from(&[inputs])?;
+        outputs.is_apart_from(inputs)?;
         let len = packed.layer.rows();
         if row_stride < len {
             let message = format!("y_row_stride: is {row_stride}, expected {len} outputs or more");
@@ -271,7 +277,9 @@ impl Room {
             own = vec![0.0; room];
             own.as_mut_slice()
         } else {
-            Span::new("scratch", scratch, scratch_len)?.is_apart_from(&[inputs, outputs])?;
+            let span = Span::new("scratch", scratch, scratch_len)?;
+            span.is_apart_from(inputs)?;
+            span.is_apart_from(&[outputs])?;
             if scratch_len < room {
                 return too_small("scratch", scratch_len, room);
             }
@@ -288,7 +296,13 @@ impl Room {
 
 impl Packed {
     fn multiply(&self, x: Weight<'_>, y: ArrayViewMut2<'_, f32>, scratch: &mut [f32]) -> Result<(), Failure> {
-        let threads = if self.threads == 0 { rayon::current_num_threads() } else { self.threads };
+        let threads = match self.threads {
+            0 => {
+                process_pool::start()?;
+                rayon::current_num_threads()
+            }
+            threads => threads,
+        };
         let multiply =
             || multiply(&self.layer, Factors::All, x, y, scratch, How { set: InstructionSet::best(), threads });
         let done = match &self.pool {

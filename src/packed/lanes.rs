@@ -94,6 +94,12 @@ pub(super) trait Lanes: Copy {
     /// Most panels × vectors that a kernel adds up in registers.
     const TILE: usize;
 
+    /// The same for the first or the last eight of every sixteen.
+    type Half: Lanes;
+
+    /// Both halves, where registers hold twice as many vectors' sums for one of them.
+    fn halves(self) -> Option<[Self::Half; 2]>;
+
     fn zero(self) -> Self::Floats;
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// a · b + c.
@@ -126,6 +132,13 @@ impl Lanes for Portable {
     type Words = [u32; ROWS];
 
     const TILE: usize = 1;
+
+    type Half = Self;
+
+    #[inline(always)]
+    fn halves(self) -> Option<[Self; 2]> {
+        None
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::Floats {
@@ -234,6 +247,7 @@ impl Lanes for Portable {
 mod x86 {
     use std::arch::x86_64::{__m128, __m256, __m256i, __m512, __m512i};
 
+    use bytemuck::Pod;
     use pulp::x86::{V3, V4};
 
     use super::{Lanes, Line, ROWS};
@@ -243,6 +257,13 @@ mod x86 {
         type Words = __m512i;
 
         const TILE: usize = 16;
+
+        type Half = Self;
+
+        #[inline(always)]
+        fn halves(self) -> Option<[Self; 2]> {
+            None
+        }
 
         #[inline(always)]
         fn zero(self) -> __m512 {
@@ -327,6 +348,13 @@ mod x86 {
 
         const TILE: usize = 4;
 
+        type Half = HalfOfV3;
+
+        #[inline(always)]
+        fn halves(self) -> Option<[HalfOfV3; 2]> {
+            Some([0, 1].map(|half| HalfOfV3 { simd: self, half }))
+        }
+
         #[inline(always)]
         fn zero(self) -> Self::Floats {
             [self.avx._mm256_setzero_ps(); 2]
@@ -405,6 +433,111 @@ mod x86 {
         fn pair_of_f16(self, line: &Line) -> [Self::Floats; 2] {
             let [a, b, c, d]: [std::arch::x86_64::__m128i; 4] = bytemuck::cast(line.0);
             [[eight_of_f16(self, a), eight_of_f16(self, b)], [eight_of_f16(self, c), eight_of_f16(self, d)]]
+        }
+    }
+
+    /// One register of the two that AVX2 has for sixteen numbers.
+    #[derive(Clone, Copy)]
+    pub(in crate::packed) struct HalfOfV3 {
+        simd: V3,
+        half: usize,
+    }
+
+    impl HalfOfV3 {
+        /// This half of a line.
+        #[inline(always)]
+        fn of<T: Pod>(self, line: &[T; ROWS]) -> __m256i {
+            let halves: [__m256i; 2] = bytemuck::cast(*line);
+            halves[self.half]
+        }
+    }
+
+    impl Lanes for HalfOfV3 {
+        type Floats = __m256;
+        type Words = __m256i;
+
+        const TILE: usize = 8;
+
+        type Half = Self;
+
+        #[inline(always)]
+        fn halves(self) -> Option<[Self; 2]> {
+            None
+        }
+
+        #[inline(always)]
+        fn zero(self) -> __m256 {
+            self.simd.avx._mm256_setzero_ps()
+        }
+
+        #[inline(always)]
+        fn add(self, a: __m256, b: __m256) -> __m256 {
+            self.simd.avx._mm256_add_ps(a, b)
+        }
+
+        #[inline(always)]
+        fn fused(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            self.simd.fma._mm256_fmadd_ps(a, b, c)
+        }
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m256 {
+            self.simd.avx._mm256_set1_ps(x)
+        }
+
+        #[inline(always)]
+        fn quads(self, quad: &[f32; 4]) -> __m256 {
+            bytemuck::cast([*quad; 2])
+        }
+
+        #[inline(always)]
+        fn select(self, quads: __m256, index: __m256i) -> __m256 {
+            self.simd.avx._mm256_permutevar_ps(quads, index)
+        }
+
+        #[inline(always)]
+        fn look_up(self, table: &Line, words: __m256i) -> __m256i {
+            let [table, _]: [__m256i; 2] = bytemuck::cast(table.0);
+            self.simd.avx2._mm256_permutevar8x32_epi32(table, words)
+        }
+
+        #[inline(always)]
+        fn drop_three_bits(self, words: __m256i) -> __m256i {
+            self.simd.avx2._mm256_srli_epi32::<3>(words)
+        }
+
+        #[inline(always)]
+        fn words(self, line: &Line) -> __m256i {
+            self.of(&line.0)
+        }
+
+        #[inline(always)]
+        fn floats(self, line: &Line) -> __m256 {
+            bytemuck::cast(self.of(&line.0))
+        }
+
+        #[inline(always)]
+        fn array(self, x: &[f32; ROWS]) -> __m256 {
+            bytemuck::cast(self.of(x))
+        }
+
+        #[inline(always)]
+        fn store(self, x: __m256, out: &mut [f32; ROWS]) {
+            let (eights, _) = out.as_chunks_mut::<8>();
+            eights[self.half] = bytemuck::cast(x);
+        }
+
+        #[inline(always)]
+        fn pair_of_bf16(self, line: &Line) -> [__m256; 2] {
+            let (avx, words) = (self.simd.avx2, self.words(line));
+            let upper = self.simd.avx._mm256_set1_epi32(0xffff_0000_u32 as i32);
+            [bytemuck::cast(avx._mm256_slli_epi32::<16>(words)), bytemuck::cast(avx._mm256_and_si256(words, upper))]
+        }
+
+        #[inline(always)]
+        fn pair_of_f16(self, line: &Line) -> [__m256; 2] {
+            let quarters: [std::arch::x86_64::__m128i; 4] = bytemuck::cast(line.0);
+            [eight_of_f16(self.simd, quarters[self.half]), eight_of_f16(self.simd, quarters[2 + self.half])]
         }
     }
 

@@ -54,12 +54,12 @@ pub(super) struct PackedCore {
 
 impl PackedCore {
     /// Packs a core whose pattern is 2:4.
-    pub fn new(core: &SparseCore, precision: Precision) -> Result<Self, Error> {
+    pub fn new(core: &SparseCore, precision: Precision, threads: usize) -> Result<Self, Error> {
         let (rows, cols, groups) = (core.rows(), core.cols(), core.groups());
         let panel = panel_of_groups(groups, precision);
         let mut lines = Lines::zeroed(rows.div_ceil(ROWS) * panel);
-        let strips = lines.as_mut_slice().par_chunks_mut(PANELS * panel).enumerate();
-        strips.try_for_each(|(index, strip)| pack_groups(core, index * STRIP, precision, strip))?;
+        let pack = |(index, strip): (usize, &mut [Line])| pack_groups(core, index * STRIP, precision, strip);
+        for_each_part(lines.as_mut_slice(), PANELS * panel, threads, pack)?;
         Ok(PackedCore { rows, cols, precision, lines })
     }
 
@@ -117,6 +117,20 @@ fn code(mask: u8) -> (u32, bool) {
     (code, SECOND.0[code as usize] < (code & 3))
 }
 
+/// Makes each of equal parts, on the current pool unless one thread is enough.
+fn for_each_part(
+    lines: &mut [Line],
+    part: usize,
+    threads: usize,
+    make: impl Fn((usize, &mut [Line])) -> Result<(), Error> + Send + Sync,
+) -> Result<(), Error> {
+    if threads == 1 {
+        lines.chunks_mut(part).enumerate().try_for_each(make)
+    } else {
+        lines.par_chunks_mut(part).enumerate().try_for_each(make)
+    }
+}
+
 /// The values of a group in the order of its code.
 fn ordered(core: &SparseCore, row: usize, group: usize, precision: Precision) -> Result<[f32; 2], Error> {
     let (mask, values) = core.group(row, group);
@@ -150,13 +164,17 @@ pub(super) struct PackedBlocks {
 
 impl PackedBlocks {
     /// Packs a wrapper, which errors call `argument`.
-    pub fn new(argument: &'static str, wrapper: &BlockDiagonal, precision: Precision) -> Result<Self, Error> {
+    pub fn new(
+        argument: &'static str,
+        wrapper: &BlockDiagonal,
+        precision: Precision,
+        threads: usize,
+    ) -> Result<Self, Error> {
         let partition = wrapper.partition();
         let whole = lines_of_block(partition.block, precision);
         let last = partition.size(partition.count() - 1);
         let mut lines = Lines::zeroed((partition.count() - 1) * whole + lines_of_block(last, precision));
-        let blocks = lines.as_mut_slice().par_chunks_mut(whole).enumerate();
-        blocks.try_for_each(|(index, out)| {
+        for_each_part(lines.as_mut_slice(), whole, threads, |(index, out)| {
             let first = partition.start(index);
             for ((i, j), &value) in wrapper.block(index).indexed_iter() {
                 fits(argument, (first + i, first + j), value, precision)?;

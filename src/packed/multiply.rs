@@ -108,7 +108,7 @@ fn check(
     } else if y.ncols() != packed.rows {
         length("y", y.ncols(), packed.rows)
     } else if y.nrows() != batch {
-        length("batch", y.nrows(), batch)
+        length("rows of y", y.nrows(), batch)
     } else if scratch.len() < scratch_len(packed, batch) {
         length("scratch", scratch.len(), scratch_len(packed, batch))
     } else {

@@ -76,6 +76,9 @@ impl<M: Matrix, S: Store> StripProduct<'_, M, S> {
             if left >= 8 && L::TILE >= 8 * R {
                 self.tile::<L, R, 8>(lanes, first, vector);
                 vector += 8;
+            } else if let Some(halves) = lanes.halves().filter(|_| left >= 8) {
+                self.tile_by_halves::<L::Half, R, 8>(halves, first, vector);
+                vector += 8;
             } else if left >= 4 && L::TILE >= 4 * R {
                 self.tile::<L, R, 4>(lanes, first, vector);
                 vector += 4;
@@ -91,18 +94,49 @@ impl<M: Matrix, S: Store> StripProduct<'_, M, S> {
 
     #[inline(always)]
     fn tile<L: Lanes, const R: usize, const V: usize>(&self, lanes: L, first: usize, vector: usize) {
-        let Strip { lines, start, rows, cols } = self.strip;
+        let sums = self.sums::<L, R, V>(lanes, first, vector);
+        self.write([(lanes, sums)], first, vector);
+    }
+
+    #[inline(always)]
+    fn tile_by_halves<L: Lanes, const R: usize, const V: usize>(&self, halves: [L; 2], first: usize, vector: usize) {
+        let [upper, lower] = halves;
+        let upper = (upper, self.sums::<L, R, V>(upper, first, vector));
+        let lower = (lower, self.sums::<L, R, V>(lower, first, vector));
+        self.write([upper, lower], first, vector);
+    }
+
+    #[inline(always)]
+    fn sums<L: Lanes, const R: usize, const V: usize>(
+        &self,
+        lanes: L,
+        first: usize,
+        vector: usize,
+    ) -> [[L::Floats; V]; R] {
+        let Strip { lines, cols, .. } = self.strip;
         let mut vectors = [&[][..]; V];
         for (v, slot) in vectors.iter_mut().enumerate() {
             *slot = self.vectors.part(vector + v, cols.0, cols.1);
         }
-        let part = Part { panels: self.strip.panels(), first };
-        let sums = M::tile::<L, S, R, V>(lanes, lines, part, vectors);
+        M::tile::<L, S, R, V>(lanes, lines, Part { panels: self.strip.panels(), first }, vectors)
+    }
+
+    /// Writes sums, whose rows `P` lanes share.
+    #[inline(always)]
+    fn write<L: Lanes, const P: usize, const R: usize, const V: usize>(
+        &self,
+        parts: [(L, [[L::Floats; V]; R]); P],
+        first: usize,
+        vector: usize,
+    ) {
+        let Strip { start, rows, .. } = self.strip;
         let mut row = [0.0; ROWS];
-        for (r, sums) in sums.into_iter().enumerate() {
+        for r in 0..R {
             let begin = (first + r) * ROWS;
-            for (v, sum) in sums.into_iter().enumerate() {
-                lanes.store(sum, &mut row);
+            for v in 0..V {
+                for (lanes, sums) in &parts {
+                    lanes.store(sums[r][v], &mut row);
+                }
                 self.out.write(vector + v, start + begin, &row[..ROWS.min(rows - begin)]);
             }
         }

@@ -36,11 +36,7 @@ impl<'a> Stage<'a> {
                 (self.work)(index);
             }
         }
-        let mut looks = 0_usize;
-        while self.done.0.load(Ordering::Acquire) < self.count {
-            looks += 1;
-            if looks < SPINS { spin_loop() } else { yield_now() }
-        }
+        wait_until(|| self.done.0.load(Ordering::Acquire) == self.count);
     }
 
     /// Takes some pieces, fewer and fewer: neighbours, which are one stream of memory, as long as much is left, and the
@@ -50,6 +46,15 @@ impl<'a> Stage<'a> {
         let after = |first: usize| (first < self.count).then(|| first + share(self.count - first));
         let first = self.next.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).ok()?;
         Some(first..first + share(self.count - first))
+    }
+}
+
+/// Looks until something holds, which is a matter of microseconds where no thread has lost its core.
+fn wait_until(holds: impl Fn() -> bool) {
+    let mut looks = 0_usize;
+    while !holds() {
+        looks += 1;
+        if looks < SPINS { spin_loop() } else { yield_now() }
     }
 }
 
@@ -68,9 +73,23 @@ pub(super) fn run(threads: usize, stages: &[Stage<'_>]) {
 }
 
 /// Runs the same on so many threads, if they are free.
+///
+/// A thread that waits in `join` begins other tasks of the pool meanwhile, on its own stack. So it first waits here for
+/// the other half, if that has begun, and `join` finds nothing to wait for.
 fn fork(threads: usize, work: &(dyn Fn() + Sync)) {
     if threads > 1 {
-        rayon::join(|| fork(threads / 2, work), || fork(threads - threads / 2, work));
+        let [begun, ended] = [const { AtomicUsize::new(0) }; 2];
+        rayon::join(
+            || {
+                fork(threads / 2, work);
+                wait_until(|| ended.load(Ordering::Acquire) == begun.load(Ordering::Acquire));
+            },
+            || {
+                begun.fetch_add(1, Ordering::AcqRel);
+                let _ended = Done(&ended);
+                fork(threads - threads / 2, work);
+            },
+        );
     } else {
         work();
     }

@@ -11,6 +11,7 @@
 #include <utility>
 
 static_assert(!std::is_copy_constructible_v<armor::factorization>);
+static_assert(!std::is_copy_constructible_v<armor::packed> && !std::is_copy_constructible_v<armor::job>);
 static_assert(std::is_nothrow_move_constructible_v<armor::factorization>);
 
 namespace {
@@ -120,6 +121,21 @@ int main() {
     CHECK(status_of([&] { whole.add(armor::matrix(weight.data(), 12, 15, 16)); }) == ARMOR_INVALID_SHAPE);
     CHECK(status_of([&] { whole.merge(whole); }) == ARMOR_OVERLAP);
     CHECK(status_of([&] { armor::accumulator(16).hessian(); }) == ARMOR_INVALID_SHAPE);
+
+    // Packed, a vector alone and in a batch.
+    const armor::packed packed(moved, ARMOR_DTYPE_F32, 1);
+    const std::vector<float> inputs(3 * 16, 1);
+    const auto outputs = packed.apply(armor::matrix(inputs.data(), 3, 16));
+    const auto reference = moved.apply(std::vector<float>(16, 1));
+    CHECK(outputs.size() == 3 * 12 && packed.sizes().rows == 12 && packed.scratch_len(3) > packed.scratch_len(1));
+    for (std::size_t i = 0; i < outputs.size(); i++) {
+        CHECK(std::abs(outputs[i] - reference[i % 12]) < 1e-3);
+    }
+    CHECK(status_of([&] { packed.apply(armor::matrix(inputs.data(), 3, 15, 16)); }) == ARMOR_INVALID_SHAPE);
+    CHECK(status_of([&] { armor::packed(moved, ARMOR_DTYPE_F64); }) == ARMOR_UNKNOWN_DTYPE);
+    CHECK(status_of([] { armor::job("{}"); }) == ARMOR_INVALID_SETTINGS);
+    CHECK(status_of([] { armor::job("{\"checkpoint\": \"nowhere\", \"hessians\": \"nowhere\", \"out\": \"nowhere\"}"); }) ==
+          ARMOR_FILE);
 
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

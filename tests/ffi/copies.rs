@@ -104,7 +104,8 @@ fn the_report_is_what_the_crate_gives() {
         (report.stored_bytes_f32, report.stored_bytes_f16),
         (expected.stored_bytes(4), expected.stored_bytes(2))
     );
-    assert!(report.seconds > 0.0);
+    // A result that was read from bytes took no time, and Miri's was.
+    assert_eq!(report.seconds > 0.0, !cfg!(miri));
     // SAFETY: the name lives as long as the library.
     let reason = unsafe { CStr::from_ptr(armor_stop_reason_name(report.stop_reason)) };
     assert_eq!(reason.to_str(), Ok(expected.stop_reason().as_str()));

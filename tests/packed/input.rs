@@ -27,8 +27,8 @@ fn sizes_that_do_not_fit() {
     refused((2, 25), (2, 21), room, "x", 25, 24);
     refused((2, 24), (2, 20), room, "y", 20, 21);
     refused((2, 24), (2, 22), room, "y", 22, 21);
-    refused((2, 24), (3, 21), room, "batch", 3, 2);
-    refused((0, 24), (1, 21), room, "batch", 1, 0);
+    refused((2, 24), (3, 21), room, "rows of y", 3, 2);
+    refused((0, 24), (1, 21), room, "rows of y", 1, 0);
     refused((2, 24), (2, 21), room - 1, "scratch", room - 1, room);
     refused((2, 24), (2, 21), 0, "scratch", 0, room);
 }
