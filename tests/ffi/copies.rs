@@ -80,8 +80,8 @@ fn they_are_what_the_crate_gives() {
 fn assert_sizes(sizes: &Sizes, expected: &Factorization, lengths: [usize; 7]) {
     assert_eq!(sizes.struct_size, size_of::<Sizes>());
     assert_eq!((sizes.rows, sizes.cols), (12, 16));
-    assert_eq!((sizes.left_block, sizes.left_blocks), (8, expected.left().blocks()));
-    assert_eq!((sizes.right_block, sizes.right_blocks), (8, expected.right().blocks()));
+    assert_eq!((sizes.left_block, sizes.left_blocks), (LEFT_BLOCK, expected.left().blocks()));
+    assert_eq!((sizes.right_block, sizes.right_blocks), (RIGHT_BLOCK, expected.right().blocks()));
     assert_eq!((sizes.pattern_n, sizes.pattern_m), (2, 4));
     let told =
         [sizes.left, sizes.right, sizes.core_values, sizes.core_bitmask, sizes.dense, sizes.dense, sizes.history];
