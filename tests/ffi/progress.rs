@@ -54,7 +54,9 @@ fn report(factorization: &Owned<FactorizationHandle>) -> Report {
 
 #[test]
 fn it_sees_every_iteration() {
-    for threads in [0, 2] {
+    // Miri's threads take turns, and two that wait for each other take long.
+    let pools: &[usize] = if cfg!(miri) { &[0] } else { &[0, 2] };
+    for &threads in pools {
         let options = watched_options();
         // SAFETY: the handle is alive.
         unsafe { assert_ok(armor_options_set_threads(options.pointer, threads)) };
