@@ -7,6 +7,15 @@ use rayon::ThreadPoolBuilder;
 
 use crate::Error;
 
+/// Threads of the pool that this thread's parallel loops use, which is started unless it is there.
+///
+/// # Errors
+/// Those of [`start`].
+pub(crate) fn threads() -> Result<usize, Error> {
+    start()?;
+    Ok(rayon::current_num_threads())
+}
+
 /// Starts the pool that this thread's parallel loops use, unless it is there.
 ///
 /// # Errors

@@ -321,9 +321,11 @@ def _array(name: str, data: ArrayLike) -> tuple[np.ndarray, int]:
     return array, DTYPES[array.dtype.name]
 
 
-def _matrix(name: str, data: ArrayLike) -> tuple[np.ndarray, Matrix]:
+def _matrix(name: str, data: ArrayLike, *, one_row: bool = False) -> tuple[np.ndarray, Matrix]:
     """Views (rows, cols) in place where its columns lie side by side, else in a copy; keep the array with the view."""
     array, dtype = _array(name, data)
+    if one_row:
+        array = array.reshape(1, -1)
     if array.ndim != 2:
         raise ValueError(f"{name}: has {array.ndim} dimensions, expected 2")
     rows, cols = array.shape
@@ -547,7 +549,7 @@ class Packed(_Handle):
     def apply(self, x: ArrayLike) -> np.ndarray:
         """A · (S · (B · x)) of one input (k,), or of every row of a batch (batch, k): (m,) or (batch, m) of f32."""
         single = np.ndim(x) == 1
-        kept, view = _matrix("x", x.reshape(1, -1) if single and hasattr(x, "reshape") else [x] if single else x)
+        kept, view = _matrix("x", x, one_row=single)
         y = np.empty((view.rows, self.sizes.rows), np.float32)
         _check(library().armor_packed_apply_batch(self, view, y.ctypes.data, y.shape[1], y.size, None, 0))
         del kept

@@ -297,10 +297,7 @@ impl Room {
 impl Packed {
     fn multiply(&self, x: Weight<'_>, y: ArrayViewMut2<'_, f32>, scratch: &mut [f32]) -> Result<(), Failure> {
         let threads = match self.threads {
-            0 => {
-                process_pool::start()?;
-                rayon::current_num_threads()
-            }
+            0 => process_pool::threads()?,
             threads => threads,
         };
         let multiply =

@@ -94,8 +94,7 @@ impl PackedFactorization {
     /// [`Error::Precision`] for a number that rounds beyond the range of `precision`: possible with f16, whose largest is
     /// 65,504, and with bf16 within half a step of f32's largest; [`Error::Threads`] where the system gives no threads.
     pub fn new(factorization: &Factorization, precision: Precision) -> Result<Self, Error> {
-        pool::start()?;
-        Self::pack(factorization, precision, rayon::current_num_threads())
+        Self::pack(factorization, precision, pool::threads()?)
     }
 
     /// Packs on the current pool, or with one thread on the calling one.
@@ -168,8 +167,8 @@ impl PackedFactorization {
     /// in scratch.
     ///
     /// Sums are f32, within 2 · 2⁻²³ · (|A| |S| |B| |x|)ᵢ of the exact product of the packed numbers for numbers of
-    /// mixed signs; of thousands of small random layers an output in some millions reached 2.2. For numbers of one sign
-    /// it is up to 6. x may be of any [`Element`] type and is rounded to f32; what lies between the factors must not
+    /// mixed signs, which `tests/packed` checks; a rare output goes slightly beyond, and numbers of one sign, whose
+    /// roundings add up, several times as far. x may be of any [`Element`] type and is rounded to f32; what lies between the factors must not
     /// overflow. An x with NaN or infinities gives what the dense matrix Ŵ = A S B would: NaN everywhere, or Ŵᵢⱼ · ∞ in
     /// output i, at the price of a product for every infinity.
     ///
@@ -246,8 +245,7 @@ impl PackedFactorization {
         y: ArrayViewMut2<'_, f32>,
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        pool::start()?;
-        let how = multiply::How { set, threads: rayon::current_num_threads() };
+        let how = multiply::How { set, threads: pool::threads()? };
         multiply::multiply(self, factors, x, y, scratch, how)
     }
 }
