@@ -168,8 +168,8 @@ impl PackedFactorization {
     ///
     /// Sums are f32, within 2 · 2⁻²³ · (|A| |S| |B| |x|)ᵢ of the exact product of the packed numbers for numbers of
     /// mixed signs, which `tests/packed` checks; a rare output goes slightly beyond, and numbers of one sign, whose
-    /// roundings add up, several times as far. x may be of any [`Element`] type and is rounded to f32; what lies between the factors must not
-    /// overflow. An x with NaN or infinities gives what the dense matrix Ŵ = A S B would: NaN everywhere, or Ŵᵢⱼ · ∞ in
+    /// roundings add up, several times as far. x may be of any [`Element`] type and is rounded to f32; what lies between
+    /// the factors must not overflow. An x with NaN or infinities gives what the dense matrix Ŵ = A S B would: NaN everywhere, or Ŵᵢⱼ · ∞ in
     /// output i, at the price of a product for every infinity.
     ///
     /// It works on the current rayon pool, and on the calling thread alone where that pool has one thread or the layer
