@@ -45,6 +45,9 @@ fn eight_threads_factorise_with_the_same_options() {
 fn eight_threads_set_and_read_the_same_options() {
     let small = Small::new();
     let options = small_options();
+    // Every iteration of this method draws.
+    // SAFETY: the handle is alive.
+    assert_ok(unsafe { armor_options_set_method(options.pointer, ARMOR_METHOD_PAPER) });
     let runs: Vec<Vec<u32>> = [1, 2]
         .map(|seed| {
             // SAFETY: the handle is alive.
