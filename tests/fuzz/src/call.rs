@@ -7,7 +7,8 @@ use arbitrary::Arbitrary;
 use armor_core::ffi::*;
 
 use crate::accumulator::AccumulatorCall;
-use crate::handles::{Handles, Which, fixtures};
+use crate::damage::Damage;
+use crate::handles::{Handles, INPUTS, Which, fixtures};
 use crate::job::JobCall;
 use crate::memory::{Count, Memory, Place};
 use crate::options::OptionsCall;
@@ -72,8 +73,7 @@ pub enum Call {
     Job(JobCall),
     /// Bytes that are a factorisation but for some damage.
     DeserializeDamaged {
-        damage: Vec<(u16, u8)>,
-        cut: u8,
+        damage: Damage,
         name: Name,
         out: Place,
     },
@@ -132,7 +132,7 @@ impl Call {
                 Call::Options(call) => call.make(memory, handles),
                 Call::Factorize { weight, hessian, options, cancel_at, out } => {
                     let options = handles.options(options);
-                    let weight = weight.view(memory);
+                    let weight = weight.view(memory, None, Some(INPUTS));
                     let hessian = hessian.view(memory, weight.as_ref().map_or(0, |weight| weight.cols));
                     let weight = weight.as_ref().map_or(ptr::null(), |view| &raw const *view);
                     let hessian = hessian.as_ref().map_or(ptr::null(), |view| &raw const *view);
@@ -156,27 +156,31 @@ impl Call {
                     copy(handles.factorization(factorization), part, memory, (buffer, capacity), needed)
                 }
                 Call::Apply { factorization, x, y, needed } => {
-                    let lens = (Memory::count::<f32>(x.0, x.1), Memory::count::<f32>(y.0, y.1));
+                    let factorization = handles.factorization(factorization);
+                    let (rows, cols) = shape(factorization).unzip();
+                    let lens = (Memory::count::<f32>(x.0, x.1, cols), Memory::count::<f32>(y.0, y.1, rows));
                     let (x, y) = (memory.pointer(x.0, lens.0), memory.pointer(y.0, lens.1));
                     let needed = memory.pointer(needed, 1);
-                    armor_factorization_apply(handles.factorization(factorization), x, lens.0, y, lens.1, needed)
+                    armor_factorization_apply(factorization, x, lens.0, y, lens.1, needed)
                 }
                 Call::OutputError { factorization, weight, hessian, out } => {
-                    let weight = weight.view(memory);
+                    let factorization = handles.factorization(factorization);
+                    let (rows, cols) = shape(factorization).unzip();
+                    let weight = weight.view(memory, rows, cols);
                     let hessian = hessian.view(memory, weight.as_ref().map_or(0, |weight| weight.cols));
                     let weight = weight.as_ref().map_or(ptr::null(), |view| &raw const *view);
                     let hessian = hessian.as_ref().map_or(ptr::null(), |view| &raw const *view);
                     let out = memory.pointer(out, 1);
-                    armor_factorization_output_error(handles.factorization(factorization), weight, hessian, out)
+                    armor_factorization_output_error(factorization, weight, hessian, out)
                 }
                 Call::Serialize { factorization, name, buffer, capacity, needed } => {
                     let (name, needed) = (name.pointer(memory), memory.pointer(needed, 1));
-                    let len = Memory::count::<u8>(buffer, capacity);
+                    let len = Memory::count::<u8>(buffer, capacity, None);
                     let buffer = memory.pointer(buffer, len);
                     armor_factorization_serialize(handles.factorization(factorization), name, buffer, len, needed)
                 }
                 Call::Deserialize { bytes, len, name, out } => {
-                    let len = Memory::count::<u8>(bytes, len);
+                    let len = Memory::count::<u8>(bytes, len, None);
                     let (bytes, name, out) =
                         (memory.pointer::<u8>(bytes, len), name.pointer(memory), memory.pointer(out, 1));
                     keep(armor_factorization_deserialize(bytes, len, name, out), out, handles)
@@ -184,13 +188,8 @@ impl Call {
                 Call::Accumulator(call) => call.make(memory, handles),
                 Call::Packed(call) => call.make(memory, handles),
                 Call::Job(call) => call.make(memory, handles),
-                Call::DeserializeDamaged { damage, cut, name, out } => {
-                    let mut bytes = fixtures().bytes.clone();
-                    for (at, flip) in damage {
-                        let at = usize::from(at) % bytes.len();
-                        bytes[at] ^= flip;
-                    }
-                    bytes.truncate(bytes.len() - if cut < 128 { 0 } else { usize::from(cut) });
+                Call::DeserializeDamaged { damage, name, out } => {
+                    let bytes = damage.applied_to(&fixtures().factors);
                     let (name, out) = (name.pointer(memory), memory.pointer(out, 1));
                     keep(armor_factorization_deserialize(bytes.as_ptr(), bytes.len(), name, out), out, handles)
                 }
@@ -208,6 +207,16 @@ unsafe fn keep(status: u32, out: *mut *mut FactorizationHandle, handles: &mut Ha
     status
 }
 
+/// Rows and columns of a factorisation, where the handle is one.
+unsafe fn shape(factorization: *const FactorizationHandle) -> Option<(usize, usize)> {
+    // SAFETY: plain numbers.
+    let mut sizes: Sizes = unsafe { std::mem::zeroed() };
+    sizes.struct_size = size_of::<Sizes>();
+    // SAFETY: passed on.
+    (unsafe { armor_factorization_get_sizes(factorization, &mut sizes) } == ARMOR_OK)
+        .then_some((sizes.rows, sizes.cols))
+}
+
 unsafe fn copy(
     factorization: *const FactorizationHandle,
     part: u8,
@@ -215,7 +224,7 @@ unsafe fn copy(
     (place, count): (Place, Count),
     needed: *mut usize,
 ) -> u32 {
-    let floats = Memory::count::<f32>(place, count);
+    let floats = Memory::count::<f32>(place, count, None);
     let copies = [
         armor_factorization_copy_left,
         armor_factorization_copy_right,
@@ -227,11 +236,11 @@ unsafe fn copy(
     unsafe {
         match usize::from(part % 7) {
             5 => {
-                let bytes = Memory::count::<u8>(place, count);
+                let bytes = Memory::count::<u8>(place, count, None);
                 armor_factorization_copy_core_bitmask(factorization, memory.pointer(place, bytes), bytes, needed)
             }
             6 => {
-                let doubles = Memory::count::<f64>(place, count);
+                let doubles = Memory::count::<f64>(place, count, None);
                 armor_factorization_copy_history(factorization, memory.pointer(place, doubles), doubles, needed)
             }
             part => copies[part](factorization, memory.pointer(place, floats), floats, needed),

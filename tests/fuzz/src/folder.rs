@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::damage::Damage;
+
 /// A tensor's name, shape and numbers.
 type Tensor<'a> = (&'a str, &'a [usize], Vec<f32>);
 
@@ -52,14 +54,8 @@ impl Folder {
     }
 
     /// Writes a checkpoint that is sound but for some damage.
-    pub fn damaged(&self, to: &Path, damage: &[(u16, u8)], cut: u8) {
-        let mut bytes = self.checkpoint.clone();
-        for &(at, flip) in damage {
-            let at = usize::from(at) % bytes.len();
-            bytes[at] ^= flip;
-        }
-        bytes.truncate(bytes.len() - usize::from(cut));
-        std::fs::write(to, bytes).expect("can be written");
+    pub fn damaged(&self, to: &Path, damage: &Damage) {
+        std::fs::write(to, damage.applied_to(&self.checkpoint)).expect("can be written");
     }
 }
 

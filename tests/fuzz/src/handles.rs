@@ -8,29 +8,48 @@ use armor_core::ffi::*;
 
 use crate::folder::folder;
 
-/// Which handle a call gets.
+/// Which handle a call gets: mostly one that it can take.
 #[derive(Arbitrary, Clone, Copy, Debug)]
-pub enum Which {
+pub struct Which {
+    kind: u8,
+    index: u8,
+}
+
+/// What a [`Which`] means.
+enum Choice {
     Null,
-    Misaligned(u8),
+    Misaligned(usize),
     /// One of another type.
     Wrong,
     /// The one that is there from the start.
     Fixture,
     /// One that a call made, if any.
-    Made(u8),
+    Made(usize),
 }
 
-/// What is there from the start, made once.
+impl Which {
+    fn choice(self) -> Choice {
+        let index = usize::from(self.index);
+        match self.kind {
+            0..8 => Choice::Null,
+            8..16 => Choice::Misaligned(index % 7 + 1),
+            16..24 => Choice::Wrong,
+            24..96 => Choice::Fixture,
+            _ => Choice::Made(index),
+        }
+    }
+}
+
+/// What never changes and is there from the start, made once.
 pub struct Fixtures {
-    pub options: *mut OptionsHandle,
     pub factorization: *mut FactorizationHandle,
-    pub accumulator: *mut AccumulatorHandle,
     pub packed: *mut PackedHandle,
     /// A job that is finished.
     pub job: *mut JobHandle,
     /// The factorisation as a safetensors file.
-    pub bytes: Vec<u8>,
+    pub factors: Vec<u8>,
+    /// An accumulator as one.
+    pub sums: Vec<u8>,
 }
 
 // SAFETY: the ABI lets any thread use its handles.
@@ -41,36 +60,77 @@ unsafe impl Send for Fixtures {}
 pub fn fixtures() -> &'static Fixtures {
     static FIXTURES: OnceLock<Fixtures> = OnceLock::new();
     FIXTURES.get_or_init(|| {
-        let weight: [f32; 40] = std::array::from_fn(|i| ((7 * i) % 11) as f32 - 5.0);
-        let data = weight.as_ptr().cast();
-        let weight = MatrixView { data, rows: 5, cols: 8, row_stride: 8, dtype: ARMOR_DTYPE_F32 };
+        let weight = weight();
         let kind = ARMOR_HESSIAN_IDENTITY;
         let hessian = HessianView { data: ptr::null(), len: 8, row_stride: 0, kind, dtype: 0 };
-        let (mut options, mut factorization, mut len) = (ptr::null_mut(), ptr::null_mut(), 0);
-        let (mut accumulator, mut packed) = (ptr::null_mut(), ptr::null_mut());
+        let (options, accumulator) = (options(), accumulator());
+        let (mut factorization, mut packed, mut len) = (ptr::null_mut(), ptr::null_mut(), 0);
+        let name = c"layer".as_ptr();
         // SAFETY: all memory is this function's.
         unsafe {
-            assert_eq!(armor_options_create(ARMOR_PRESET_EXACT, &mut options), ARMOR_OK);
-            assert_eq!(armor_options_set_iterations(options, 2), ARMOR_OK);
-            assert_eq!(armor_options_set_left_block(options, 3), ARMOR_OK);
-            assert_eq!(armor_options_set_right_block(options, 4), ARMOR_OK);
             let run = armor_factorize(&weight, &hessian, options, None, ptr::null_mut(), &mut factorization);
             assert_eq!(run, ARMOR_OK);
-            armor_factorization_serialize(factorization, c"layer".as_ptr(), ptr::null_mut(), 0, &mut len);
-            let mut bytes = vec![0; len];
-            let room = bytes.as_mut_ptr();
-            assert_eq!(armor_factorization_serialize(factorization, c"layer".as_ptr(), room, len, &mut len), ARMOR_OK);
-            assert_eq!(armor_accumulator_create(8, ARMOR_HESSIAN_FULL, &mut accumulator), ARMOR_OK);
-            assert_eq!(armor_accumulator_add(accumulator, &weight), ARMOR_OK);
+            armor_factorization_serialize(factorization, name, ptr::null_mut(), 0, &mut len);
+            let mut factors = vec![0; len];
+            let (room, len_out) = (factors.as_mut_ptr(), &raw mut len);
+            assert_eq!(armor_factorization_serialize(factorization, name, room, len, len_out), ARMOR_OK);
+            armor_accumulator_serialize(accumulator, name, ptr::null_mut(), 0, &mut len);
+            let mut sums = vec![0; len];
+            let (room, len_out) = (sums.as_mut_ptr(), &raw mut len);
+            assert_eq!(armor_accumulator_serialize(accumulator, name, room, len, len_out), ARMOR_OK);
             assert_eq!(armor_packed_create(factorization, ARMOR_DTYPE_F16, 0, &mut packed), ARMOR_OK);
-            Fixtures { options, factorization, accumulator, packed, job: crate::job::finished(), bytes }
+            assert_eq!((armor_options_free(options), armor_accumulator_free(accumulator)), (ARMOR_OK, ARMOR_OK));
+            Fixtures { factorization, packed, job: crate::job::finished(), factors, sums }
         }
     })
 }
 
-/// What the calls of one run made; freed when it ends.
-#[derive(Default)]
+/// Inputs of what is there from the start.
+pub const INPUTS: usize = 8;
+
+fn weight() -> MatrixView {
+    static WEIGHT: [f32; 5 * INPUTS] = {
+        let mut weight = [0.0; 5 * INPUTS];
+        let mut i = 0;
+        while i < weight.len() {
+            weight[i] = ((7 * i) % 11) as f32 - 5.0;
+            i += 1;
+        }
+        weight
+    };
+    let data = WEIGHT.as_ptr().cast();
+    MatrixView { data, rows: 5, cols: INPUTS, row_stride: INPUTS, dtype: ARMOR_DTYPE_F32 }
+}
+
+/// Options of a short run.
+fn options() -> *mut OptionsHandle {
+    let mut options = ptr::null_mut();
+    // SAFETY: all memory is this function's.
+    unsafe {
+        assert_eq!(armor_options_create(ARMOR_PRESET_EXACT, &mut options), ARMOR_OK);
+        assert_eq!(armor_options_set_iterations(options, 2), ARMOR_OK);
+        assert_eq!(armor_options_set_left_block(options, 3), ARMOR_OK);
+        assert_eq!(armor_options_set_right_block(options, 4), ARMOR_OK);
+    }
+    options
+}
+
+/// An accumulator with some tokens.
+fn accumulator() -> *mut AccumulatorHandle {
+    let mut accumulator = ptr::null_mut();
+    // SAFETY: all memory is this function's, or lives as long as the process.
+    unsafe {
+        assert_eq!(armor_accumulator_create(INPUTS, ARMOR_HESSIAN_FULL, &mut accumulator), ARMOR_OK);
+        assert_eq!(armor_accumulator_add(accumulator, &weight()), ARMOR_OK);
+    }
+    accumulator
+}
+
+/// What the calls of one run take and made; freed when it ends.
 pub struct Handles {
+    /// At hand from the start, and of this run alone, for calls change them.
+    own_options: *mut OptionsHandle,
+    own_accumulator: *mut AccumulatorHandle,
     pub options: Vec<*mut OptionsHandle>,
     pub factorizations: Vec<*mut FactorizationHandle>,
     pub accumulators: Vec<*mut AccumulatorHandle>,
@@ -82,20 +142,20 @@ pub struct Handles {
 
 /// A handle that a call reads, of the fixture, of another type, and of those that calls made.
 fn pick<T, Other>(which: Which, fixture: *mut T, wrong: *mut Other, made: &[*mut T]) -> *mut T {
-    match which {
-        Which::Null => ptr::null_mut(),
-        Which::Misaligned(off) => fixture.wrapping_byte_add(usize::from(off % 7) + 1),
-        Which::Wrong => wrong.cast(),
-        Which::Made(index) if !made.is_empty() => made[usize::from(index) % made.len()],
-        Which::Fixture | Which::Made(_) => fixture,
+    match which.choice() {
+        Choice::Null => ptr::null_mut(),
+        Choice::Misaligned(off) => fixture.wrapping_byte_add(off),
+        Choice::Wrong => wrong.cast(),
+        Choice::Made(index) if !made.is_empty() => made[index % made.len()],
+        Choice::Fixture | Choice::Made(_) => fixture,
     }
 }
 
 /// A handle to be freed: never the fixture, and one that was made only once.
 fn take<T, Other>(which: Which, fixture: *mut T, wrong: *mut Other, made: &mut Vec<*mut T>) -> *mut T {
-    match which {
-        Which::Fixture | Which::Made(_) => made.pop().unwrap_or(ptr::null_mut()),
-        other => pick(other, fixture, wrong, made),
+    match which.choice() {
+        Choice::Fixture | Choice::Made(_) => made.pop().unwrap_or(ptr::null_mut()),
+        _ => pick(which, fixture, wrong, made),
     }
 }
 
@@ -108,28 +168,41 @@ fn free<T>(made: &mut Vec<*mut T>, free: unsafe extern "C" fn(*mut T) -> u32) {
 }
 
 impl Handles {
+    pub fn new() -> Self {
+        Handles {
+            own_options: options(),
+            own_accumulator: accumulator(),
+            options: Vec::new(),
+            factorizations: Vec::new(),
+            accumulators: Vec::new(),
+            packed: Vec::new(),
+            jobs: Vec::new(),
+            asked: 0,
+        }
+    }
+
     pub fn options(&self, which: Which) -> *mut OptionsHandle {
-        pick(which, fixtures().options, fixtures().factorization, &self.options)
+        pick(which, self.own_options, fixtures().factorization, &self.options)
     }
 
     pub fn take_options(&mut self, which: Which) -> *mut OptionsHandle {
-        take(which, fixtures().options, fixtures().factorization, &mut self.options)
+        take(which, self.own_options, fixtures().factorization, &mut self.options)
     }
 
     pub fn factorization(&self, which: Which) -> *mut FactorizationHandle {
-        pick(which, fixtures().factorization, fixtures().options, &self.factorizations)
+        pick(which, fixtures().factorization, self.own_options, &self.factorizations)
     }
 
     pub fn take_factorization(&mut self, which: Which) -> *mut FactorizationHandle {
-        take(which, fixtures().factorization, fixtures().options, &mut self.factorizations)
+        take(which, fixtures().factorization, self.own_options, &mut self.factorizations)
     }
 
     pub fn accumulator(&self, which: Which) -> *mut AccumulatorHandle {
-        pick(which, fixtures().accumulator, fixtures().options, &self.accumulators)
+        pick(which, self.own_accumulator, self.own_options, &self.accumulators)
     }
 
     pub fn take_accumulator(&mut self, which: Which) -> *mut AccumulatorHandle {
-        take(which, fixtures().accumulator, fixtures().options, &mut self.accumulators)
+        take(which, self.own_accumulator, self.own_options, &mut self.accumulators)
     }
 
     pub fn packed(&self, which: Which) -> *mut PackedHandle {
@@ -151,6 +224,8 @@ impl Handles {
 
 impl Drop for Handles {
     fn drop(&mut self) {
+        self.options.push(self.own_options);
+        self.accumulators.push(self.own_accumulator);
         free(&mut self.options, armor_options_free);
         free(&mut self.factorizations, armor_factorization_free);
         free(&mut self.accumulators, armor_accumulator_free);

@@ -5,6 +5,7 @@ use armor_core::ffi::*;
 use serde::de::IgnoredAny;
 
 use crate::call::count_down;
+use crate::damage::Damage;
 use crate::folder::folder;
 use crate::handles::{Handles, Which};
 use crate::memory::{Count, Memory, Place};
@@ -78,8 +79,7 @@ pub struct Settings {
     keys: Vec<u8>,
     /// Whatever follows them.
     rest: Vec<u8>,
-    damage: Vec<(u16, u8)>,
-    cut: u8,
+    damage: Damage,
 }
 
 const KEYS: [&str; 32] = [
@@ -125,10 +125,10 @@ impl Settings {
         std::fs::create_dir_all(&run).expect("a folder");
         handles.asked += 1;
         let mut checkpoint = folder().checkpoint();
-        if !self.damage.is_empty() || self.cut > 200 {
+        if !self.damage.is_none() {
             // Of a name of its own, for an earlier job may read its checkpoint still.
             checkpoint = run.join(format!("damaged-{}", handles.asked));
-            folder().damaged(&checkpoint, &self.damage, self.cut.saturating_sub(200));
+            folder().damaged(&checkpoint, &self.damage);
         }
         let head = serde_json::json!({
             "checkpoint": checkpoint,
@@ -168,7 +168,7 @@ impl JobCall {
                     status
                 }
                 JobCall::CreateOfNone { bytes, len, out } => {
-                    let len = Memory::count::<u8>(bytes, len);
+                    let len = Memory::count::<u8>(bytes, len, None);
                     let mut bytes = memory.pointer::<u8>(bytes, len);
                     let there = memory.holds(bytes, len);
                     if there.is_some_and(|bytes| serde_json::from_slice::<IgnoredAny>(bytes).is_ok()) {
@@ -181,7 +181,7 @@ impl JobCall {
                 JobCall::Free(which) => armor_job_free(handles.take_job(which)),
                 JobCall::LayerCount { job, out } => armor_job_layer_count(handles.job(job), memory.pointer(out, 1)),
                 JobCall::LayerName { job, index, buffer, capacity, needed } => {
-                    let len = Memory::count::<u8>(buffer, capacity);
+                    let len = Memory::count::<u8>(buffer, capacity, None);
                     let (buffer, needed) = (memory.pointer(buffer, len), memory.pointer(needed, 1));
                     armor_job_layer_name(handles.job(job), index.get(), buffer, len, needed)
                 }
@@ -195,7 +195,7 @@ impl JobCall {
                 }
                 JobCall::Finish(which) => armor_job_finish(handles.job(which)),
                 JobCall::Report { job, buffer, capacity, needed } => {
-                    let len = Memory::count::<u8>(buffer, capacity);
+                    let len = Memory::count::<u8>(buffer, capacity, None);
                     let (buffer, needed) = (memory.pointer(buffer, len), memory.pointer(needed, 1));
                     armor_job_report(handles.job(job), buffer, len, needed)
                 }

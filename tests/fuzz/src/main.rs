@@ -7,6 +7,7 @@
 
 mod accumulator;
 mod call;
+mod damage;
 mod folder;
 mod handles;
 mod job;
@@ -33,7 +34,7 @@ fuzz_target!(|input: (Fill, Vec<Call>)| {
     });
     let (fill, calls) = input;
     let mut memory = Memory::new(&fill);
-    let mut handles = Handles::default();
+    let mut handles = Handles::new();
     for call in calls.into_iter().take(6) {
         call.run(&mut memory, &mut handles);
     }

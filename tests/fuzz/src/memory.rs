@@ -20,27 +20,39 @@ pub enum Fill {
     Bytes(Vec<u8>),
 }
 
-/// Where a pointer points.
+/// Where a pointer points: mostly to a word of the arena.
 #[derive(Arbitrary, Clone, Copy, Debug)]
-pub enum Place {
-    Null,
-    /// A multiple of eight bytes from the arena's start.
-    Aligned(u8),
-    /// Any byte of the arena.
-    Any(u16),
-    /// Close below the end of the address space.
-    Last(u8),
+pub struct Place {
+    kind: u8,
+    at: u16,
 }
 
-/// How many elements are said to be there.
+/// What a [`Place`] means.
+enum Target {
+    Null,
+    /// Bytes from the arena's start.
+    Arena(usize),
+    /// Close below the end of the address space.
+    Last(usize),
+}
+
+impl Place {
+    fn target(self) -> Target {
+        let at = usize::from(self.at);
+        match self.kind {
+            0..8 => Target::Null,
+            8..16 => Target::Last(at % 256),
+            16..48 => Target::Arena(at % USABLE),
+            _ => Target::Arena(at % 256 * 8),
+        }
+    }
+}
+
+/// How many elements are said to be there: mostly as many as the call takes.
 #[derive(Arbitrary, Clone, Copy, Debug)]
-pub enum Count {
-    /// As many as the arena holds from the pointer on, or some less.
-    Rest(u8),
-    /// Any few.
-    Few(u16),
-    /// More than there can be.
-    Huge(u8),
+pub struct Count {
+    kind: u8,
+    few: u16,
 }
 
 pub struct Memory {
@@ -77,13 +89,9 @@ impl Memory {
         let bytes = len.saturating_mul(size_of::<T>());
         let beyond = bytes > isize::MAX as usize;
         let start = self.words.as_mut_ptr().cast::<u8>();
-        match place {
-            Place::Last(below) if beyond || bytes > below.into() => {
-                ptr::without_provenance_mut(usize::MAX - usize::from(below))
-            }
-            Place::Aligned(_) | Place::Any(_) if beyond || bytes <= USABLE - Self::offset(place) => {
-                start.wrapping_add(Self::offset(place)).cast()
-            }
+        match place.target() {
+            Target::Last(below) if beyond || bytes > below => ptr::without_provenance_mut(usize::MAX - below),
+            Target::Arena(offset) if beyond || bytes <= USABLE - offset => start.wrapping_add(offset).cast(),
             _ => ptr::null_mut(),
         }
     }
@@ -99,21 +107,19 @@ impl Memory {
         self.pointer::<c_char>(place, 1)
     }
 
-    fn offset(place: Place) -> usize {
-        match place {
-            Place::Null | Place::Last(_) => USABLE,
-            Place::Aligned(word) => 8 * usize::from(word),
-            Place::Any(byte) => usize::from(byte) % USABLE,
-        }
-    }
-
-    /// A number of elements of a type at a place.
-    pub fn count<T>(place: Place, count: Count) -> usize {
-        let room = (USABLE - Self::offset(place)) / size_of::<T>();
-        match count {
-            Count::Huge(less) => usize::MAX - usize::from(less),
-            Count::Rest(less) => room.saturating_sub(less.into()),
-            Count::Few(few) => few.into(),
+    /// A number of elements of a type at a place. `right` is what the call takes, if that is one number; otherwise it
+    /// takes all that the arena holds from there on.
+    pub fn count<T>(place: Place, count: Count, right: Option<usize>) -> usize {
+        let room = match place.target() {
+            Target::Arena(offset) => (USABLE - offset) / size_of::<T>(),
+            Target::Null | Target::Last(_) => 0,
+        };
+        let few = usize::from(count.few);
+        match count.kind {
+            0..16 => usize::MAX - few % 256,
+            16..48 => few,
+            48..80 => room.saturating_sub(few % 256),
+            _ => right.unwrap_or(room),
         }
     }
 

@@ -32,7 +32,12 @@ impl OptionsCall {
                 }
                 OptionsCall::Free(which) => armor_options_free(handles.take_options(which)),
                 OptionsCall::SetNumber { options, option, value, small } => {
-                    let value = if small { value % 40 } else { value };
+                    let value = match (small, option % 16) {
+                        (false, _) => value,
+                        // What is one of a few names.
+                        (true, 0..8) => value % 5,
+                        (true, _) => value % 40,
+                    };
                     set_number(handles.options(options), option, value)
                 }
                 OptionsCall::SetFraction { options, option, value } => {
@@ -50,17 +55,17 @@ unsafe fn set_number(options: *mut OptionsHandle, option: u8, value: u64) -> u32
     let size = value as usize;
     // SAFETY: passed on.
     unsafe {
-        match option % 10 {
-            0 => armor_options_set_method(options, value as u32),
-            1 => armor_options_set_left_block(options, size),
-            2 => armor_options_set_right_block(options, size),
-            // In range only where a run stays short.
-            3 => armor_options_set_iterations(options, if size <= 10_000_000 { size % 3 } else { size }),
-            4 => armor_options_set_patience(options, size),
-            5 => armor_options_set_seed(options, value),
-            6 => armor_options_set_objective(options, value as u32),
+        match option % 16 {
+            0..4 => armor_options_set_method(options, value as u32),
+            4..7 => armor_options_set_objective(options, value as u32),
             7 => armor_options_set_row_weighting(options, value as u32),
-            8 => armor_options_set_memory_limit(options, size),
+            8 => armor_options_set_left_block(options, size),
+            9 => armor_options_set_right_block(options, size),
+            // In range only where a run stays short.
+            10 | 11 => armor_options_set_iterations(options, if size <= 10_000_000 { size % 3 } else { size }),
+            12 => armor_options_set_patience(options, size),
+            13 => armor_options_set_seed(options, value),
+            14 => armor_options_set_memory_limit(options, size),
             _ => armor_options_set_threads(options, if size <= 1024 { size / 39 % 2 } else { size }),
         }
     }
