@@ -65,10 +65,10 @@
 // A handle is not of the type that the call takes.
 #define ARMOR_WRONG_HANDLE 14
 
-// A struct's struct_size is not that of any version of it.
+// A struct's struct_size is below that of its first version.
 #define ARMOR_STRUCT_SIZE 15
 
-// The worker threads could not be started.
+// The worker threads could not be started, or the process was forked from the one that has them.
 #define ARMOR_THREADS 16
 
 // A full Hessian is not symmetric.
@@ -197,7 +197,8 @@ typedef struct armor_packed armor_packed;
 
 // A matrix of the caller's, read in place. Entry (i, j) is element i * row_stride + j of data.
 //
-// It must cover (rows - 1) * row_stride + cols elements; those between the rows are not read.
+// It must cover (rows - 1) * row_stride + cols elements; those between the rows are not read. rows * row_stride elements
+// have to fit the address space, of a single row too.
 typedef struct armor_matrix {
     // First element, aligned to its type.
     const void *data;
@@ -583,7 +584,8 @@ uint32_t armor_accumulator_tokens(const struct armor_accumulator *accumulator, u
 // and symmetric, for the whole Hessian. More tokens may follow.
 //
 // needed, which may be NULL, gets the number of elements, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
-// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_SHAPE where no tokens were added.
+// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_SHAPE where no tokens were added, and with
+// ARMOR_NOT_FINITE where sums that were read from bytes leave float's range.
 uint32_t armor_accumulator_copy(const struct armor_accumulator *accumulator,
                                 float *buffer,
                                 size_t capacity,

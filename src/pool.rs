@@ -1,6 +1,7 @@
 //! The process's pool of worker threads.
 
 use std::error::Error as _;
+use std::process;
 use std::sync::OnceLock;
 
 use rayon::ThreadPoolBuilder;
@@ -19,19 +20,22 @@ pub(crate) fn threads() -> Result<usize, Error> {
 /// Starts the pool that this thread's parallel loops use, unless it is there.
 ///
 /// # Errors
-/// [`Error::Threads`] where the system gives no threads: a parallel loop would panic.
+/// [`Error::Threads`] where the system gives no threads: a parallel loop would panic; and in a child of `fork` whose
+/// parent has started the pool: its threads are not there, and a parallel loop would wait for ever.
 pub(crate) fn start() -> Result<(), Error> {
-    static FAILURE: OnceLock<Option<String>> = OnceLock::new();
+    static STARTED: OnceLock<(u32, Option<String>)> = OnceLock::new();
     if rayon::current_thread_index().is_some() {
         return Ok(());
     }
-    let failure = FAILURE.get_or_init(|| {
-        let error = ThreadPoolBuilder::new().build_global().err()?;
+    let (starter, failure) = STARTED.get_or_init(|| {
         // An error without a source says that the pool was there already.
-        error.source().map(ToString::to_string)
+        let failure = ThreadPoolBuilder::new().build_global().err();
+        (process::id(), failure.and_then(|error| error.source().map(ToString::to_string)))
     });
+    let forked = || "this process was forked from the one that has them".to_owned();
     match failure {
-        None => Ok(()),
         Some(reason) => Err(Error::Threads { threads: 0, reason: reason.clone() }),
+        None if *starter != process::id() => Err(Error::Threads { threads: 0, reason: forked() }),
+        None => Ok(()),
     }
 }

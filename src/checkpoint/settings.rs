@@ -162,6 +162,10 @@ impl Settings {
     /// [`Error::Settings`] where it is none, has an unknown key, a key twice, or a value of the wrong kind.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
         check_unique(json).map_err(|error| Error::Settings { problem: error.to_string() })?;
+        // Or an array would do, of all values in the order of their fields.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(Error::Settings { problem: "expected a JSON object".to_owned() });
+        }
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json)).map_err(|error| {
             let (key, problem) = (error.path().to_string(), error.inner().to_string());
             // The problem may name the key itself; one of the whole object has none.

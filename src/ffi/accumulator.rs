@@ -130,9 +130,10 @@ pub unsafe extern "C" fn armor_accumulator_merge(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_tokens(accumulator: *const AccumulatorHandle, out: *mut u64) -> u32 {
     guard(|| {
+        let memory = handle::span("accumulator", accumulator)?;
         // SAFETY: the caller keeps the module's contract.
         let accumulator = unsafe { handle::borrow("accumulator", accumulator)? };
-        let out = Out::new("out", out)?;
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
         let tokens = lock("accumulator", accumulator)?.tokens();
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(tokens) };
@@ -144,7 +145,8 @@ pub unsafe extern "C" fn armor_accumulator_tokens(accumulator: *const Accumulato
 /// and symmetric, for the whole Hessian. More tokens may follow.
 ///
 /// needed, which may be NULL, gets the number of elements, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
-/// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_SHAPE where no tokens were added.
+/// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_SHAPE where no tokens were added, and with
+/// ARMOR_NOT_FINITE where sums that were read from bytes leave float's range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_copy(
     accumulator: *const AccumulatorHandle,
@@ -153,9 +155,10 @@ pub unsafe extern "C" fn armor_accumulator_copy(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("accumulator", accumulator)?;
         // SAFETY: the caller keeps the module's contract.
         let accumulator = unsafe { handle::borrow("accumulator", accumulator)? };
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[])?;
+        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         let accumulator = lock("accumulator", accumulator)?;
         let inputs = accumulator.inputs();
         let len = if accumulator.is_full() { inputs * inputs } else { inputs };
@@ -188,10 +191,11 @@ pub unsafe extern "C" fn armor_accumulator_serialize(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("accumulator", accumulator)?;
         // SAFETY: the caller keeps the module's contract.
         let (accumulator, name) = unsafe { (handle::borrow("accumulator", accumulator)?, text("name", name)?) };
-        let names = Span::new("name", name.as_ptr(), name.len() + 1)?;
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[names])?;
+        let read = [memory, Span::new("name", name.as_ptr(), name.len() + 1)?];
+        let buffer = Buffer::new("buffer", buffer, capacity, needed, &read)?;
         let bytes = lock("accumulator", accumulator)?.to_safetensors(name)?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { buffer.fill(bytes.len(), || Ok(bytes)) }

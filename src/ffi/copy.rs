@@ -8,7 +8,7 @@ use super::handle;
 use super::pointer::{Out, Span, input};
 use super::sizes::Sizes;
 use super::status::{ARMOR_BUFFER_TOO_SMALL, Failure};
-use crate::Factorization;
+use crate::{Factorization, pool};
 
 /// Room of the caller's for an array, and for its length.
 pub(super) struct Buffer<T> {
@@ -75,13 +75,14 @@ unsafe fn copy<T: Copy>(
     factorization: *const FactorizationHandle,
     (buffer, capacity, needed): (*mut T, usize, *mut usize),
     len: impl FnOnce(&Sizes) -> usize,
-    make: impl FnOnce(&Factorization) -> Vec<T>,
+    make: impl FnOnce(&Factorization) -> Result<Vec<T>, Failure>,
 ) -> Result<(), Failure> {
+    let memory = handle::span("factorization", factorization)?;
     // SAFETY: passed on.
     let factorization = unsafe { handle::borrow("factorization", factorization)? };
-    let buffer = Buffer::new("buffer", buffer, capacity, needed, &[])?;
+    let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
     // SAFETY: passed on.
-    unsafe { buffer.fill(len(&Sizes::of(factorization)), || Ok(make(factorization))) }
+    unsafe { buffer.fill(len(&Sizes::of(factorization)), || make(factorization)) }
 }
 
 /// Copies the left wrapper A to buffer, which holds capacity elements: left_blocks blocks of p x p, row-major, a smaller
@@ -99,7 +100,7 @@ pub unsafe extern "C" fn armor_factorization_copy_left(
     let out = (buffer, capacity, needed);
     // SAFETY: the caller keeps the module's contract.
     guard(|| unsafe {
-        copy(factorization, out, |sizes| sizes.left, |f| f.left().to_padded().into_raw_vec_and_offset().0)
+        copy(factorization, out, |sizes| sizes.left, |f| Ok(f.left().to_padded().into_raw_vec_and_offset().0))
     })
 }
 
@@ -114,7 +115,7 @@ pub unsafe extern "C" fn armor_factorization_copy_right(
     let out = (buffer, capacity, needed);
     // SAFETY: the caller keeps the module's contract.
     guard(|| unsafe {
-        copy(factorization, out, |sizes| sizes.right, |f| f.right().to_padded().into_raw_vec_and_offset().0)
+        copy(factorization, out, |sizes| sizes.right, |f| Ok(f.right().to_padded().into_raw_vec_and_offset().0))
     })
 }
 
@@ -129,7 +130,7 @@ pub unsafe extern "C" fn armor_factorization_copy_core_values(
     let out = (buffer, capacity, needed);
     // SAFETY: the caller keeps the module's contract.
     guard(|| unsafe {
-        copy(factorization, out, |sizes| sizes.core_values, |f| f.core().compressed().into_raw_vec_and_offset().0)
+        copy(factorization, out, |sizes| sizes.core_values, |f| Ok(f.core().compressed().into_raw_vec_and_offset().0))
     })
 }
 
@@ -144,7 +145,7 @@ pub unsafe extern "C" fn armor_factorization_copy_core_bitmask(
     let out = (buffer, capacity, needed);
     // SAFETY: the caller keeps the module's contract.
     guard(|| unsafe {
-        copy(factorization, out, |sizes| sizes.core_bitmask, |f| f.core().bitmask().into_raw_vec_and_offset().0)
+        copy(factorization, out, |sizes| sizes.core_bitmask, |f| Ok(f.core().bitmask().into_raw_vec_and_offset().0))
     })
 }
 
@@ -159,7 +160,7 @@ pub unsafe extern "C" fn armor_factorization_copy_core_dense(
     let out = (buffer, capacity, needed);
     // SAFETY: the caller keeps the module's contract.
     guard(|| unsafe {
-        copy(factorization, out, |sizes| sizes.dense, |f| f.core().to_dense().into_raw_vec_and_offset().0)
+        copy(factorization, out, |sizes| sizes.dense, |f| Ok(f.core().to_dense().into_raw_vec_and_offset().0))
     })
 }
 
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn armor_factorization_copy_history(
 ) -> u32 {
     let out = (buffer, capacity, needed);
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { copy(factorization, out, |sizes| sizes.history, |f| f.history().to_vec()) })
+    guard(|| unsafe { copy(factorization, out, |sizes| sizes.history, |f| Ok(f.history().to_vec())) })
 }
 
 /// Computes what replaces the weight, A * S * B, m x k, row-major; in f64, rounded to the nearest f32.
@@ -186,7 +187,17 @@ pub unsafe extern "C" fn armor_factorization_reconstruct(
 ) -> u32 {
     let out = (buffer, capacity, needed);
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { copy(factorization, out, |sizes| sizes.dense, |f| f.reconstruct().into_raw_vec_and_offset().0) })
+    guard(|| unsafe {
+        copy(
+            factorization,
+            out,
+            |sizes| sizes.dense,
+            |f| {
+                pool::start()?;
+                Ok(f.reconstruct().into_raw_vec_and_offset().0)
+            },
+        )
+    })
 }
 
 /// Computes y = A * (S * (B * x)) for one input x of x_len = k elements, in f64; writes m elements to y. NaN and
@@ -201,12 +212,18 @@ pub unsafe extern "C" fn armor_factorization_apply(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
         let (factorization, input) =
             unsafe { (handle::borrow("factorization", factorization)?, input("x", x, x_len)?) };
-        let y = Buffer::new("y", y, capacity, needed, &[Span::new("x", x, x_len)?])?;
+        let y = Buffer::new("y", y, capacity, needed, &[memory, Span::new("x", x, x_len)?])?;
         let rows = factorization.core().rows();
         // SAFETY: the caller keeps the module's contract.
-        unsafe { y.fill(rows, || Ok(factorization.apply(ArrayView1::from(input))?.to_vec())) }
+        unsafe {
+            y.fill(rows, || {
+                pool::start()?;
+                Ok(factorization.apply(ArrayView1::from(input))?.to_vec())
+            })
+        }
     })
 }

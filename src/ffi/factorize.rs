@@ -93,8 +93,13 @@ pub unsafe extern "C" fn armor_factorize(
         let (weight, hessian) = unsafe { (&input("weight", weight, 1)?[0], &input("hessian", hessian, 1)?[0]) };
         let out = Out::new("out", out)?;
         out.span.is_apart_from(&[Span::new("weight", weight, 1)?, Span::new("hessian", hessian, 1)?])?;
-        // SAFETY: the caller keeps the module's contract.
-        let options = if options.is_null() { Options::exact() } else { unsafe { snapshot(options)? } };
+        let options = if options.is_null() {
+            Options::exact()
+        } else {
+            out.span.is_apart_from(&[handle::span("options", options)?])?;
+            // SAFETY: the caller keeps the module's contract.
+            unsafe { snapshot(options)? }
+        };
         // SAFETY: the caller keeps the module's contract.
         let (weight, weight_span) = unsafe { weight.weight()? };
         out.span.is_apart_from(&[weight_span])?;

@@ -37,6 +37,11 @@ pub(super) unsafe fn borrow<'a, T: Opaque>(argument: &'static str, handle: *cons
     Ok(unsafe { &(*tagged).inner })
 }
 
+/// The memory of a handle, which no call may write its results to.
+pub(super) fn span<T: Opaque>(argument: &'static str, handle: *const T) -> Result<Span, Failure> {
+    Span::new(argument, handle.cast::<Tagged<T::Inner>>(), 1)
+}
+
 /// Frees a handle; NULL is fine.
 ///
 /// # Safety

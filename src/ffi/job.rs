@@ -59,9 +59,10 @@ pub unsafe extern "C" fn armor_job_free(job: *mut JobHandle) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_count(job: *const JobHandle, out: *mut usize) -> u32 {
     guard(|| {
+        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
         let job = unsafe { handle::borrow("job", job)? };
-        let out = Out::new("out", out)?;
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(job.layers().len()) };
         Ok(())
@@ -79,9 +80,10 @@ pub unsafe extern "C" fn armor_job_layer_name(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
         let job = unsafe { handle::borrow("job", job)? };
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[])?;
+        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         check(job, index)?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { fill(buffer, &job.layers()[index].name) }
@@ -92,9 +94,10 @@ pub unsafe extern "C" fn armor_job_layer_name(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usize, out: *mut u32) -> u32 {
     guard(|| {
+        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
         let job = unsafe { handle::borrow("job", job)? };
-        let out = Out::new("out", out)?;
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
         check(job, index)?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(job.is_done(index).into()) };
@@ -150,9 +153,10 @@ pub unsafe extern "C" fn armor_job_report(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
         let job = unsafe { handle::borrow("job", job)? };
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[])?;
+        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { fill(buffer, &job.report()?) }
     })

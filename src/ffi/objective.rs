@@ -7,7 +7,7 @@ use super::options::{OptionsHandle, set};
 use super::pointer::{Out, Span, input};
 use super::status::{ARMOR_UNKNOWN_VALUE, Failure};
 use super::view::{HessianView, MatrixView};
-use crate::{Layer, Objective, RowWeighting};
+use crate::{Error, Layer, Objective, RowWeighting};
 
 /// Every input on its own, weighted by the Hessian's diagonal: the paper's.
 pub const ARMOR_OBJECTIVE_DIAGONAL: u32 = 1;
@@ -84,21 +84,31 @@ pub unsafe extern "C" fn armor_factorization_output_error(
     out: *mut f64,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
         let factorization = unsafe { handle::borrow("factorization", factorization)? };
         // SAFETY: the caller keeps the module's contract.
         let (weight, hessian) = unsafe { (&input("weight", weight, 1)?[0], &input("hessian", hessian, 1)?[0]) };
-        let out = Out::new("out", out)?;
-        out.span.is_apart_from(&[Span::new("weight", weight, 1)?, Span::new("hessian", hessian, 1)?])?;
+        let read = [memory, Span::new("weight", weight, 1)?, Span::new("hessian", hessian, 1)?];
+        let out = Out::new("out", out)?.apart_from(&read)?;
         // SAFETY: the caller keeps the module's contract.
         let (weight, weight_span) = unsafe { weight.weight()? };
         out.span.is_apart_from(&[weight_span])?;
         // SAFETY: the caller keeps the module's contract.
         let (hessian, hessian_span) = unsafe { hessian.hessian(weight.dim().1, Objective::Full)? };
         out.span.is_apart_from(hessian_span.as_slice())?;
-        let error = factorization.output_error(&Layer::new(weight, hessian)?)?;
+        let error = factorization.output_error(&Layer::new(weight, hessian)?).map_err(of_weight)?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(error) };
         Ok(())
     })
+}
+
+/// What was wrong with a layer, whose weight is the argument here.
+fn of_weight(error: Error) -> Failure {
+    let mut failure = Failure::from(error);
+    if let Some(message) = failure.message.strip_prefix("layer.") {
+        failure.message = message.to_owned();
+    }
+    failure
 }

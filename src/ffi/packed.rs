@@ -86,9 +86,10 @@ pub unsafe extern "C" fn armor_packed_create(
     out: *mut *mut PackedHandle,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
         let factorization = unsafe { handle::borrow("factorization", factorization)? };
-        let out = Out::new("out", out)?;
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
         let (precision, pool) = (precision(dtype)?, pool(threads)?);
         let layer = match &pool {
             Some(pool) => pool.install(|| PackedFactorization::pack(factorization, precision, threads)),
@@ -140,9 +141,10 @@ pub unsafe extern "C" fn armor_packed_free(packed: *mut PackedHandle) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out: *mut PackedSizes) -> u32 {
     guard(|| {
+        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
         let Packed { layer, .. } = unsafe { handle::borrow("packed", packed)? };
-        let out = Out::new("out", out)?;
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
         let bytes = layer.bytes();
         let sizes = PackedSizes {
             struct_size: size_of::<PackedSizes>(),
@@ -168,9 +170,10 @@ pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_scratch_len(packed: *const PackedHandle, batch: usize, out: *mut usize) -> u32 {
     guard(|| {
+        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
         let Packed { layer, .. } = unsafe { handle::borrow("packed", packed)? };
-        let out = Out::new("out", out)?;
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(layer.scratch_len(batch)) };
         Ok(())
@@ -195,6 +198,7 @@ pub unsafe extern "C" fn armor_packed_apply(
     scratch_len: usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
         let (packed, inputs) = unsafe { (handle::borrow("packed", packed)?, input("x", x, x_len)?) };
         if x_len != packed.layer.cols() {
@@ -203,7 +207,7 @@ pub unsafe extern "C" fn armor_packed_apply(
         let x = ArrayView2::from_shape((1, x_len), inputs).expect("one row of all");
         let room = Room { y, rows: 1, row_stride: packed.layer.rows(), capacity, scratch, scratch_len };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { room.multiply(packed, x.into(), &[Span::new("x", inputs.as_ptr(), x_len)?]) }
+        unsafe { room.multiply(packed, x.into(), &[memory, Span::new("x", inputs.as_ptr(), x_len)?]) }
     })
 }
 
@@ -224,6 +228,7 @@ pub unsafe extern "C" fn armor_packed_apply_batch(
     scratch_len: usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
         let (packed, view) = unsafe { (handle::borrow("packed", packed)?, &input("x", x, 1)?[0]) };
         // SAFETY: the caller keeps the module's contract.
@@ -234,7 +239,7 @@ pub unsafe extern "C" fn armor_packed_apply_batch(
         }
         let room = Room { y, rows, row_stride: y_row_stride, capacity, scratch, scratch_len };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { room.multiply(packed, x, &[span, Span::new("x", view, 1)?]) }
+        unsafe { room.multiply(packed, x, &[memory, span, Span::new("x", view, 1)?]) }
     })
 }
 

@@ -86,7 +86,13 @@ impl<T> Out<T> {
         Ok(Out { pointer, span: Span::new(argument, pointer, 1)? })
     }
 
-    /// The same for an argument that may be NULL.
+    /// Refuses room that lies in what the call reads.
+    pub fn apart_from(self, inputs: &[Span]) -> Result<Self, Failure> {
+        self.span.is_apart_from(inputs)?;
+        Ok(self)
+    }
+
+    /// The same as [`Out::new`] for an argument that may be NULL.
     pub fn optional(argument: &'static str, pointer: *mut T) -> Result<Option<Self>, Failure> {
         if pointer.is_null() { Ok(None) } else { Self::new(argument, pointer).map(Some) }
     }

@@ -24,10 +24,11 @@ pub unsafe extern "C" fn armor_factorization_serialize(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
+        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
         let (factorization, name) = unsafe { (handle::borrow("factorization", factorization)?, text("name", name)?) };
-        let names = Span::new("name", name.as_ptr(), name.len() + 1)?;
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[names])?;
+        let read = [memory, Span::new("name", name.as_ptr(), name.len() + 1)?];
+        let buffer = Buffer::new("buffer", buffer, capacity, needed, &read)?;
         let bytes = factorization.to_safetensors(name)?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { buffer.fill(bytes.len(), || Ok(bytes)) }

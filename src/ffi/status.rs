@@ -35,9 +35,9 @@ pub const ARMOR_INVALID_BYTES: u32 = 12;
 pub const ARMOR_INVALID_TEXT: u32 = 13;
 /// A handle is not of the type that the call takes.
 pub const ARMOR_WRONG_HANDLE: u32 = 14;
-/// A struct's struct_size is not that of any version of it.
+/// A struct's struct_size is below that of its first version.
 pub const ARMOR_STRUCT_SIZE: u32 = 15;
-/// The worker threads could not be started.
+/// The worker threads could not be started, or the process was forked from the one that has them.
 pub const ARMOR_THREADS: u32 = 16;
 /// A full Hessian is not symmetric.
 pub const ARMOR_ASYMMETRIC: u32 = 17;

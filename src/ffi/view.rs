@@ -27,7 +27,8 @@ pub const ARMOR_HESSIAN_IDENTITY: u32 = 3;
 
 /// A matrix of the caller's, read in place. Entry (i, j) is element i * row_stride + j of data.
 ///
-/// It must cover (rows - 1) * row_stride + cols elements; those between the rows are not read.
+/// It must cover (rows - 1) * row_stride + cols elements; those between the rows are not read. rows * row_stride elements
+/// have to fit the address space, of a single row too.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixView {

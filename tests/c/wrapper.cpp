@@ -77,6 +77,9 @@ int main() {
 
     const std::string with_nul("layer\0s", 7);
     CHECK(status_of([&] { moved.serialize(with_nul); }) == ARMOR_INVALID_TEXT);
+    armor::options given_away;
+    const armor::options taken = std::move(given_away);
+    CHECK(status_of([&] { armor::factorize(matrix, hessian, given_away); }) == ARMOR_NULL_POINTER);
     CHECK(status_of([&] { armor::factorization::deserialize(bytes.data(), bytes.size(), with_nul); }) ==
           ARMOR_INVALID_TEXT);
 

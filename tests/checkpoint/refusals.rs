@@ -222,6 +222,7 @@ fn settings() {
     let refuse = |json: &str, message: &str| {
         assert_eq!(Settings::from_json(json.as_bytes()).expect_err("must be refused").to_string(), message);
     };
+    refuse("[]", "settings: expected a JSON object");
     refuse("{}", "settings: missing field `checkpoint` at line 1 column 2");
     let paths = r#""checkpoint": "a", "hessians": "b", "out": "c""#;
     refuse(

@@ -134,7 +134,7 @@ fn output_errors_that_are_refused() {
         let status = armor_factorization_output_error(ptr::null(), &weight, &hessian, &mut error);
         assert_refused(status, null, "factorization: is NULL");
         let fewer = MatrixView { rows: 11, ..weight };
-        let message = "layer.weight rows: has length 11, expected 12";
+        let message = "weight rows: has length 11, expected 12";
         assert_refused(call(&fewer, &hessian, &mut error), ARMOR_INVALID_SHAPE, message);
         let mut wide = small.weight.mapv(f64::from);
         let pointer = wide.as_mut_ptr();

@@ -95,3 +95,60 @@ fn texts_and_bytes() {
     }
     assert_eq!(room, [0; 512]);
 }
+
+#[test]
+fn the_memory_of_a_handle() {
+    let small = Small::new();
+    let (options, factorization) = (small_options(), small.in_c());
+    let handle = factorization.pointer;
+    let bytes = reconstruction(&factorization);
+    let mut needed = 7;
+    // SAFETY: the handles are alive; nothing is written where they lie, or the end of this test would fail.
+    unsafe {
+        let inside = handle.cast::<f32>();
+        let status = armor_factorization_copy_left(handle, inside, 8192, &mut needed);
+        assert_refused(status, ARMOR_OVERLAP, "buffer: overlaps factorization");
+        let status = armor_factorization_copy_left(handle, ptr::null_mut(), 0, handle.cast());
+        assert_refused(status, ARMOR_OVERLAP, "needed: overlaps factorization");
+        let x = [1.0; 16];
+        let status = armor_factorization_apply(handle, x.as_ptr(), 16, inside, 12, &mut needed);
+        assert_refused(status, ARMOR_OVERLAP, "y: overlaps factorization");
+        let status = armor_factorization_serialize(handle, c"layer".as_ptr(), inside.cast(), 8192, &mut needed);
+        assert_refused(status, ARMOR_OVERLAP, "buffer: overlaps factorization");
+        let expected = "out: overlaps factorization";
+        assert_refused(armor_factorization_get_sizes(handle, handle.cast()), ARMOR_OVERLAP, expected);
+        assert_refused(armor_factorization_get_report(handle, handle.cast()), ARMOR_OVERLAP, expected);
+        assert_refused(armor_packed_create(handle, ARMOR_DTYPE_F32, 1, handle.cast()), ARMOR_OVERLAP, expected);
+        let (weight, hessian) = (small.matrix(), small.hessian());
+        let status = armor_factorization_output_error(handle, &weight, &hessian, handle.cast());
+        assert_refused(status, ARMOR_OVERLAP, expected);
+        let status = factorize_c(&weight, &hessian, options.pointer, options.pointer.cast());
+        assert_refused(status, ARMOR_OVERLAP, "out: overlaps options");
+
+        let mut packed = ptr::null_mut();
+        assert_ok(armor_packed_create(handle, ARMOR_DTYPE_F32, 1, &mut packed));
+        let expected = "out: overlaps packed";
+        assert_refused(armor_packed_get_sizes(packed, packed.cast()), ARMOR_OVERLAP, expected);
+        assert_refused(armor_packed_scratch_len(packed, 1, packed.cast()), ARMOR_OVERLAP, expected);
+        let (x, y) = (x.as_ptr(), packed.cast::<f32>());
+        let status = armor_packed_apply(packed, x, 16, y, 12, ptr::null_mut(), 0);
+        assert_refused(status, ARMOR_OVERLAP, "y: overlaps packed");
+        let batch = MatrixView { rows: 1, ..weight };
+        let status = armor_packed_apply_batch(packed, &batch, y, 12, 12, ptr::null_mut(), 0);
+        assert_refused(status, ARMOR_OVERLAP, "y: overlaps packed");
+        let mut room = [0.0; 12];
+        let status = armor_packed_apply(packed, x, 16, room.as_mut_ptr(), 12, y, 8192);
+        assert_refused(status, ARMOR_OVERLAP, "scratch: overlaps packed");
+        assert_ok(armor_packed_free(packed));
+
+        let mut sums = ptr::null_mut();
+        assert_ok(armor_accumulator_create(16, ARMOR_HESSIAN_DIAGONAL, &mut sums));
+        assert_refused(armor_accumulator_tokens(sums, sums.cast()), ARMOR_OVERLAP, "out: overlaps accumulator");
+        let status = armor_accumulator_copy(sums, sums.cast(), 16, &mut needed);
+        assert_refused(status, ARMOR_OVERLAP, "buffer: overlaps accumulator");
+        let status = armor_accumulator_serialize(sums, c"layer".as_ptr(), sums.cast(), 8192, &mut needed);
+        assert_refused(status, ARMOR_OVERLAP, "buffer: overlaps accumulator");
+        assert_ok(armor_accumulator_free(sums));
+    }
+    assert_eq!((needed, reconstruction(&factorization)), (7, bytes));
+}
