@@ -58,13 +58,16 @@ struct deleter {
 
 // Asks for the size, then for the array.
 template <typename T, typename Call> std::vector<T> filled(Call call) {
+    std::vector<T> values;
     std::size_t needed = 0;
-    const std::uint32_t status = call(nullptr, 0, &needed);
-    if (status != ARMOR_BUFFER_TOO_SMALL) {
-        check(status);
+    std::uint32_t status = call(nullptr, 0, &needed);
+    // Again where another thread has made it longer by then.
+    while (status == ARMOR_BUFFER_TOO_SMALL) {
+        values.resize(needed);
+        status = call(values.data(), values.size(), &needed);
     }
-    std::vector<T> values(needed);
-    check(call(values.data(), values.size(), nullptr));
+    check(status);
+    values.resize(needed);
     return values;
 }
 
@@ -310,6 +313,9 @@ template <typename Call> void observed(const progress_fn &progress, Call call) {
 // Factorises a weight under the Hessian of its inputs.
 inline factorization factorize(const armor_matrix &weight, const armor_hessian &hessian,
                                const options &chosen = options(), const progress_fn &progress = nullptr) {
+    if (chosen.get() == nullptr) {
+        throw error(ARMOR_NULL_POINTER, "options: were moved from");
+    }
     armor_factorization *made = nullptr;
     std::unique_ptr<armor_factorization, detail::deleter> handle;
     detail::observed(progress, [&](armor_progress_fn observe, void *user) {

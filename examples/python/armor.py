@@ -280,6 +280,7 @@ def _run(call: Callable[[Any], int], progress: ProgressFunction | None) -> None:
                 cancelled.set()
         return int(cancelled.is_set())
 
+    # It and all that `call` needs live as long as the thread, however many interrupts the caller's is given.
     function = _WATCH(watch)
     with ThreadPoolExecutor(max_workers=1) as thread:
         future = thread.submit(lambda: _check(call(function)))
@@ -297,13 +298,18 @@ def _run(call: Callable[[Any], int], progress: ProgressFunction | None) -> None:
 
 def _text(call: Callable[..., int], *arguments: Any) -> bytes:  # noqa: ANN401 - whatever the call takes
     """Copies out bytes of a length that only the library knows."""
-    needed = _SIZE()
-    status = call(*arguments, None, 0, ctypes.byref(needed))
-    if status != BUFFER_TOO_SMALL:
-        _check(status)
-    room = ctypes.create_string_buffer(needed.value)
-    _check(call(*arguments, room, needed.value, None))
-    return room.raw
+    room, needed = None, _SIZE()
+    while (status := call(*arguments, room, needed.value, ctypes.byref(needed))) == BUFFER_TOO_SMALL:
+        room = ctypes.create_string_buffer(needed.value)  # again if another thread has made it longer by then
+    _check(status)
+    return room.raw[: needed.value]
+
+
+def _name(name: str) -> bytes:
+    """A text for C, which ends at its first NUL."""
+    if "\0" in name:
+        raise ValueError(f"name: {name!r} has a NUL")
+    return name.encode()
 
 
 def _array(name: str, data: ArrayLike) -> tuple[np.ndarray, int]:
@@ -377,7 +383,8 @@ class Options:
         lib, out = library(), _HANDLE()
         _check(lib.armor_options_create(_constant("preset", self.preset, PRESETS), ctypes.byref(out)))
         made = _Handle(out, lib.armor_options_free)
-        _check(lib.armor_options_set_pattern(out, *(_not_negative("pattern", number) for number in self.pattern)))
+        n, m = self.pattern
+        _check(lib.armor_options_set_pattern(out, _not_negative("pattern", n), _not_negative("pattern", m)))
         for option in _SETTERS:
             value = getattr(self, option)
             if value is None:
@@ -408,7 +415,8 @@ class _Handle:
 
     def __init__(self, handle: ctypes.c_void_p, free: Callable[[ctypes.c_void_p], int]) -> None:
         self._as_parameter_ = handle
-        weakref.finalize(self, free, handle)
+        # Not when the interpreter ends: daemon threads may be using it then, and the process's memory goes anyway.
+        weakref.finalize(self, free, handle).atexit = False
 
     def __copy__(self) -> _Handle:
         """Refused, as pickling is: a copy would not keep the object alive."""
@@ -428,10 +436,17 @@ def factorize(
     """
     kept, matrix = _matrix("weight", weight)
     also_kept, view = _hessian(hessian, matrix.cols)
-    made, out = (options or Options()).create(), _HANDLE()
-    _run(lambda watch: library().armor_factorize(matrix, view, made, watch, None, ctypes.byref(out)), progress)
-    del kept, also_kept  # the memory that the views are of had to live until here
-    return Factorization(out)
+    made, out, results = (options or Options()).create(), _HANDLE(), []
+
+    def call(watch: Any) -> int:  # noqa: ANN401 - ctypes' own function
+        status = library().armor_factorize(matrix, view, made, watch, None, ctypes.byref(out))
+        if status == 0:
+            results.append(Factorization(out))  # freed also where no one waits for it any more
+        _ = kept, also_kept  # the memory that the views are of has to live until here
+        return status
+
+    _run(call, progress)
+    return results[0]
 
 
 class Factorization(_Handle):
@@ -444,12 +459,12 @@ class Factorization(_Handle):
     def from_bytes(cls, file: bytes, name: str) -> Factorization:
         """Reads the factorisation of `name` from the bytes of a safetensors file."""
         out = _HANDLE()
-        _check(library().armor_factorization_deserialize(file, len(file), name.encode(), ctypes.byref(out)))
+        _check(library().armor_factorization_deserialize(file, len(file), _name(name), ctypes.byref(out)))
         return cls(out)
 
     def to_bytes(self, name: str) -> bytes:
         """Writes a safetensors file; `name` is the weight's without .weight."""
-        return _text(library().armor_factorization_serialize, self, name.encode())
+        return _text(library().armor_factorization_serialize, self, _name(name))
 
     @property
     def sizes(self) -> Sizes:
@@ -574,7 +589,7 @@ class Accumulator(_Handle):
     def from_bytes(cls, file: bytes, name: str) -> Accumulator:
         """Reads the accumulator of `name` from the bytes of a safetensors file."""
         out = _HANDLE()
-        _check(library().armor_accumulator_deserialize(file, len(file), name.encode(), ctypes.byref(out)))
+        _check(library().armor_accumulator_deserialize(file, len(file), _name(name), ctypes.byref(out)))
         made = cls.__new__(cls)
         _Handle.__init__(made, out, library().armor_accumulator_free)
         metadata = json.loads(file[8 : 8 + int.from_bytes(file[:8], "little")])["__metadata__"]
@@ -583,7 +598,7 @@ class Accumulator(_Handle):
 
     def to_bytes(self, name: str) -> bytes:
         """Writes a safetensors file; `name` is the weight's without .weight."""
-        return _text(library().armor_accumulator_serialize, self, name.encode())
+        return _text(library().armor_accumulator_serialize, self, _name(name))
 
     def add(self, tokens: ArrayLike) -> None:
         """Adds tokens, (n, k), read in place; those with an entry that is not finite are refused as a whole."""

@@ -146,6 +146,7 @@ def test_every_option_reaches_the_library(weight, hessian):
         ({"objective": "best"}, ValueError, "objective: 'best'"),
         ({"iterations": -1}, ValueError, "iterations: -1 is negative"),
         ({"pattern": (2, -4)}, ValueError, "pattern: -4"),
+        ({"pattern": (2, 4, 8)}, ValueError, "too many values"),
         ({"iterations": 0}, armor.ArmorError, "iterations"),
         ({"shrinkage": 1.5}, armor.ArmorError, "shrinkage"),
         ({"right_block": 6}, armor.ArmorError, "right_block: 6"),
@@ -180,6 +181,12 @@ def test_bytes_that_lie_are_refused(weight):
     for wrong, name in ((file[:-1], "layer"), (file, "other"), (b"", "layer")):
         with pytest.raises(armor.ArmorError):
             armor.Factorization.from_bytes(wrong, name)
+
+
+def test_a_name_with_a_nul_is_refused(weight):
+    layer = armor.factorize(weight, options=FAST)
+    with pytest.raises(ValueError, match=r"name: 'a\\x00b' has a NUL"):
+        layer.to_bytes("a\0b")
 
 
 def test_an_error_survives_the_way_between_processes(weight):
