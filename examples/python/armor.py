@@ -293,7 +293,7 @@ def _run(call: Callable[[Any], int], progress: ProgressFunction | None) -> None:
             if not raised:
                 raise
     if raised:
-        raise raised[0]
+        raise raised.pop()  # in no list of its own frames, or only a garbage collection would end them
 
 
 def _text(call: Callable[..., int], *arguments: Any) -> bytes:  # noqa: ANN401 - whatever the call takes

@@ -1,5 +1,6 @@
 """The module hands numpy's and PyTorch's memory to the library as it is, and errors and Ctrl-C back."""
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -7,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 
 import armor
@@ -232,6 +235,69 @@ def test_ctrl_c_ends_a_long_run(weight):
     finally:
         interrupt.cancel()
         signal.signal(signal.SIGINT, handler)
+
+
+def test_an_exception_in_progress_leaves_nothing_behind(weight, monkeypatch):
+    freed = []
+
+    class Watched(armor.Factorization):
+        def __init__(self, handle):
+            super().__init__(handle)
+            weakref.finalize(self, freed.append, True)
+
+    def fail(progress):
+        raise LookupError(progress.iteration)
+
+    monkeypatch.setattr(armor, "Factorization", Watched)
+    with contextlib.suppress(LookupError):
+        armor.factorize(weight, None, FAST, fail)
+    assert freed == [True]
+
+
+def test_two_interrupts_leave_the_run_its_memory(weight, monkeypatch):
+    arrays, started, goes_on = [], threading.Event(), threading.Event()
+    library, matrix = armor.library(), armor._matrix
+
+    class Library:
+        def __getattr__(self, name):
+            return getattr(library, name)
+
+        def armor_factorize(self, *arguments):
+            started.set()
+            goes_on.wait(60)
+            return library.armor_factorize(*arguments)
+
+    def watched(*arguments):
+        kept, view = matrix(*arguments)
+        arrays.append(weakref.ref(kept))
+        return kept, view
+
+    def interrupt():
+        started.wait(60)
+        for _ in range(2):
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(armor, "library", Library)
+    monkeypatch.setattr(armor, "_matrix", watched)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts = threading.Thread(target=interrupt)
+    interrupts.start()
+    try:
+        armor.factorize(np.asfortranarray(weight), None, FAST)
+        interrupted = False
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        interrupts.join()
+        signal.signal(signal.SIGINT, handler)
+    assert interrupted
+    assert arrays[0]() is not None, "the run reads this copy of the weight"
+    goes_on.set()
+    deadline = time.monotonic() + 60
+    while arrays[0]() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert arrays[0]() is None
 
 
 def load(environment):
