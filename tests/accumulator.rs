@@ -388,6 +388,7 @@ mod bytes {
         let vast = "18446744073709551615";
         refused(true, meta("armor.inputs", vast), &format!("armor.inputs: is {vast}, more than can be addressed"));
         refused(false, meta("armor.inputs", vast), &format!("{key}: has shape [6], expected [{vast}]"));
+        refused(true, meta("armor.tokens", "9007199254740993"), "armor.tokens: is 9007199254740993, more than 2⁵³");
         refused(true, meta("armor.tokens", "-1"), "armor.tokens: \"-1\": invalid digit found in string");
         let without = |header: &mut Value, _: &mut [u8]| {
             drop(header["__metadata__"].as_object_mut().expect("an object").remove("armor.tokens"));

@@ -19,6 +19,9 @@ const PART: &str = "hessian.sums";
 /// What `armor.hessian` says.
 const KINDS: [&str; 2] = ["diagonal", "full"];
 
+/// Most tokens of a file: as far as doubles count, and far enough below a u64's end to go on from.
+const MOST_TOKENS: u64 = 1 << 53;
+
 impl HessianAccumulator {
     /// Writes the accumulator for the inputs of tensor `name` (without `.weight`) as a safetensors file.
     ///
@@ -52,13 +55,16 @@ impl HessianAccumulator {
     ///
     /// # Errors
     /// [`Error::Bytes`] with the key at fault: a header that is cut off or lies about the data, a missing tensor, a
-    /// wrong type or shape, sums that no activations have.
+    /// wrong type or shape, more than 2⁵³ tokens, sums that no activations have.
     pub fn from_safetensors(bytes: &[u8], name: &str) -> Result<Self, Error> {
         let file = File::new(bytes, name)?;
         file.check_format()?;
         let kind: String = file.value("armor.hessian")?;
         let inputs: usize = file.value("armor.inputs")?;
         let tokens: u64 = file.value("armor.tokens")?;
+        if tokens > MOST_TOKENS {
+            return Err(refuse("armor.tokens", format!("is {tokens}, more than 2⁵³")));
+        }
         let full = KINDS.iter().position(|&known| known == kind);
         let full = full.ok_or_else(|| refuse("armor.hessian", format!("is \"{kind}\", expected diagonal or full")))?;
         let len = if full == 1 { triangular(inputs) } else { Some(inputs) };
