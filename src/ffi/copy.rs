@@ -219,11 +219,6 @@ pub unsafe extern "C" fn armor_factorization_apply(
         let y = Buffer::new("y", y, capacity, needed, &[memory, Span::new("x", x, x_len)?])?;
         let rows = factorization.core().rows();
         // SAFETY: the caller keeps the module's contract.
-        unsafe {
-            y.fill(rows, || {
-                pool::start()?;
-                Ok(factorization.apply(ArrayView1::from(input))?.to_vec())
-            })
-        }
+        unsafe { y.fill(rows, || Ok(factorization.apply(ArrayView1::from(input))?.to_vec())) }
     })
 }

@@ -32,10 +32,10 @@ static int child(const armor_matrix *w, const armor_hessian *h, const armor_fact
     refused = is_refused("factorize", armor_factorize(w, h, NULL, NULL, NULL, &another)) &
               is_refused("output_error", armor_factorization_output_error(layer, w, h, &error)) &
               is_refused("reconstruct", armor_factorization_reconstruct(layer, whole, ROWS * COLS, NULL)) &
-              is_refused("apply", armor_factorization_apply(layer, x, COLS, y, ROWS, NULL)) &
               is_refused("accumulator_add", armor_accumulator_add(accumulator, w)) &
               is_refused("packed_create", armor_packed_create(layer, ARMOR_DTYPE_F32, 0, &packed));
-    if (!refused || armor_packed_create(layer, ARMOR_DTYPE_F32, 1, &packed) != ARMOR_OK ||
+    if (!refused || armor_factorization_apply(layer, x, COLS, y, ROWS, NULL) != ARMOR_OK ||
+        armor_packed_create(layer, ARMOR_DTYPE_F32, 1, &packed) != ARMOR_OK ||
         armor_packed_apply(packed, x, COLS, y, ROWS, NULL, 0) != ARMOR_OK) {
         return 1;
     }
