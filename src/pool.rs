@@ -32,10 +32,10 @@ pub(crate) fn start() -> Result<(), Error> {
         let failure = ThreadPoolBuilder::new().build_global().err();
         (process::id(), failure.and_then(|error| error.source().map(ToString::to_string)))
     });
-    let forked = || "this process was forked from the one that has them".to_owned();
-    match failure {
-        Some(reason) => Err(Error::Threads { threads: 0, reason: reason.clone() }),
-        None if *starter != process::id() => Err(Error::Threads { threads: 0, reason: forked() }),
-        None => Ok(()),
-    }
+    let reason = match failure {
+        Some(reason) => reason.clone(),
+        None if *starter != process::id() => "this process was forked from the one that has them".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Error::Threads { threads: 0, reason })
 }

@@ -21,7 +21,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import numpy as np
 
@@ -117,6 +117,7 @@ class Progress:
 
 
 ProgressFunction = Callable[[Progress], Optional[bool]]
+_Result = TypeVar("_Result")
 _WATCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Told), _HANDLE)
 _COPY = (_HANDLE, _HANDLE, _SIZE, _SIZE_OUT)
 
@@ -260,7 +261,7 @@ def _check(status: int) -> None:
         raise ArmorError(status, library().armor_last_error_message().decode())
 
 
-def _run(call: Callable[[Any], int], progress: ProgressFunction | None) -> None:
+def _run(call: Callable[[Any], _Result], progress: ProgressFunction | None) -> _Result:
     """Does a long call, which takes a progress function, on a thread of its own: so Ctrl-C reaches the caller.
 
     Ctrl-C, and any exception that `progress` raises, cancel the run and go on to the caller.
@@ -283,9 +284,9 @@ def _run(call: Callable[[Any], int], progress: ProgressFunction | None) -> None:
     # It and all that `call` needs live as long as the thread, however many interrupts the caller's is given.
     function = _WATCH(watch)
     with ThreadPoolExecutor(max_workers=1) as thread:
-        future = thread.submit(lambda: _check(call(function)))
+        future = thread.submit(call, function)
         try:
-            future.result()
+            result = future.result()
         except KeyboardInterrupt:
             cancelled.set()
             raise
@@ -294,6 +295,7 @@ def _run(call: Callable[[Any], int], progress: ProgressFunction | None) -> None:
                 raise
     if raised:
         raise raised.pop()  # in no list of its own frames, or only a garbage collection would end them
+    return result
 
 
 def _text(call: Callable[..., int], *arguments: Any) -> bytes:  # noqa: ANN401 - whatever the call takes
@@ -436,17 +438,15 @@ def factorize(
     """
     kept, matrix = _matrix("weight", weight)
     also_kept, view = _hessian(hessian, matrix.cols)
-    made, out, results = (options or Options()).create(), _HANDLE(), []
+    made = (options or Options()).create()
 
-    def call(watch: Any) -> int:  # noqa: ANN401 - ctypes' own function
-        status = library().armor_factorize(matrix, view, made, watch, None, ctypes.byref(out))
-        if status == 0:
-            results.append(Factorization(out))  # freed also where no one waits for it any more
+    def call(watch: Any) -> Factorization:  # noqa: ANN401 - ctypes' own function
+        out = _HANDLE()
+        _check(library().armor_factorize(matrix, view, made, watch, None, ctypes.byref(out)))
         _ = kept, also_kept  # the memory that the views are of has to live until here
-        return status
+        return Factorization(out)  # freed also where no one waits for it any more
 
-    _run(call, progress)
-    return results[0]
+    return _run(call, progress)
 
 
 class Factorization(_Handle):
@@ -659,7 +659,7 @@ class Job(_Handle):
         Where `progress` returns False the layer is not kept, and an ArmorError says so.
         """
         index = self._layer(index)
-        _run(lambda watch: library().armor_job_run_layer(self, index, watch, None), progress)
+        _run(lambda watch: _check(library().armor_job_run_layer(self, index, watch, None)), progress)
 
     def finish(self) -> None:
         """Writes the checkpoint and the reports, once every layer is done; waits where another process does so.

@@ -92,7 +92,7 @@ pub unsafe extern "C" fn armor_accumulator_add(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (accumulator, activations) =
+        let ((accumulator, _), activations) =
             unsafe { (handle::borrow("accumulator", accumulator)?, &input("activations", activations, 1)?[0]) };
         // SAFETY: the caller keeps the module's contract.
         unsafe { activations.add_to(&mut *lock("accumulator", accumulator)?) }
@@ -110,7 +110,8 @@ pub unsafe extern "C" fn armor_accumulator_merge(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (into, from) = unsafe { (handle::borrow("accumulator", accumulator)?, handle::borrow("other", other)?) };
+        let ((into, _), (from, _)) =
+            unsafe { (handle::borrow("accumulator", accumulator)?, handle::borrow("other", other)?) };
         if ptr::eq(into, from) {
             return Err(Failure::new(ARMOR_OVERLAP, "other: is the accumulator itself"));
         }
@@ -130,9 +131,8 @@ pub unsafe extern "C" fn armor_accumulator_merge(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_tokens(accumulator: *const AccumulatorHandle, out: *mut u64) -> u32 {
     guard(|| {
-        let memory = handle::span("accumulator", accumulator)?;
         // SAFETY: the caller keeps the module's contract.
-        let accumulator = unsafe { handle::borrow("accumulator", accumulator)? };
+        let (accumulator, memory) = unsafe { handle::borrow("accumulator", accumulator)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         let tokens = lock("accumulator", accumulator)?.tokens();
         // SAFETY: the caller keeps the module's contract.
@@ -155,9 +155,8 @@ pub unsafe extern "C" fn armor_accumulator_copy(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("accumulator", accumulator)?;
         // SAFETY: the caller keeps the module's contract.
-        let accumulator = unsafe { handle::borrow("accumulator", accumulator)? };
+        let (accumulator, memory) = unsafe { handle::borrow("accumulator", accumulator)? };
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         let accumulator = lock("accumulator", accumulator)?;
         let inputs = accumulator.inputs();
@@ -191,9 +190,9 @@ pub unsafe extern "C" fn armor_accumulator_serialize(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("accumulator", accumulator)?;
         // SAFETY: the caller keeps the module's contract.
-        let (accumulator, name) = unsafe { (handle::borrow("accumulator", accumulator)?, text("name", name)?) };
+        let ((accumulator, memory), name) =
+            unsafe { (handle::borrow("accumulator", accumulator)?, text("name", name)?) };
         let read = [memory, Span::new("name", name.as_ptr(), name.len() + 1)?];
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &read)?;
         let bytes = lock("accumulator", accumulator)?.to_safetensors(name)?;

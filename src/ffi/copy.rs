@@ -77,9 +77,8 @@ unsafe fn copy<T: Copy>(
     len: impl FnOnce(&Sizes) -> usize,
     make: impl FnOnce(&Factorization) -> Result<Vec<T>, Failure>,
 ) -> Result<(), Failure> {
-    let memory = handle::span("factorization", factorization)?;
     // SAFETY: passed on.
-    let factorization = unsafe { handle::borrow("factorization", factorization)? };
+    let (factorization, memory) = unsafe { handle::borrow("factorization", factorization)? };
     let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
     // SAFETY: passed on.
     unsafe { buffer.fill(len(&Sizes::of(factorization)), || make(factorization)) }
@@ -212,9 +211,8 @@ pub unsafe extern "C" fn armor_factorization_apply(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
-        let (factorization, input) =
+        let ((factorization, memory), input) =
             unsafe { (handle::borrow("factorization", factorization)?, input("x", x, x_len)?) };
         let y = Buffer::new("y", y, capacity, needed, &[memory, Span::new("x", x, x_len)?])?;
         let rows = factorization.core().rows();

@@ -91,14 +91,15 @@ pub unsafe extern "C" fn armor_factorize(
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
         let (weight, hessian) = unsafe { (&input("weight", weight, 1)?[0], &input("hessian", hessian, 1)?[0]) };
-        let out = Out::new("out", out)?;
-        out.span.is_apart_from(&[Span::new("weight", weight, 1)?, Span::new("hessian", hessian, 1)?])?;
+        let views = [Span::new("weight", weight, 1)?, Span::new("hessian", hessian, 1)?];
+        let out = Out::new("out", out)?.apart_from(&views)?;
         let options = if options.is_null() {
             Options::exact()
         } else {
-            out.span.is_apart_from(&[handle::span("options", options)?])?;
             // SAFETY: the caller keeps the module's contract.
-            unsafe { snapshot(options)? }
+            let (options, memory) = unsafe { snapshot(options)? };
+            out.span.is_apart_from(&[memory])?;
+            options
         };
         // SAFETY: the caller keeps the module's contract.
         let (weight, weight_span) = unsafe { weight.weight()? };

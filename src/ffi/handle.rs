@@ -26,20 +26,18 @@ pub(super) fn create<T: Opaque>(inner: T::Inner) -> *mut T {
     Box::into_raw(Box::new(Tagged { tag: T::TAG, inner })).cast()
 }
 
-/// Borrows what a handle holds.
+/// Borrows what a handle holds, and says which memory that is: no call may write its results there.
 ///
 /// # Safety
 /// The contract of [`super`].
-pub(super) unsafe fn borrow<'a, T: Opaque>(argument: &'static str, handle: *const T) -> Result<&'a T::Inner, Failure> {
+pub(super) unsafe fn borrow<'a, T: Opaque>(
+    argument: &'static str,
+    handle: *const T,
+) -> Result<(&'a T::Inner, Span), Failure> {
     // SAFETY: passed on.
     let tagged = unsafe { check(argument, handle)? };
     // SAFETY: the tag says that `create` boxed a value of this type there, and the caller that it is not freed.
-    Ok(unsafe { &(*tagged).inner })
-}
-
-/// The memory of a handle, which no call may write its results to.
-pub(super) fn span<T: Opaque>(argument: &'static str, handle: *const T) -> Result<Span, Failure> {
-    Span::new(argument, handle.cast::<Tagged<T::Inner>>(), 1)
+    Ok((unsafe { &(*tagged).inner }, Span::new(argument, tagged, 1)?))
 }
 
 /// Frees a handle; NULL is fine.

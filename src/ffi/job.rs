@@ -59,9 +59,8 @@ pub unsafe extern "C" fn armor_job_free(job: *mut JobHandle) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_count(job: *const JobHandle, out: *mut usize) -> u32 {
     guard(|| {
-        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
-        let job = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { handle::borrow("job", job)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(job.layers().len()) };
@@ -80,9 +79,8 @@ pub unsafe extern "C" fn armor_job_layer_name(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
-        let job = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { handle::borrow("job", job)? };
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         check(job, index)?;
         // SAFETY: the caller keeps the module's contract.
@@ -94,9 +92,8 @@ pub unsafe extern "C" fn armor_job_layer_name(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usize, out: *mut u32) -> u32 {
     guard(|| {
-        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
-        let job = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { handle::borrow("job", job)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         check(job, index)?;
         // SAFETY: the caller keeps the module's contract.
@@ -120,7 +117,7 @@ pub unsafe extern "C" fn armor_job_run_layer(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let job = unsafe { handle::borrow("job", job)? };
+        let (job, _) = unsafe { handle::borrow("job", job)? };
         check(job, index)?;
         let callback = progress.map(|function| Callback { function, user });
         let observer = move |progress: &crate::Progress| match &callback {
@@ -138,7 +135,7 @@ pub unsafe extern "C" fn armor_job_run_layer(
 pub unsafe extern "C" fn armor_job_finish(job: *const JobHandle) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let job = unsafe { handle::borrow("job", job)? };
+        let (job, _) = unsafe { handle::borrow("job", job)? };
         Ok(job.finish(&|_, _| {})?)
     })
 }
@@ -153,9 +150,8 @@ pub unsafe extern "C" fn armor_job_report(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("job", job)?;
         // SAFETY: the caller keeps the module's contract.
-        let job = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { handle::borrow("job", job)? };
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { fill(buffer, &job.report()?) }

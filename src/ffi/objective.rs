@@ -84,9 +84,8 @@ pub unsafe extern "C" fn armor_factorization_output_error(
     out: *mut f64,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
-        let factorization = unsafe { handle::borrow("factorization", factorization)? };
+        let (factorization, memory) = unsafe { handle::borrow("factorization", factorization)? };
         // SAFETY: the caller keeps the module's contract.
         let (weight, hessian) = unsafe { (&input("weight", weight, 1)?[0], &input("hessian", hessian, 1)?[0]) };
         let read = [memory, Span::new("weight", weight, 1)?, Span::new("hessian", hessian, 1)?];

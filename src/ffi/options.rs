@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::guard::guard;
 use super::handle::{self, Opaque};
-use super::pointer::Out;
+use super::pointer::{Out, Span};
 use super::status::{ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_VALUE, Failure};
 use crate::{Method, Options, Pattern};
 
@@ -34,14 +34,14 @@ impl Opaque for OptionsHandle {
     const NAME: &'static str = "options";
 }
 
-/// What is set now.
+/// What is set now, and the handle's memory.
 ///
 /// # Safety
 /// The contract of [`super`].
-pub(super) unsafe fn snapshot(options: *const OptionsHandle) -> Result<Options, Failure> {
+pub(super) unsafe fn snapshot(options: *const OptionsHandle) -> Result<(Options, Span), Failure> {
     // SAFETY: passed on.
-    let options = unsafe { handle::borrow("options", options)? };
-    Ok(options.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    let (options, memory) = unsafe { handle::borrow("options", options)? };
+    Ok((options.lock().unwrap_or_else(PoisonError::into_inner).clone(), memory))
 }
 
 /// Changes one option; a value out of its range leaves them as they were.
@@ -50,7 +50,7 @@ pub(super) unsafe fn snapshot(options: *const OptionsHandle) -> Result<Options, 
 /// The contract of [`super`].
 pub(super) unsafe fn set(options: *mut OptionsHandle, change: impl Fn(Options) -> Options) -> Result<(), Failure> {
     // SAFETY: passed on.
-    let options = unsafe { handle::borrow("options", options)? };
+    let (options, _) = unsafe { handle::borrow("options", options)? };
     let mut options = options.lock().unwrap_or_else(PoisonError::into_inner);
     // Tried on a preset, where all else is in range: what fits only together is checked when a run begins. The right
     // block must fit the pattern that is set.
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn armor_options_set_pattern(options: *mut OptionsHandle, 
     guard(|| {
         let pattern = Pattern::new(n, m)?;
         // SAFETY: the caller keeps the module's contract.
-        let options = unsafe { handle::borrow("options", options)? };
+        let (options, _) = unsafe { handle::borrow("options", options)? };
         let mut options = options.lock().unwrap_or_else(PoisonError::into_inner);
         *options = options.clone().pattern(pattern);
         Ok(())

@@ -86,9 +86,8 @@ pub unsafe extern "C" fn armor_packed_create(
     out: *mut *mut PackedHandle,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
-        let factorization = unsafe { handle::borrow("factorization", factorization)? };
+        let (factorization, memory) = unsafe { handle::borrow("factorization", factorization)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         let (precision, pool) = (precision(dtype)?, pool(threads)?);
         let layer = match &pool {
@@ -141,9 +140,8 @@ pub unsafe extern "C" fn armor_packed_free(packed: *mut PackedHandle) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out: *mut PackedSizes) -> u32 {
     guard(|| {
-        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
-        let Packed { layer, .. } = unsafe { handle::borrow("packed", packed)? };
+        let (Packed { layer, .. }, memory) = unsafe { handle::borrow("packed", packed)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         let bytes = layer.bytes();
         let sizes = PackedSizes {
@@ -170,9 +168,8 @@ pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_scratch_len(packed: *const PackedHandle, batch: usize, out: *mut usize) -> u32 {
     guard(|| {
-        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
-        let Packed { layer, .. } = unsafe { handle::borrow("packed", packed)? };
+        let (Packed { layer, .. }, memory) = unsafe { handle::borrow("packed", packed)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(layer.scratch_len(batch)) };
@@ -198,9 +195,8 @@ pub unsafe extern "C" fn armor_packed_apply(
     scratch_len: usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
-        let (packed, inputs) = unsafe { (handle::borrow("packed", packed)?, input("x", x, x_len)?) };
+        let ((packed, memory), inputs) = unsafe { (handle::borrow("packed", packed)?, input("x", x, x_len)?) };
         if x_len != packed.layer.cols() {
             return Err(Error::Length { argument: "x", found: x_len, expected: packed.layer.cols() }.into());
         }
@@ -228,9 +224,8 @@ pub unsafe extern "C" fn armor_packed_apply_batch(
     scratch_len: usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("packed", packed)?;
         // SAFETY: the caller keeps the module's contract.
-        let (packed, view) = unsafe { (handle::borrow("packed", packed)?, &input("x", x, 1)?[0]) };
+        let ((packed, memory), view) = unsafe { (handle::borrow("packed", packed)?, &input("x", x, 1)?[0]) };
         // SAFETY: the caller keeps the module's contract.
         let (x, span) = unsafe { view.inputs()? };
         let (rows, cols) = x.dim();

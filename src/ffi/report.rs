@@ -84,9 +84,8 @@ pub unsafe extern "C" fn armor_factorization_get_report(
     out: *mut Report,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
-        let factorization = unsafe { handle::borrow("factorization", factorization)? };
+        let (factorization, memory) = unsafe { handle::borrow("factorization", factorization)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { write_growing(out, Report::of(factorization)) }

@@ -24,9 +24,9 @@ pub unsafe extern "C" fn armor_factorization_serialize(
     needed: *mut usize,
 ) -> u32 {
     guard(|| {
-        let memory = handle::span("factorization", factorization)?;
         // SAFETY: the caller keeps the module's contract.
-        let (factorization, name) = unsafe { (handle::borrow("factorization", factorization)?, text("name", name)?) };
+        let ((factorization, memory), name) =
+            unsafe { (handle::borrow("factorization", factorization)?, text("name", name)?) };
         let read = [memory, Span::new("name", name.as_ptr(), name.len() + 1)?];
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &read)?;
         let bytes = factorization.to_safetensors(name)?;
@@ -66,9 +66,8 @@ pub(super) unsafe fn read<H: Opaque>(
 ) -> Result<(), Failure> {
     // SAFETY: passed on.
     let (file, name) = unsafe { (input("bytes", bytes, len)?, text("name", name)?) };
-    let out = Out::new("out", out)?;
-    let names = Span::new("name", name.as_ptr(), name.len() + 1)?;
-    out.span.is_apart_from(&[Span::new("bytes", bytes, len)?, names])?;
+    let read = [Span::new("bytes", bytes, len)?, Span::new("name", name.as_ptr(), name.len() + 1)?];
+    let out = Out::new("out", out)?.apart_from(&read)?;
     let result = parse(file, name)?;
     // SAFETY: passed on.
     unsafe { out.write(handle::create(result)) };

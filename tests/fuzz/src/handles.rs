@@ -1,5 +1,6 @@
 //! Handles that calls take: made by earlier calls, at hand from the start, or none that they can take.
 
+use std::ffi::c_char;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -62,27 +63,38 @@ pub fn fixtures() -> &'static Fixtures {
     FIXTURES.get_or_init(|| {
         let weight = weight();
         let kind = ARMOR_HESSIAN_IDENTITY;
-        let hessian = HessianView { data: ptr::null(), len: 8, row_stride: 0, kind, dtype: 0 };
+        let hessian = HessianView { data: ptr::null(), len: INPUTS, row_stride: 0, kind, dtype: 0 };
         let (options, accumulator) = (options(), accumulator());
-        let (mut factorization, mut packed, mut len) = (ptr::null_mut(), ptr::null_mut(), 0);
-        let name = c"layer".as_ptr();
+        let (mut factorization, mut packed) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: all memory is this function's.
         unsafe {
             let run = armor_factorize(&weight, &hessian, options, None, ptr::null_mut(), &mut factorization);
             assert_eq!(run, ARMOR_OK);
-            armor_factorization_serialize(factorization, name, ptr::null_mut(), 0, &mut len);
-            let mut factors = vec![0; len];
-            let (room, len_out) = (factors.as_mut_ptr(), &raw mut len);
-            assert_eq!(armor_factorization_serialize(factorization, name, room, len, len_out), ARMOR_OK);
-            armor_accumulator_serialize(accumulator, name, ptr::null_mut(), 0, &mut len);
-            let mut sums = vec![0; len];
-            let (room, len_out) = (sums.as_mut_ptr(), &raw mut len);
-            assert_eq!(armor_accumulator_serialize(accumulator, name, room, len, len_out), ARMOR_OK);
+            let factors = file(factorization, armor_factorization_serialize);
+            let sums = file(accumulator, armor_accumulator_serialize);
             assert_eq!(armor_packed_create(factorization, ARMOR_DTYPE_F16, 0, &mut packed), ARMOR_OK);
             assert_eq!((armor_options_free(options), armor_accumulator_free(accumulator)), (ARMOR_OK, ARMOR_OK));
             Fixtures { factorization, packed, job: crate::job::finished(), factors, sums }
         }
     })
+}
+
+/// A call that serialises a handle.
+type Serialize<T> = unsafe extern "C" fn(*const T, *const c_char, *mut u8, usize, *mut usize) -> u32;
+
+/// A handle as a safetensors file.
+///
+/// # Safety
+/// The handle is alive.
+unsafe fn file<T>(handle: *const T, serialize: Serialize<T>) -> Vec<u8> {
+    let (name, mut len) = (c"layer".as_ptr(), 0);
+    // SAFETY: the other memory is this function's.
+    unsafe {
+        assert_eq!(serialize(handle, name, ptr::null_mut(), 0, &mut len), ARMOR_BUFFER_TOO_SMALL);
+        let mut bytes = vec![0; len];
+        assert_eq!(serialize(handle, name, bytes.as_mut_ptr(), len, &mut len), ARMOR_OK);
+        bytes
+    }
 }
 
 /// Inputs of what is there from the start.
