@@ -233,7 +233,7 @@ pub enum Error {
         /// Its value.
         value: f32,
         /// The number type.
-        precision: crate::Precision,
+        precision: crate::factors::precision::Precision,
     },
     /// The worker threads could not be started.
     #[error("threads: could not start {}: {reason}", pool_of(*threads))]

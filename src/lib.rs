@@ -3,63 +3,64 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![allow(clippy::neg_cmp_op_on_partial_ord, reason = "`!(x > 0.0)` is how a NaN is refused")]
 
-mod accumulator;
-mod block_diagonal;
+// Each level imports from those above it alone.
+mod error;
+
+mod kernels;
+
+#[cfg(feature = "safetensors")]
+mod bytes;
+
+mod input;
+
+mod factors;
+
+mod problem;
+
+mod result;
+
+mod descent;
+
+mod packed;
+
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
-mod coupling;
-mod descent;
-mod elementwise;
-mod error;
-mod factorization;
-mod factors;
+
 #[cfg(feature = "capi")]
 #[allow(unsafe_code, reason = "raw pointers come in here, and nowhere else")]
 pub mod ffi;
-#[cfg(feature = "safetensors")]
-mod formats;
-#[cfg(feature = "safetensors")]
-mod header;
-mod hessian;
-#[cfg(feature = "safetensors")]
-mod keys;
-mod layer;
-mod linalg;
-mod mask;
-mod measure;
-mod normalize;
-mod options;
-mod packed;
-mod pattern;
-mod pool;
-mod precision;
-mod proxy_loss;
-mod scratch;
-#[cfg(feature = "safetensors")]
-mod serialize;
-mod sparse_core;
-mod state;
-mod wrapper;
 
-pub use accumulator::HessianAccumulator;
-pub use block_diagonal::BlockDiagonal;
-pub use descent::{Descent, Phase, Progress, StopReason, factorize};
+pub use descent::mask::initial::{Magnitude, NoWagP, Wanda};
+pub use descent::mask::sampled::SampledGroup;
+pub use descent::mask::selector::MaskSelector;
+pub use descent::mask::sparse_gpt::SparseGpt;
+pub use descent::mask::sweep::{AnnealedSweep, ExactSweep, SweepTimes};
+pub use descent::options::{Method, Objective, Options};
+pub use descent::progress::{Phase, Progress};
+pub use descent::run::{Descent, factorize};
+pub use descent::step::Step;
+pub use descent::wrapper::adam::JointAdam;
+pub use descent::wrapper::gradient::SequentialGradient;
+pub use descent::wrapper::least_squares::LeastSquares;
+pub use descent::wrapper::update::WrapperUpdate;
 pub use error::Error;
-pub use factorization::Factorization;
-#[cfg(feature = "safetensors")]
-pub use formats::Format;
-pub use hessian::Hessian;
-pub use layer::{Element, Layer, Weight};
-pub use mask::{
-    AnnealedSweep, ExactSweep, InstructionSet, Magnitude, MaskSelector, NoWagP, SampledGroup, SparseGpt, SweepTimes,
-    Wanda,
-};
-pub use normalize::{Normalization, Target};
-pub use options::{Method, Objective, Options};
+pub use factors::block_diagonal::BlockDiagonal;
+pub use factors::pattern::Pattern;
+pub use factors::precision::Precision;
+pub use factors::sparse_core::SparseCore;
+pub use input::accumulator::HessianAccumulator;
+pub use input::hessian::Hessian;
+pub use input::layer::Layer;
+pub use input::weight::{Element, Weight};
+pub use kernels::instructions::InstructionSet;
 pub use packed::{PackedBytes, PackedFactorization};
-pub use pattern::Pattern;
-pub use precision::Precision;
-pub use proxy_loss::{FullOutputError, NoWagLoss, OutputError, ProxyLoss, RowWeighting};
-pub use sparse_core::SparseCore;
-pub use state::{State, Step};
-pub use wrapper::{JointAdam, LeastSquares, SequentialGradient, WrapperUpdate};
+pub use problem::loss::nowag::NoWagLoss;
+pub use problem::loss::output_error::{FullOutputError, OutputError, RowWeighting};
+pub use problem::loss::proxy_loss::ProxyLoss;
+pub use problem::normalization::Normalization;
+pub use problem::state::State;
+pub use problem::target::Target;
+pub use result::factorization::Factorization;
+#[cfg(feature = "safetensors")]
+pub use result::formats::Format;
+pub use result::record::StopReason;

@@ -5,7 +5,7 @@ use super::job::Job;
 use super::part::Part;
 use super::source::{Digests, Loaded};
 use super::{in_file, report};
-use crate::Error;
+use crate::error::Error;
 
 impl Job {
     /// Reads the whole checkpoint and its Hessians, and what is done of the job: refuses what a run would refuse, inputs

@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::in_file;
-use crate::Error;
+use crate::error::Error;
 
 /// A digest that is added up piece by piece.
 pub(super) struct Sum(Sha256);

@@ -6,7 +6,7 @@ use super::digest;
 use super::selection::Selected;
 use super::settings::Settings;
 use super::source::Source;
-use crate::Error;
+use crate::error::Error;
 
 /// Bytes of every tensor that are looked at. Models that were trained on from one another have the same headers; their
 /// tensors differ everywhere, so a few values tell them apart at once, before [`super::inputs`] compares all of them.

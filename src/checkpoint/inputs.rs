@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::source::{Digests, Source};
-use crate::Error;
+use crate::error::Error;
 
 /// Where a tensor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,13 @@ use super::selection::{Selected, select};
 use super::settings::{ObjectiveName, Settings};
 use super::source::{Loaded, Source};
 use super::{in_file, names, output, stored_loss};
-use crate::{Descent, Error, Factorization, Format, Options, Progress, StopReason};
+use crate::descent::options::Options;
+use crate::descent::progress::Progress;
+use crate::descent::run::Descent;
+use crate::error::Error;
+use crate::result::factorization::Factorization;
+use crate::result::formats::Format;
+use crate::result::record::StopReason;
 
 /// What [`Job::run`] tells of its layers.
 #[derive(Clone, Debug)]
@@ -86,7 +92,7 @@ impl Job {
         }
         let pool = match settings.threads {
             0 => {
-                crate::pool::start()?;
+                crate::kernels::pool::start()?;
                 None
             }
             threads => Some(pool(threads)?),

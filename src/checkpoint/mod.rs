@@ -39,7 +39,7 @@ pub use job::{Event, Job};
 pub use selection::Selected;
 pub use settings::{Block, ObjectiveName, Preset, RowWeightingName, Settings};
 
-use crate::Error;
+use crate::error::Error;
 
 fn in_file(path: &Path, problem: impl Display) -> Error {
     Error::File { path: path.display().to_string(), problem: problem.to_string() }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::in_tensor;
 use super::selection::Selected;
 use super::source::Source;
-use crate::{Error, Format, formats};
+use crate::error::Error;
+use crate::result::formats;
+use crate::result::formats::Format;
 
 /// The tensors that a layer becomes.
 fn names(layer: &Selected, format: Format) -> Vec<String> {

@@ -13,9 +13,12 @@ use super::job::Job;
 use super::report::{self, FileReport, LayerReport, Report};
 use super::shard::Shard;
 use super::{digest, in_file, stored_loss, summary};
-use crate::formats::{Tensor, metadata, tensors};
-use crate::header::{Layout, Words};
-use crate::{Error, Factorization, Format, Precision};
+use crate::bytes::header::{Layout, Words};
+use crate::error::Error;
+use crate::factors::precision::Precision;
+use crate::result::factorization::Factorization;
+use crate::result::formats::Format;
+use crate::result::formats::{Tensor, metadata, tensors};
 
 /// Endings of the files beside the weights that belong to a model: configuration, tokenizer, licence.
 const SMALL: [&str; 7] = ["json", "jinja", "model", "txt", "tiktoken", "md", "py"];

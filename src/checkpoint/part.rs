@@ -4,9 +4,12 @@ use serde_json::Value;
 
 use super::digest;
 use super::source::Digests;
-use crate::formats::metadata;
-use crate::header::{Words, split};
-use crate::{Error, Factorization, Format, Precision};
+use crate::bytes::header::{Words, split};
+use crate::error::Error;
+use crate::factors::precision::Precision;
+use crate::result::factorization::Factorization;
+use crate::result::formats::Format;
+use crate::result::formats::metadata;
 
 /// Metadata keys: the job, the weight and the Hessian that the factors are of, and the digest of all but itself.
 const JOB: &str = "armor.job";
@@ -55,7 +58,8 @@ impl Part {
 /// The digest of a file without the one in it.
 fn digest_of(bytes: &[u8]) -> Result<String, Error> {
     let (header, data) = split(bytes)?;
-    let mut header: Value = serde_json::from_slice(header).map_err(|error| crate::header::refuse("header", error))?;
+    let mut header: Value =
+        serde_json::from_slice(header).map_err(|error| crate::bytes::header::refuse("header", error))?;
     if let Some(words) = header.get_mut("__metadata__").and_then(Value::as_object_mut) {
         words.remove(DIGEST);
     }

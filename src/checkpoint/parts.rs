@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use super::fingerprint::Fingerprint;
 use super::in_file;
 use super::inputs::Inputs;
-use crate::Error;
+use crate::error::Error;
 
 /// Name of the folder, and of what is left of it while it is removed.
 const FOLDER: &str = ".parts";

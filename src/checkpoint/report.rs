@@ -11,7 +11,8 @@ use super::parts::Parts;
 use super::selection::Selected;
 use super::settings::Settings;
 use super::{digest, in_file, shard};
-use crate::{Error, Factorization};
+use crate::error::Error;
+use crate::result::factorization::Factorization;
 
 /// The file's name.
 pub(super) const NAME: &str = "report.json";

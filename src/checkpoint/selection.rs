@@ -6,7 +6,7 @@ use super::settings::{ObjectiveName, Settings};
 use super::shard::Shard;
 use super::source::{Source, is_number};
 use super::{in_file, in_tensor};
-use crate::Error;
+use crate::error::Error;
 
 /// A weight that a job compresses.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::keys::check_unique;
-use crate::{Error, Format, Objective, Options, Pattern, Precision, RowWeighting};
+use crate::bytes::keys::check_unique;
+use crate::descent::options::{Objective, Options};
+use crate::error::Error;
+use crate::factors::pattern::Pattern;
+use crate::factors::precision::Precision;
+use crate::problem::loss::output_error::RowWeighting;
+use crate::result::formats::Format;
 
 /// What to compress, how, and where to. `docs/checkpoints.md` describes every key.
 ///

@@ -11,8 +11,8 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::digest::Sum;
 use super::{in_file, in_tensor};
-use crate::Error;
-use crate::header::{LENGTH, LONGEST, Words, parse, words};
+use crate::bytes::header::{LENGTH, LONGEST, Words, parse, words};
+use crate::error::Error;
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 22;

@@ -11,8 +11,11 @@ use serde_json::Value;
 
 use super::shard::{Shard, Tensor, regular};
 use super::{digest, in_file, in_tensor};
-use crate::keys::check_unique;
-use crate::{Error, Hessian, Layer, Weight};
+use crate::bytes::keys::check_unique;
+use crate::error::Error;
+use crate::input::hessian::Hessian;
+use crate::input::layer::Layer;
+use crate::input::weight::Weight;
 
 /// How the index of a sharded checkpoint ends.
 const INDEX: &str = ".safetensors.index.json";
@@ -175,7 +178,7 @@ pub(super) fn is_number(dtype: Dtype) -> bool {
 
 /// Views a weight of two axes.
 fn view(tensor: &Tensor) -> Result<Weight<'_>, Error> {
-    fn matrix<'a, T: crate::Element + bytemuck::Pod>(tensor: &'a Tensor) -> Weight<'a> {
+    fn matrix<'a, T: crate::input::weight::Element + bytemuck::Pod>(tensor: &'a Tensor) -> Weight<'a> {
         let shape = (tensor.shape[0], tensor.shape[1]);
         ArrayView2::from_shape(shape, tensor.values::<T>()).expect("the header was checked").into()
     }
@@ -188,7 +191,7 @@ fn view(tensor: &Tensor) -> Result<Weight<'_>, Error> {
     })
 }
 
-fn hessian<T: crate::Element + bytemuck::Pod>(tensor: &Tensor, whole: bool) -> Result<Hessian, Error> {
+fn hessian<T: crate::input::weight::Element + bytemuck::Pod>(tensor: &Tensor, whole: bool) -> Result<Hessian, Error> {
     let values = tensor.values::<T>();
     match tensor.shape[..] {
         [rows, cols] => {

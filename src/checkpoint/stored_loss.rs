@@ -1,8 +1,14 @@
 //! The loss of a layer as it is stored: with its factors, or their product, rounded to the dtype.
 
 use super::settings::Settings;
-use crate::measure::Product;
-use crate::{Descent, Error, Factorization, Format, Layer, Options, Precision};
+use crate::descent::options::Options;
+use crate::descent::run::Descent;
+use crate::error::Error;
+use crate::factors::precision::Precision;
+use crate::input::layer::Layer;
+use crate::problem::measure::Product;
+use crate::result::factorization::Factorization;
+use crate::result::formats::Format;
 
 /// Relative proxy loss of what is stored, measured against the layer in f64.
 pub(super) fn measure(

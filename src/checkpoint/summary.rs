@@ -5,7 +5,7 @@ use std::fmt::Write;
 use plotters::prelude::*;
 
 use super::report::{LayerReport, Report};
-use crate::Error;
+use crate::error::Error;
 
 /// The file's name.
 pub(super) const NAME: &str = "summary.html";

@@ -11,7 +11,8 @@ use super::pointer::{Out, Span, input, overflow, text};
 use super::serialize::read;
 use super::status::{ARMOR_INVALID_SHAPE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_UNKNOWN_VALUE, Failure};
 use super::view::{ARMOR_HESSIAN_DIAGONAL, ARMOR_HESSIAN_FULL, MatrixView};
-use crate::{Hessian, HessianAccumulator};
+use crate::input::accumulator::HessianAccumulator;
+use crate::input::hessian::Hessian;
 
 /// Adds up H = (1/N) sum of x * x^T over the activations x of N tokens, for armor_hessian. Made by
 /// armor_accumulator_create or armor_accumulator_deserialize, freed by armor_accumulator_free. Any thread may use it at

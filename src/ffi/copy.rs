@@ -8,7 +8,8 @@ use super::handle;
 use super::pointer::{Out, Span, input};
 use super::sizes::Sizes;
 use super::status::{ARMOR_BUFFER_TOO_SMALL, Failure};
-use crate::{Factorization, pool};
+use crate::kernels::pool;
+use crate::result::factorization::Factorization;
 
 /// Room of the caller's for an array, and for its length.
 pub(super) struct Buffer<T> {

@@ -2,7 +2,7 @@
 
 use super::guard::guard;
 use super::handle::{self, Opaque};
-use crate::Factorization;
+use crate::result::factorization::Factorization;
 
 /// A factorised layer, A * S * B for the caller's own W: all scaling folded into the wrappers A and B. It never
 /// changes, so any number of threads may read it; armor_factorization_free frees it.

@@ -10,7 +10,10 @@ use super::options::{OptionsHandle, snapshot};
 use super::pointer::{Out, Span, input};
 use super::status::Failure;
 use super::view::{HessianView, MatrixView};
-use crate::{Descent, Layer, Options, Phase};
+use crate::descent::options::Options;
+use crate::descent::progress::Phase;
+use crate::descent::run::Descent;
+use crate::input::layer::Layer;
 
 /// Masks are drawn at a temperature above zero: the loss may rise.
 pub const ARMOR_PHASE_ANNEALING: u32 = 1;
@@ -50,7 +53,7 @@ pub(super) struct Callback {
 unsafe impl Send for Callback {}
 
 impl Callback {
-    pub fn call(&self, progress: &crate::Progress) -> ControlFlow<()> {
+    pub fn call(&self, progress: &crate::descent::progress::Progress) -> ControlFlow<()> {
         let progress = Progress {
             iteration: progress.iteration,
             iterations: progress.iterations,

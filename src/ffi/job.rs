@@ -120,7 +120,7 @@ pub unsafe extern "C" fn armor_job_run_layer(
         let (job, _) = unsafe { handle::borrow("job", job)? };
         check(job, index)?;
         let callback = progress.map(|function| Callback { function, user });
-        let observer = move |progress: &crate::Progress| match &callback {
+        let observer = move |progress: &crate::descent::progress::Progress| match &callback {
             Some(callback) => callback.call(progress),
             None => ControlFlow::Continue(()),
         };

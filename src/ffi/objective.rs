@@ -7,7 +7,10 @@ use super::options::{OptionsHandle, set};
 use super::pointer::{Out, Span, input};
 use super::status::{ARMOR_UNKNOWN_VALUE, Failure};
 use super::view::{HessianView, MatrixView};
-use crate::{Error, Layer, Objective, RowWeighting};
+use crate::descent::options::Objective;
+use crate::error::Error;
+use crate::input::layer::Layer;
+use crate::problem::loss::output_error::RowWeighting;
 
 /// Every input on its own, weighted by the Hessian's diagonal: the paper's.
 pub const ARMOR_OBJECTIVE_DIAGONAL: u32 = 1;

@@ -7,7 +7,8 @@ use super::guard::guard;
 use super::handle::{self, Opaque};
 use super::pointer::{Out, Span};
 use super::status::{ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_VALUE, Failure};
-use crate::{Method, Options, Pattern};
+use crate::descent::options::{Method, Options};
+use crate::factors::pattern::Pattern;
 
 /// Exact updates, annealed and extrapolated: the default.
 pub const ARMOR_PRESET_EXACT: u32 = 1;

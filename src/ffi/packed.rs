@@ -13,8 +13,13 @@ use super::status::{
     ARMOR_BUFFER_TOO_SMALL, ARMOR_INVALID_SHAPE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_DTYPE, Failure,
 };
 use super::view::{ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16, ARMOR_DTYPE_F32, MatrixView};
+use crate::error::Error;
+use crate::factors::precision::Precision;
+use crate::input::weight::Weight;
+use crate::kernels::instructions::InstructionSet;
+use crate::kernels::pool;
+use crate::packed::PackedFactorization;
 use crate::packed::multiply::{Factors, How, multiply};
-use crate::{Error, InstructionSet, PackedFactorization, Precision, Weight, pool as process_pool};
 
 /// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
 /// armor_packed_free frees it. It does not need the factorisation that it was made from.
@@ -297,7 +302,7 @@ impl Room {
 impl Packed {
     fn multiply(&self, x: Weight<'_>, y: ArrayViewMut2<'_, f32>, scratch: &mut [f32]) -> Result<(), Failure> {
         let threads = match self.threads {
-            0 => process_pool::threads()?,
+            0 => pool::threads()?,
             threads => threads,
         };
         let multiply =

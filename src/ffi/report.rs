@@ -6,7 +6,8 @@ use super::factorization::FactorizationHandle;
 use super::guard::guard;
 use super::handle;
 use super::pointer::{Growing, Out, write_growing};
-use crate::{Factorization, StopReason};
+use crate::result::factorization::Factorization;
+use crate::result::record::StopReason;
 
 /// All iterations were done.
 pub const ARMOR_STOP_ITERATIONS: u32 = 1;

@@ -8,7 +8,8 @@ use super::guard::guard;
 use super::handle::{self, Opaque};
 use super::pointer::{Out, Span, input, text};
 use super::status::Failure;
-use crate::{Error, Factorization};
+use crate::error::Error;
+use crate::result::factorization::Factorization;
 
 /// Writes a factorisation as a safetensors file to buffer, which holds capacity bytes. name is that of the weight
 /// without ".weight", UTF-8; docs/c-api.md lists the tensors. Equal factorisations give equal bytes.

@@ -4,7 +4,7 @@ use super::factorization::FactorizationHandle;
 use super::guard::guard;
 use super::handle;
 use super::pointer::{Growing, Out, write_growing};
-use crate::Factorization;
+use crate::result::factorization::Factorization;
 
 /// Shapes of a factorisation, and the elements of every array that it can be copied to.
 #[repr(C)]

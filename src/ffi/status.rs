@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char};
 
 use super::guard::guard;
-use crate::Error;
+use crate::error::Error;
 
 /// The call did what it was asked.
 pub const ARMOR_OK: u32 = 0;

@@ -7,7 +7,10 @@ use ndarray::{ArrayView1, ArrayView2, ShapeBuilder};
 
 use super::pointer::{Span, overflow};
 use super::status::{ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, Failure};
-use crate::{Element, Hessian, HessianAccumulator, Objective, Weight};
+use crate::descent::options::Objective;
+use crate::input::accumulator::HessianAccumulator;
+use crate::input::hessian::Hessian;
+use crate::input::weight::{Element, Weight};
 
 /// IEEE single precision, `float`.
 pub const ARMOR_DTYPE_F32: u32 = 1;

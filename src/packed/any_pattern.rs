@@ -4,8 +4,11 @@ use half::{bf16, f16};
 
 use super::layout::fits;
 use super::vectors::{Outputs, Vectors};
-use crate::sparse_core::columns;
-use crate::{Error, Pattern, Precision, SparseCore};
+use crate::error::Error;
+use crate::factors::groups::columns;
+use crate::factors::pattern::Pattern;
+use crate::factors::precision::Precision;
+use crate::factors::sparse_core::SparseCore;
 
 /// Groups that are added up before they go to the total.
 const GROUPS: usize = 32;

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 
-use crate::InstructionSet;
+use crate::kernels::instructions::InstructionSet;
 
 /// Rows of a panel.
 pub(super) const ROWS: usize = 16;

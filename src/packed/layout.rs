@@ -5,9 +5,12 @@ use rayon::prelude::*;
 
 use super::lanes::{Line, ROWS};
 use super::memory::Lines;
-use crate::block_diagonal::Partition;
-use crate::sparse_core::columns;
-use crate::{BlockDiagonal, Error, Precision, SparseCore};
+use crate::error::Error;
+use crate::factors::block_diagonal::BlockDiagonal;
+use crate::factors::groups::columns;
+use crate::factors::partition::Partition;
+use crate::factors::precision::Precision;
+use crate::factors::sparse_core::SparseCore;
 
 /// Panels of a strip; its last one may have fewer, and the last panel fewer rows than [`ROWS`].
 pub(super) const PANELS: usize = 4;

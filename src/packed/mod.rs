@@ -27,7 +27,13 @@ use any_pattern::Rows;
 use layout::{PackedBlocks, PackedCore};
 use multiply::Factors;
 
-use crate::{Element, Error, Factorization, InstructionSet, Pattern, Precision, Weight, pool};
+use crate::error::Error;
+use crate::factors::pattern::Pattern;
+use crate::factors::precision::Precision;
+use crate::input::weight::{Element, Weight};
+use crate::kernels::instructions::InstructionSet;
+use crate::kernels::pool;
+use crate::result::factorization::Factorization;
 
 /// A core in one of two layouts.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,10 @@ use super::stages::{self, Room};
 use super::vectors::{Input, Vectors};
 use super::wide::{WIDTH, side_by_side};
 use super::{Core, PackedFactorization};
-use crate::{Error, InstructionSet, Weight, elementwise};
+use crate::error::Error;
+use crate::input::weight::Weight;
+use crate::kernels::elementwise;
+use crate::kernels::instructions::InstructionSet;
 
 /// Bytes of weights times vectors below which other threads are not worth waking.
 const SMALL: usize = 1 << 18;

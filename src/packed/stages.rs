@@ -13,7 +13,7 @@ use super::team::{self, Stage};
 use super::vectors::{Input, Outputs, Target};
 use super::wide::{WIDTH, WideProduct};
 use super::{Core, PackedFactorization};
-use crate::Precision;
+use crate::factors::precision::Precision;
 
 /// Memory for what lies between the stages.
 pub(super) struct Room<'a> {

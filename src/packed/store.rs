@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::lanes::{Lanes, Line, ROWS};
-use crate::Precision;
+use crate::factors::precision::Precision;
 
 impl Precision {
     /// Lines of two numbers for every row of a panel.

@@ -12,7 +12,7 @@ use super::multiply::zero_unless_finite;
 use super::store::Store;
 use super::strip::Matrix;
 use super::vectors::Target;
-use crate::Weight;
+use crate::input::weight::Weight;
 
 /// Vectors of a wide matrix. Fewer are faster in panels, where this has too few multiply-adds for a weight's own loads.
 pub(super) const WIDTH: usize = 64;

@@ -1,0 +1,109 @@
+//! One named object of a safetensors file in memory: its tensors and metadata, each checked as it is read.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+
+use crate::bytes::header::{Words, parse, refuse, split, words};
+use crate::error::Error;
+
+/// What `armor.format` says; a layout that old readers cannot read gets another number.
+pub(crate) const FORMAT: &str = "1";
+
+/// A safetensors file in memory, with the name that its keys start with.
+pub(crate) struct Reader<'a> {
+    name: &'a str,
+    header: Metadata,
+    data: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8], name: &'a str) -> Result<Self, Error> {
+        let (header, data) = split(bytes)?;
+        Ok(Reader { name, header: parse(header, data.len() as u64)?, data })
+    }
+
+    /// Refuses another layout than this.
+    pub(crate) fn check_format(&self) -> Result<(), Error> {
+        let format: String = self.value("armor.format")?;
+        if format == FORMAT { Ok(()) } else { Err(refuse("armor.format", format!("is {format}, expected {FORMAT}"))) }
+    }
+
+    /// The metadata of the whole file, sorted.
+    pub(crate) fn words(&self) -> Words {
+        words(self.header.metadata())
+    }
+
+    pub(crate) fn key(&self, part: &str) -> String {
+        format!("{}.armor.{part}", self.name)
+    }
+
+    /// A tensor's bytes, if it has this type and shape; `None` stands for an axis of any length.
+    pub(crate) fn tensor<const N: usize>(
+        &self,
+        part: &str,
+        dtype: Dtype,
+        shape: [Option<usize>; N],
+    ) -> Result<&'a [u8], Error> {
+        self.tensor_of(part, &[dtype], shape).map(|(_, bytes)| bytes)
+    }
+
+    /// The same where several types will do; says which it is.
+    fn tensor_of<const N: usize>(
+        &self,
+        part: &str,
+        dtypes: &[Dtype],
+        shape: [Option<usize>; N],
+    ) -> Result<(Dtype, &'a [u8]), Error> {
+        let key = self.key(part);
+        let info = self.header.info(&key).ok_or_else(|| refuse(&key, "no such tensor"))?;
+        if !dtypes.contains(&info.dtype) {
+            let dtypes = dtypes.iter().map(|dtype| format!("{dtype:?}")).collect::<Vec<_>>().join(" or ");
+            return Err(refuse(key, format!("is {:?}, expected {dtypes}", info.dtype)));
+        }
+        let fits = |(&found, expected): (&usize, Option<usize>)| expected.is_none_or(|expected| found == expected);
+        if info.shape.len() != N || !info.shape.iter().zip(shape).all(fits) {
+            let shape = shape.map(|axis| axis.map_or("any".to_owned(), |axis| axis.to_string())).join(", ");
+            return Err(refuse(key, format!("has shape {:?}, expected [{shape}]", info.shape)));
+        }
+        let (start, end) = info.data_offsets;
+        let bytes = self.data.get(start..end).ok_or_else(|| refuse(key, "lies outside the data"))?;
+        Ok((info.dtype, bytes))
+    }
+
+    /// A tensor of finite f32, f16 or bf16 numbers.
+    pub(crate) fn floats<const N: usize>(&self, part: &str, shape: [usize; N]) -> Result<Vec<f32>, Error> {
+        let values: Vec<f32> = match self.tensor_of(part, &[Dtype::F32, Dtype::F16, Dtype::BF16], shape.map(Some))? {
+            (Dtype::F16, bytes) => pairs(bytes).map(|bits| f16::from_bits(bits).to_f32()).collect(),
+            (Dtype::BF16, bytes) => pairs(bytes).map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+            (_, bytes) => bytes.as_chunks().0.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect(),
+        };
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(index) => {
+                let problem = format!("value {index} is {}, expected a finite number", values[index]);
+                Err(refuse(self.key(part), problem))
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// A metadata text; in a file of many layers its key has the tensor's name in front.
+    pub(crate) fn word(&self, key: &str) -> Option<&String> {
+        let metadata = self.header.metadata().as_ref()?;
+        metadata.get(&format!("{}.{key}", self.name)).or_else(|| metadata.get(key))
+    }
+
+    /// A metadata value.
+    pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &str) -> Result<T, Error> {
+        let text = self.word(key).ok_or_else(|| refuse(key, "no such metadata"))?;
+        text.parse().map_err(|error| refuse(key, format!("\"{text}\": {error}")))
+    }
+}
+
+/// The 16-bit numbers in these bytes.
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes.as_chunks().0.iter().map(|&chunk| u16::from_le_bytes(chunk))
+}

@@ -1,0 +1,235 @@
+//! SparseGPT: pruning, column by column, that makes up for every pruned weight with the weights still to come.
+
+use rayon::prelude::*;
+
+use crate::descent::mask::initial::largest;
+use crate::descent::mask::selector::MaskSelector;
+use crate::descent::step::Step;
+use crate::error::Error;
+use crate::factors::groups::columns;
+use crate::factors::pattern::Pattern;
+use crate::input::hessian::Hessian;
+use crate::kernels::linalg::{add_part_product, cholesky_with_ridge, invert_lower, part_of, rows_of};
+use crate::problem::state::State;
+use crate::problem::target::Target;
+
+/// SparseGPT (arXiv 2301.00774): keeps N of every M by the optimal brain surgeon's saliency, and updates the weights.
+///
+/// With H⁻¹ = Uᵀ U, U upper triangular, columns are visited from the left. Where a group begins, it keeps the N largest
+/// w_j² / U_jj² of the weights as they stand by then; each pruned weight leaves an error e = w_j / U_jj, and the weights
+/// on its right take w ← w − e U_j. All of it is in f64, for the weight and the Hessian as the caller gave them, and
+/// serves identity wrappers.
+///
+/// An input that was never excited (H_jj = 0) has its weights set to zero first, as the paper's procedure does: they
+/// are pruned before any other, and a group that must keep some of them keeps zeros.
+///
+/// ```
+/// use armor_core::{Descent, Error, Hessian, Layer, Options, SparseGpt};
+/// use ndarray::{Array2, array};
+///
+/// let weight = Array2::from_shape_fn((8, 4), |(i, j)| ((3 * i + 5 * j) % 7) as f32 - 2.5);
+/// let full = array![[2.0_f32, 0.9, 0.0, 0.4], [0.9, 1.0, 0.2, 0.3], [0.0, 0.2, 1.5, 0.0], [0.4, 0.3, 0.0, 1.0]];
+/// let layer = Layer::new(&weight, Hessian::full(&full)?)?;
+/// let options = Options::exact().block(4);
+/// let updated = Descent::new(&options)?.initial_mask(SparseGpt::new(layer.hessian())).prune(&layer)?;
+/// let pruned = Descent::new(&options)?.prune(&layer)?;
+/// assert!(updated.output_error(&layer)? < pruned.output_error(&layer)?);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SparseGpt {
+    hessian: Hessian,
+    dampening: f64,
+}
+
+/// Rows of a task.
+const HEIGHT: usize = 64;
+
+/// Columns whose errors reach those beyond them in one product. No result depends on it but by rounding.
+const BLOCK: usize = 128;
+
+impl SparseGpt {
+    /// Prunes for inputs with this Hessian, which must be a full one and that of the layer's columns; shares it.
+    ///
+    /// A selection returns [`Error::HessianNotFull`] or [`Error::HessianLength`] where it is not, and
+    /// [`Error::Option`] for a dampening out of range.
+    pub fn new(hessian: &Hessian) -> Self {
+        SparseGpt { hessian: hessian.clone(), dampening: 0.01 }
+    }
+
+    /// What is added to H's diagonal, relative to the mean of its positive entries. Default: 0.01. Range: 0 to 1.
+    ///
+    /// It grows tenfold, from at least 10⁻⁷, until the Cholesky factorisation succeeds.
+    pub fn dampening(mut self, relative: f64) -> Self {
+        self.dampening = relative;
+        self
+    }
+
+    fn check(&self, target: &Target) -> Result<(), Error> {
+        if !(0.0..=1.0).contains(&self.dampening) {
+            return Err(Error::Option { name: "dampening", value: self.dampening.to_string(), expected: "0 to 1" });
+        }
+        if self.hessian.len() != target.cols() {
+            return Err(Error::HessianLength { len: self.hessian.len(), cols: target.cols() });
+        }
+        if !self.hessian.is_full() {
+            return Err(Error::HessianNotFull { needed_by: "SparseGPT" });
+        }
+        Ok(())
+    }
+
+    /// U, k × k, row-major, zeros below the diagonal.
+    ///
+    /// With rows and columns in reverse order, H is R Rᵀ for a lower triangular R, and U is R⁻¹ back in order: H itself
+    /// need not be inverted.
+    fn inverse_factor(&self) -> Vec<f64> {
+        let k = self.hessian.len();
+        // A Hessian of dead inputs alone has no mean; nothing depends on the scale of it then.
+        let mean = Some(self.hessian.mean()).filter(|mean| *mean > 0.0).unwrap_or(1.0);
+        let (matrix, _) = cholesky_with_ridge(k, self.dampening, |matrix, dampening| {
+            matrix.par_chunks_mut(k).enumerate().for_each(|(i, reversed)| {
+                self.write_row(k - 1 - i, mean, reversed);
+                reversed[i] += dampening * mean;
+            });
+        });
+        let mut factor = invert_lower(&matrix, k);
+        factor.reverse();
+        factor
+    }
+
+    /// Writes a row of H from its end; a dead input, which stands alone, gets the mean on the diagonal.
+    fn write_row(&self, row: usize, mean: f64, reversed: &mut [f64]) {
+        let values = self.hessian.row(row).expect("checked to be full");
+        for (out, &value) in reversed.iter_mut().rev().zip(values) {
+            *out = value.into();
+        }
+        let diagonal = self.hessian.diagonal_values()[row];
+        reversed[values.len() - 1 - row] = if diagonal > 0.0 { diagonal } else { mean };
+    }
+
+    /// Writes the caller's weights of a row but for the row's scale; those of dead inputs are zero.
+    fn write_weights(&self, target: &Target, row: usize, out: &mut [f64]) {
+        let (normalization, diagonal) = (target.normalization(), self.hessian.diagonal_values());
+        for (j, out) in out.iter_mut().enumerate() {
+            let scale = normalization.cols[j] / normalization.importance[j].sqrt();
+            *out = if diagonal[j] > 0.0 { f64::from(target.whitened(row, j)) * scale } else { 0.0 };
+        }
+    }
+}
+
+impl MaskSelector for SparseGpt {
+    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+        let target = state.target();
+        self.check(target)?;
+        let k = target.cols();
+        let scales = &target.normalization().cols;
+        let pruning = Pruning { pattern: target.pattern(), inputs: k, factor: &self.inverse_factor(), scales };
+        let strips: Vec<Strip> = (0..target.rows().div_ceil(HEIGHT))
+            .into_par_iter()
+            .map(|strip| {
+                let rows = strip * HEIGHT..target.rows().min((strip + 1) * HEIGHT);
+                let mut weights = vec![0.0; rows.len() * k];
+                for (row, out) in rows.zip(weights.chunks_exact_mut(k)) {
+                    self.write_weights(target, row, out);
+                }
+                pruning.prune(weights)
+            })
+            .collect();
+        write_core(state, &strips);
+        Ok(())
+    }
+}
+
+/// Consecutive rows of the core: kept values, row by row, and a mask a group.
+struct Strip {
+    values: Vec<f32>,
+    masks: Vec<u8>,
+}
+
+/// What every row is pruned by.
+struct Pruning<'a> {
+    pattern: Pattern,
+    inputs: usize,
+    /// U, row-major.
+    factor: &'a [f64],
+    /// What divides the caller's columns to give the core's.
+    scales: &'a [f64],
+}
+
+impl Pruning<'_> {
+    /// Prunes rows, from the left.
+    fn prune(&self, mut weights: Vec<f64>) -> Strip {
+        let (k, m) = (self.inputs, self.pattern.m());
+        let height = weights.len() / k;
+        let mut masks = vec![0; height * k / m];
+        let mut errors = Vec::new();
+        // Whole groups, whatever M is.
+        let block = BLOCK / m * m;
+        for start in (0..k).step_by(block) {
+            let end = k.min(start + block);
+            let width = end - start;
+            errors.clear();
+            errors.resize(height * width, 0.0);
+            let rows = weights.chunks_exact_mut(k).zip(masks.chunks_exact_mut(k / m));
+            for ((row, masks), errors) in rows.zip(errors.chunks_exact_mut(width)) {
+                self.prune_block(start, &mut row[start..end], &mut masks[start / m..end / m], errors);
+            }
+            if end < k {
+                let spread = part_of(&self.factor[start * k + end..], width, k - end, k);
+                add_part_product(&mut weights[end..], k, rows_of(&errors, width), spread);
+            }
+        }
+        Strip { values: self.kept(&weights, &masks), masks }
+    }
+
+    /// The kept weights, in the core's scale.
+    fn kept(&self, weights: &[f64], masks: &[u8]) -> Vec<f32> {
+        let m = self.pattern.m();
+        let groups = weights.chunks_exact(m).zip(self.scales.chunks_exact(m).cycle()).zip(masks);
+        groups
+            .flat_map(|((weights, scales), &mask)| columns(mask).map(move |j| (weights[j] / scales[j]) as f32))
+            .collect()
+    }
+
+    /// Prunes one row's columns from `start`, and leaves −e of each.
+    fn prune_block(&self, start: usize, weights: &mut [f64], masks: &mut [u8], errors: &mut [f64]) {
+        let (n, m, width) = (self.pattern.n(), self.pattern.m(), weights.len());
+        for (group, mask) in masks.iter_mut().enumerate() {
+            let columns = group * m..(group + 1) * m;
+            *mask = largest(n, columns.clone().map(|j| weights[j] / self.spread(start + j)[0]));
+            for j in columns.filter(|j| *mask >> (j % m) & 1 == 0) {
+                let spread = self.spread(start + j);
+                errors[j] = -weights[j] / spread[0];
+                weights[j] = 0.0;
+                for (weight, spread) in weights[j + 1..].iter_mut().zip(&spread[1..width - j]) {
+                    *weight += errors[j] * spread;
+                }
+            }
+        }
+    }
+
+    /// Row `column` of U from its diagonal on.
+    fn spread(&self, column: usize) -> &[f64] {
+        &self.factor[column * self.inputs + column..(column + 1) * self.inputs]
+    }
+}
+
+/// Copies pruned rows into the core, which keeps them by panels.
+fn write_core(state: &mut State<'_>, strips: &[Strip]) {
+    let target = state.target();
+    let (n, m) = (target.pattern().n(), target.pattern().m());
+    let groups = target.cols() / m;
+    let mut core = state.take_core();
+    core.pieces_mut(HEIGHT).for_each(|((b, strip), core)| {
+        let Strip { values, masks } = &strips[strip];
+        let cols = target.col_blocks().range(b);
+        let (start, width) = (cols.start / m, cols.len() / m);
+        let from = values.chunks_exact(groups * n).zip(masks.chunks_exact(groups));
+        let to = core.values.chunks_exact_mut(width * n).zip(core.masks.chunks_exact_mut(width));
+        for ((values, masks), (values_out, masks_out)) in from.zip(to) {
+            values_out.copy_from_slice(&values[start * n..(start + width) * n]);
+            masks_out.copy_from_slice(&masks[start..start + width]);
+        }
+    });
+    state.put_core(core, None);
+}

@@ -1,0 +1,276 @@
+//! What the caller chooses.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::factors::pattern::Pattern;
+use crate::problem::loss::output_error::RowWeighting;
+
+/// Which updates an iteration is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Method {
+    /// Exact least squares for both wrappers, then a sweep that solves every group exactly.
+    Exact,
+    /// The paper's: one joint Adam step, then one sampled group per block.
+    Paper,
+    /// The paper's convergence proof: one gradient step of length 1/L on A, B and W', then one sampled group per
+    /// block.
+    Gradient,
+}
+
+/// Which output error a run minimises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Objective {
+    /// The paper's: every input on its own, weighted by the Hessian's diagonal.
+    Diagonal,
+    /// The layer's output error under the whole Hessian, [`FullOutputError`](crate::FullOutputError).
+    Full,
+}
+
+/// How a layer is factorised: a preset, [`Options::exact`] or [`Options::paper`], and what is changed of it.
+///
+/// Setters take any value; [`Options::validate`], which every run calls first, refuses those out of range.
+///
+/// ```
+/// use armor_core::{Options, Pattern};
+/// let options = Options::exact().block(128).pattern(Pattern::new(4, 8)?).iterations(300).seed(7);
+/// options.validate()?;
+/// assert!(Options::exact().iterations(0).validate().is_err());
+/// # Ok::<(), armor_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub(crate) method: Method,
+    pub(crate) objective: Objective,
+    pub(crate) shrinkage: f64,
+    pub(crate) row_weighting: Option<RowWeighting>,
+    pub(crate) memory_limit: Option<usize>,
+    pub(crate) left_block: usize,
+    pub(crate) right_block: usize,
+    pub(crate) pattern: Pattern,
+    pub(crate) iterations: usize,
+    pub(crate) time_budget: Option<Duration>,
+    pub(crate) tolerance: f64,
+    pub(crate) patience: usize,
+    pub(crate) temperature: f64,
+    pub(crate) max_extrapolation: f64,
+    pub(crate) learning_rate: f64,
+    pub(crate) seed: u64,
+    pub(crate) threads: usize,
+}
+
+impl Options {
+    /// The default preset: exact updates, annealed and extrapolated; blocks of 64, 120 iterations.
+    pub fn exact() -> Self {
+        Options {
+            method: Method::Exact,
+            objective: Objective::Diagonal,
+            shrinkage: 0.5,
+            row_weighting: None,
+            memory_limit: None,
+            left_block: 64,
+            right_block: 64,
+            pattern: Pattern::TWO_FOUR,
+            iterations: 120,
+            time_budget: None,
+            tolerance: 1e-6,
+            patience: 100,
+            temperature: 1.5,
+            max_extrapolation: 0.95,
+            learning_rate: 1e-4,
+            seed: 0,
+            threads: 0,
+        }
+    }
+
+    /// The paper's procedure: Adam at 1e-4, one sampled group per block and iteration, blocks of 128, at most 20,000
+    /// iterations, stopped when 100 of them bring less than a factor 1e-6.
+    pub fn paper() -> Self {
+        Options {
+            method: Method::Paper,
+            left_block: 128,
+            right_block: 128,
+            iterations: 20_000,
+            temperature: 0.0,
+            max_extrapolation: 0.0,
+            ..Self::exact()
+        }
+    }
+
+    /// Which updates an iteration is made of. Default: the preset's.
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Which output error is minimised. Default: [`Objective::Diagonal`]. The full one needs [`Method::Exact`] and a
+    /// layer with a full Hessian, and takes O(m k²) an iteration.
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.objective = objective;
+        self
+    }
+
+    /// Shrinkage α of the full Hessian towards its diagonal, H ← (1 − α) H + α diag(H). Default: 0.5, the best on
+    /// text held out (`docs/benchmarks.md`); a small or narrow calibration text wants more. Range: 0 to 1.
+    pub fn shrinkage(mut self, alpha: f64) -> Self {
+        self.shrinkage = alpha;
+        self
+    }
+
+    /// Which rows' errors count more. Default: [`RowWeighting::NoWag`] with the diagonal objective, which is the
+    /// paper's proxy loss, and [`RowWeighting::None`], the true output error, with the full one.
+    pub fn row_weighting(mut self, weighting: RowWeighting) -> Self {
+        self.row_weighting = Some(weighting);
+        self
+    }
+
+    /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
+    /// limit. Below what is fastest a run takes narrower spans of columns; what it cannot do without is
+    /// max(12 k² + 1024 k, 4 k² + 12 m k) bytes, and some more for a span of one block.
+    pub fn memory_limit(mut self, bytes: Option<usize>) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Rows of a left block (p) and columns of a right block (q) at once; see [`Options::left_block`].
+    pub fn block(self, size: usize) -> Self {
+        self.left_block(size).right_block(size)
+    }
+
+    /// Rows of a block of the left wrapper, p. Default: 64 (`exact`), 128 (`paper`). Range: 1 to 4096.
+    ///
+    /// Larger blocks lower the loss and raise the overhead, m·p + k·q stored numbers. A block larger than the layer
+    /// is the whole layer; where blocks do not divide it, the last one is smaller.
+    pub fn left_block(mut self, rows: usize) -> Self {
+        self.left_block = rows;
+        self
+    }
+
+    /// Columns of a block of the right wrapper, q. Default and range as [`Options::left_block`], and a multiple of
+    /// the pattern's M.
+    pub fn right_block(mut self, cols: usize) -> Self {
+        self.right_block = cols;
+        self
+    }
+
+    /// Sparsity pattern N:M of the core. Default: 2:4. The layer's columns must be a multiple of M.
+    pub fn pattern(mut self, pattern: Pattern) -> Self {
+        self.pattern = pattern;
+        self
+    }
+
+    /// Most iterations, and the length of the annealing schedule. Default: 120 (`exact`), 20,000 (`paper`). Range:
+    /// 1 to 10,000,000.
+    pub fn iterations(mut self, iterations: usize) -> Self {
+        self.iterations = iterations;
+        self
+    }
+
+    /// Longest time a run may take; `None`, the default, is no limit. Range: above zero.
+    ///
+    /// The run ends after the first iteration that passes it, and annealing cools in time to finish. A run that a
+    /// budget shortens is not repeatable to the bit.
+    pub fn time_budget(mut self, budget: Option<Duration>) -> Self {
+        self.time_budget = budget;
+        self
+    }
+
+    /// Relative fall of the loss that counts as progress. Default: 1e-6. Range: 0 to below 1.
+    pub fn tolerance(mut self, tolerance: f64) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// Iterations without progress, while not annealing, before the run stops as converged. Default: 100. Range: at
+    /// least 1.
+    pub fn patience(mut self, iterations: usize) -> Self {
+        self.patience = iterations;
+        self
+    }
+
+    /// Annealing τ: the temperature at the start, in units of the mean loss of one group. Default: 1.5 (`exact`), 0
+    /// (`paper`). Range: 0 (greedy) to 100. Only [`Method::Exact`] anneals.
+    pub fn temperature(mut self, tau: f64) -> Self {
+        self.temperature = tau;
+        self
+    }
+
+    /// Largest extrapolation β_max: how far the factors move on along their last change before an iteration.
+    /// Default: 0.95 (`exact`), 0 (`paper`). Range: 0 (none) to below 1. Only [`Method::Exact`] extrapolates.
+    pub fn max_extrapolation(mut self, beta: f64) -> Self {
+        self.max_extrapolation = beta;
+        self
+    }
+
+    /// Learning rate of [`Method::Paper`]'s Adam. Default: 1e-4. Range: above 0 to 1.
+    pub fn learning_rate(mut self, rate: f64) -> Self {
+        self.learning_rate = rate;
+        self
+    }
+
+    /// Seed of every random choice. Default: 0. The same seed gives the same bits for any number of threads.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Worker threads. Default: 0, the rayon pool that the call runs in. Range: 0 to 1024.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Checks every option against its range.
+    ///
+    /// # Errors
+    /// [`Error::Option`] with the name of the first option that is out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |name, value: String, expected| Err(Error::Option { name, value, expected });
+        let m = self.pattern.m();
+        if self.objective == Objective::Full && self.method != Method::Exact {
+            return refuse("method", format!("{:?}", self.method), "Exact for the full objective");
+        }
+        if !(0.0..=1.0).contains(&self.shrinkage) {
+            return refuse("shrinkage", self.shrinkage.to_string(), "0 to 1");
+        }
+        if !(1..=4096).contains(&self.left_block) {
+            return refuse("left_block", self.left_block.to_string(), "1 to 4096");
+        }
+        if !(1..=4096).contains(&self.right_block) || !self.right_block.is_multiple_of(m) {
+            return refuse("right_block", self.right_block.to_string(), "1 to 4096 and a multiple of the pattern's M");
+        }
+        if !(1..=10_000_000).contains(&self.iterations) {
+            return refuse("iterations", self.iterations.to_string(), "1 to 10,000,000");
+        }
+        if self.time_budget.is_some_and(|budget| budget.is_zero()) {
+            return refuse("time_budget", "0 s".to_owned(), "a time above zero");
+        }
+        if !(0.0..1.0).contains(&self.tolerance) {
+            return refuse("tolerance", self.tolerance.to_string(), "0 to below 1");
+        }
+        if self.patience == 0 {
+            return refuse("patience", self.patience.to_string(), "at least 1");
+        }
+        if !(0.0..=100.0).contains(&self.temperature) {
+            return refuse("temperature", self.temperature.to_string(), "0 to 100");
+        }
+        if !(0.0..1.0).contains(&self.max_extrapolation) {
+            return refuse("max_extrapolation", self.max_extrapolation.to_string(), "0 to below 1");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
+            return refuse("learning_rate", self.learning_rate.to_string(), "above 0 to 1");
+        }
+        if self.threads > 1024 {
+            return refuse("threads", self.threads.to_string(), "0 to 1024");
+        }
+        Ok(())
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::exact()
+    }
+}

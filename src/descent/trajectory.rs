@@ -1,0 +1,150 @@
+//! A run under way: temperature, extrapolation, retreat, and what keeps the best state safe.
+
+use std::time::Instant;
+
+use crate::descent::options::Method;
+use crate::descent::options::Options;
+use crate::descent::progress::{Phase, Progress};
+use crate::descent::step::Step;
+use crate::factors::triple::Factors;
+use crate::problem::state::State;
+
+/// Share of the run after which the temperature is zero: the rest is enough to settle the values of the last masks.
+const COOLED_AT: f64 = 0.9;
+
+/// Shape of the cooling. Below 1 the run spends its time at middling temperatures, where masks are decided, and passes
+/// quickly through low ones; measured on four layers at 60 and 120 iterations, better than 1, 1.5 and 2.
+const COOLING_EXPONENT: f64 = 0.7;
+
+/// The loop's own state.
+pub(crate) struct Run<'t> {
+    options: Options,
+    pub state: State<'t>,
+    /// The factors before the iteration under way, before they were extrapolated.
+    previous: Factors,
+    /// The factors of lowest loss, unless the state itself holds them.
+    best: Factors,
+    best_is_current: bool,
+    best_loss: f64,
+    /// Absolute loss after the last iteration.
+    loss: f64,
+    beta: f64,
+    /// Iterations since the loss last fell by more than the tolerance, and the loss it fell to.
+    pub stalled: usize,
+    reached: f64,
+    history: Vec<f64>,
+    start: Instant,
+}
+
+impl<'t> Run<'t> {
+    pub fn new(options: Options, mut state: State<'t>, start: Instant) -> Self {
+        let loss = state.loss();
+        Run {
+            options,
+            previous: state.factors().clone(),
+            best: state.factors().clone(),
+            best_is_current: true,
+            best_loss: loss,
+            history: vec![state.target().relative(loss)],
+            state,
+            loss,
+            beta: 0.0,
+            stalled: 0,
+            reached: f64::INFINITY,
+            start,
+        }
+    }
+
+    fn extrapolates(&self) -> bool {
+        self.options.method == Method::Exact && self.options.max_extrapolation > 0.0
+    }
+
+    /// Whether a greedy iteration cannot raise the loss but by rounding; Adam's can.
+    fn guards(&self) -> bool {
+        self.options.method != Method::Paper
+    }
+
+    /// Temperature at the start of an iteration: T = τ · (loss / groups) · max(0, 1 − progress / 0.9)^0.7.
+    fn temperature(&self, iteration: usize) -> f64 {
+        if self.options.method != Method::Exact || self.options.temperature == 0.0 {
+            return 0.0;
+        }
+        let spent = match self.options.time_budget {
+            Some(budget) => self.start.elapsed().as_secs_f64() / budget.as_secs_f64(),
+            None => 0.0,
+        };
+        let progress = spent.max(iteration as f64 / self.options.iterations as f64);
+        let cooling = (1.0 - progress / COOLED_AT).max(0.0).powf(COOLING_EXPONENT);
+        let core = self.state.core();
+        self.options.temperature * cooling * self.loss / (core.rows() * core.groups()) as f64
+    }
+
+    /// Extrapolates, and says where the iteration stands.
+    pub fn begin(&mut self, iteration: usize) -> Step {
+        let step = Step { iteration, seed: self.options.seed, temperature: self.temperature(iteration) };
+        if iteration > 1 && self.extrapolates() {
+            self.beta = self.options.max_extrapolation.min(1.05 * self.beta + 0.02);
+            self.state.factors_mut().extrapolate(&mut self.previous, self.beta);
+        } else {
+            self.previous.copy_from(self.state.factors());
+        }
+        step
+    }
+
+    /// Whether a greedy, extrapolated iteration ended above where it began.
+    pub fn overshot(&mut self, step: &Step) -> bool {
+        step.temperature == 0.0 && self.extrapolates() && !(self.state.loss() <= self.loss)
+    }
+
+    /// Goes back to the state before the iteration, for a plain step.
+    pub fn retreat(&mut self, iteration: usize) -> Step {
+        self.beta /= 2.0;
+        self.state.factors_mut().copy_from(&self.previous);
+        Step { iteration, seed: self.options.seed, temperature: 0.0 }
+    }
+
+    /// Takes stock after an iteration.
+    pub fn end(&mut self, step: &Step) -> Progress {
+        let loss = self.state.loss();
+        let rises = step.temperature == 0.0 && self.guards() && !(loss <= self.loss);
+        if rises || !loss.is_finite() {
+            // A plain step rises by rounding alone: the descent has reached its floor. No step leads to NaN but that of
+            // a caller's own part, and no step leads away from there.
+            self.state.factors_mut().copy_from(&self.previous);
+        } else {
+            self.loss = loss;
+            self.remember_best();
+        }
+        self.history.push(self.state.target().relative(self.loss));
+        if step.temperature > 0.0 || self.loss < self.reached * (1.0 - self.options.tolerance) {
+            self.stalled = 0;
+            self.reached = self.loss;
+        } else {
+            self.stalled += 1;
+        }
+        Progress {
+            iteration: step.iteration,
+            iterations: self.options.iterations,
+            loss: self.state.target().relative(self.loss),
+            best_loss: self.state.target().relative(self.best_loss),
+            phase: if step.temperature > 0.0 { Phase::Annealing } else { Phase::Descending },
+            elapsed: self.start.elapsed(),
+        }
+    }
+
+    /// Copies the factors of lowest loss only once the state has left them behind: they are the previous ones then.
+    fn remember_best(&mut self) {
+        if self.loss < self.best_loss {
+            self.best_loss = self.loss;
+            self.best_is_current = true;
+        } else if self.best_is_current {
+            self.best.copy_from(&self.previous);
+            self.best_is_current = false;
+        }
+    }
+
+    pub fn finish(self) -> (Factors, Vec<f64>) {
+        let best = if self.best_is_current { self.state.into_factors() } else { self.best };
+        (best, self.history)
+    }
+}

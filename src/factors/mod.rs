@@ -1,0 +1,9 @@
+//! What is sought: block-diagonal wrappers around an N:M sparse core.
+
+pub(crate) mod block_diagonal;
+pub(crate) mod groups;
+pub(crate) mod partition;
+pub(crate) mod pattern;
+pub(crate) mod precision;
+pub(crate) mod sparse_core;
+pub(crate) mod triple;

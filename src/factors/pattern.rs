@@ -1,0 +1,82 @@
+//! The sparsity pattern N:M.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
+
+/// At most `n` non-zeros in each `m` consecutive columns of a row, with 0 < n < m ≤ 8.
+///
+/// ```
+/// use armor_core::Pattern;
+/// assert_eq!("4:8".parse::<Pattern>()?, Pattern::new(4, 8)?);
+/// assert_eq!(Pattern::TWO_FOUR.to_string(), "2:4");
+/// # Ok::<(), armor_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    n: u8,
+    m: u8,
+}
+
+impl Pattern {
+    /// The pattern that sparse tensor cores run: two of four.
+    pub const TWO_FOUR: Pattern = Pattern { n: 2, m: 4 };
+
+    /// Largest group: a group's mask is one byte.
+    pub(crate) const MAX_M: usize = 8;
+
+    /// Makes the pattern that keeps `n` of `m` entries.
+    ///
+    /// # Errors
+    /// [`Error::Pattern`] unless 0 < n < m ≤ 8.
+    pub fn new(n: usize, m: usize) -> Result<Self, Error> {
+        if 0 < n && n < m && m <= Self::MAX_M {
+            Ok(Pattern { n: n as u8, m: m as u8 })
+        } else {
+            Err(Error::Pattern { n, m })
+        }
+    }
+
+    /// Entries kept of each group.
+    pub fn n(self) -> usize {
+        self.n.into()
+    }
+
+    /// Entries of a group.
+    pub fn m(self) -> usize {
+        self.m.into()
+    }
+
+    /// Kept entries of `cols` columns, which must be a multiple of `m`.
+    pub(crate) fn kept(self, cols: usize) -> usize {
+        cols / self.m() * self.n()
+    }
+
+    /// Whether `mask` keeps exactly `n` of the lowest `m` bits.
+    pub(crate) fn admits(self, mask: u8) -> bool {
+        mask.count_ones() == u32::from(self.n) && u32::from(mask) < 1 << self.m
+    }
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Self::TWO_FOUR
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.n, self.m)
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = || Error::PatternText { text: text.to_owned() };
+        let (n, m) = text.split_once(':').ok_or_else(bad)?;
+        Pattern::new(n.parse().map_err(|_| bad())?, m.parse().map_err(|_| bad())?)
+    }
+}

@@ -1,0 +1,218 @@
+//! The second moment of a layer's inputs, taken down from activations as they come.
+
+#[cfg(feature = "safetensors")]
+mod serialize;
+mod triangle;
+
+use ndarray::{ArrayBase, ArrayView2, Data, Ix2, s};
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::input::hessian::Hessian;
+use crate::input::weight::Element;
+use crate::kernels::elementwise::{add_squares, all_within};
+use crate::kernels::pool;
+use crate::kernels::scratch::with_scratch;
+use triangle::{Panels, Triangle};
+
+/// Largest magnitude that is taken: the squares of a run of tokens still add up in f32.
+const LARGEST: f32 = 1e18;
+
+/// Bytes of f32 that activations are converted to at a time, which is the scratch that a call to `add` needs.
+const SCRATCH: usize = 16 << 20;
+
+/// Columns that a task of the diagonal's sums works on.
+const COLUMNS: usize = 256;
+
+/// Adds up H = (1/N) Σ x xᵀ over the activations x of N calibration tokens: the whole k × k matrix, or its diagonal.
+///
+/// Activations are rounded to f32. The diagonal's squares are exact and added up in f64. For the whole matrix, products
+/// of 128 tokens are computed in f32 and added up in f64, so that errors do not grow with the number of tokens: entry
+/// (i, j) is within 10⁻⁶ √(H_ii H_jj) of the mean. Only an input that hardly varies is up to 3 · 10⁻⁶ off, as all runs
+/// round it alike. Magnitudes below 10⁻¹⁹, whose squares leave f32, may count as zero there.
+///
+/// It works on the current rayon pool, and gives the same bits for any number of threads.
+///
+/// Memory: k f64 for the diagonal; k² f64 at most for the whole matrix, of which the lower triangle is kept, so about
+/// half of that for large k. While `add` runs there are 16 MiB more (256 tokens of f32 if that is more).
+///
+/// ```
+/// use armor_core::HessianAccumulator;
+/// use ndarray::array;
+///
+/// let mut accumulator = HessianAccumulator::full(2);
+/// accumulator.add(&array![[1.0_f32, 2.0], [3.0, -2.0]])?; // two tokens
+/// accumulator.add(&array![[2.0_f64, 0.0]])?; // and one more
+/// assert_eq!(accumulator.tokens(), 3);
+/// let hessian = accumulator.hessian()?;
+/// assert_eq!(hessian.diagonal_values(), [14.0 / 3.0, 8.0 / 3.0]);
+/// assert_eq!(hessian.row(0), Some(&[14.0 / 3.0, -4.0 / 3.0][..]));
+/// # Ok::<(), armor_core::Error>(())
+/// ```
+///
+/// Where calibration runs in parallel, every worker has its own and [`HessianAccumulator::merge`] brings them together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HessianAccumulator {
+    tokens: u64,
+    sums: Sums,
+}
+
+/// Σ x xᵀ so far.
+#[derive(Clone, Debug, PartialEq)]
+enum Sums {
+    Diagonal(Vec<f64>),
+    Full(Triangle),
+}
+
+impl Sums {
+    fn kind(&self) -> &'static str {
+        match self {
+            Sums::Diagonal(_) => "the diagonal",
+            Sums::Full(_) => "the whole matrix",
+        }
+    }
+}
+
+impl HessianAccumulator {
+    /// Starts with no tokens, for the diagonal over k inputs.
+    ///
+    /// # Panics
+    /// If k f64 numbers are beyond the address space.
+    pub fn diagonal(inputs: usize) -> Self {
+        HessianAccumulator { tokens: 0, sums: Sums::Diagonal(vec![0.0; inputs]) }
+    }
+
+    /// Starts with no tokens, for the whole k × k matrix.
+    ///
+    /// # Panics
+    /// If k² f64 numbers are beyond the address space.
+    pub fn full(inputs: usize) -> Self {
+        HessianAccumulator { tokens: 0, sums: Sums::Full(Triangle::zeros(inputs)) }
+    }
+
+    /// Number of inputs, k.
+    pub fn inputs(&self) -> usize {
+        match &self.sums {
+            Sums::Diagonal(sums) => sums.len(),
+            Sums::Full(sums) => sums.size(),
+        }
+    }
+
+    /// Number of tokens added so far, N.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Whether it accumulates the whole matrix, not the diagonal alone.
+    pub fn is_full(&self) -> bool {
+        matches!(self.sums, Sums::Full(_))
+    }
+
+    /// Adds the activations of some tokens: tokens × k, with any strides. No tokens are fine; some hundred a call
+    /// run fastest.
+    ///
+    /// # Errors
+    /// [`Error::Inputs`] for another number of columns than k; [`Error::Activation`] with the first entry, in row-major
+    /// order, that is NaN, infinite or beyond ±10¹⁸; [`Error::Threads`]. Nothing is added then.
+    pub fn add<T: Element>(&mut self, activations: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<(), Error> {
+        let activations = activations.view();
+        let (tokens, inputs) = activations.dim();
+        if inputs != self.inputs() {
+            return Err(Error::Inputs { argument: "activations", found: inputs, expected: self.inputs() });
+        }
+        pool::start()?;
+        check(&activations)?;
+        match &mut self.sums {
+            Sums::Diagonal(sums) => add_to_diagonal(sums, &activations),
+            Sums::Full(sums) => add_to_triangle(sums, &activations),
+        }
+        self.tokens = self.tokens.saturating_add(tokens as u64);
+        Ok(())
+    }
+
+    /// Adds the tokens of another accumulator, which is left as it is. The order of merging matters to rounding only.
+    ///
+    /// # Errors
+    /// [`Error::Inputs`] or [`Error::HessianKind`] where the other has another k, or only one has the whole matrix.
+    pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
+        if other.inputs() != self.inputs() {
+            return Err(Error::Inputs { argument: "other", found: other.inputs(), expected: self.inputs() });
+        }
+        match (&mut self.sums, &other.sums) {
+            (Sums::Diagonal(sums), Sums::Diagonal(others)) => add_all(sums, others),
+            (Sums::Full(sums), Sums::Full(others)) => add_all(sums.values_mut(), others.values()),
+            (sums, others) => {
+                return Err(Error::HessianKind { argument: "other", found: others.kind(), expected: sums.kind() });
+            }
+        }
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        Ok(())
+    }
+
+    /// The mean over all tokens so far, H = (1/N) Σ x xᵀ, or its diagonal. More tokens may follow.
+    ///
+    /// # Errors
+    /// [`Error::NoTokens`] before the first token; [`Error::Threads`].
+    pub fn hessian(&self) -> Result<Hessian, Error> {
+        if self.tokens == 0 {
+            return Err(Error::NoTokens);
+        }
+        let tokens = self.tokens as f64;
+        match &self.sums {
+            Sums::Diagonal(sums) => Hessian::of_moments(sums.iter().map(|sum| sum / tokens).collect()),
+            Sums::Full(sums) => {
+                let diagonal = (0..sums.size()).map(|i| sums.entry(i, i) / tokens).collect();
+                Hessian::of_moments(diagonal)?.with_entries(|i, j| sums.entry(i.max(j), i.min(j)) / tokens, 0.0)
+            }
+        }
+    }
+}
+
+/// sums ← sums + others.
+fn add_all(sums: &mut [f64], others: &[f64]) {
+    for (sum, other) in sums.iter_mut().zip(others) {
+        *sum += other;
+    }
+}
+
+/// Finds the first entry that cannot be taken.
+fn check<T: Element>(activations: &ArrayView2<'_, T>) -> Result<(), Error> {
+    let inputs = activations.ncols();
+    let bad = (0..activations.nrows()).into_par_iter().with_min_len(16).find_map_first(|token| {
+        with_scratch([inputs], |[converted]| {
+            T::convert(activations.row(token), converted);
+            if all_within(converted, LARGEST) {
+                return None;
+            }
+            let input = converted.iter().position(|x| !(x.abs() <= LARGEST))?;
+            Some(Error::Activation { token, input, value: activations[[token, input]].to_f64() })
+        })
+    });
+    bad.map_or(Ok(()), Err)
+}
+
+fn add_to_diagonal<T: Element>(sums: &mut [f64], activations: &ArrayView2<'_, T>) {
+    sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sums)| {
+        let start = chunk * COLUMNS;
+        let columns = activations.slice(s![.., start..start + sums.len()]);
+        with_scratch([sums.len()], |[converted]| {
+            for row in columns.rows() {
+                T::convert(row, converted);
+                add_squares(sums, converted);
+            }
+        });
+    });
+}
+
+fn add_to_triangle<T: Element>(sums: &mut Triangle, activations: &ArrayView2<'_, T>) {
+    let (tokens, inputs) = activations.dim();
+    if tokens == 0 || inputs == 0 {
+        return;
+    }
+    let most = Panels::tokens_within(SCRATCH / size_of::<f32>(), inputs);
+    let mut panels = Panels::new(most.min(tokens), inputs);
+    for start in (0..tokens).step_by(most) {
+        panels.fill(&activations.slice(s![start..tokens.min(start + most), ..]));
+        sums.add_gram(&panels);
+    }
+}

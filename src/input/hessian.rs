@@ -1,0 +1,207 @@
+//! The second moment of a layer's inputs, H = (1/N) Σ x xᵀ over N calibration tokens.
+
+use std::sync::Arc;
+
+use ndarray::{ArrayBase, Data, Ix1, Ix2};
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::input::weight::{Element, fits_f32};
+use crate::kernels::pool;
+
+/// The Hessian of a layer's k inputs: the whole matrix, k × k, or its diagonal d, length k.
+///
+/// The layer's squared output error under a weight change ΔW is tr(ΔW H ΔWᵀ), which is Σ_ij d_j ΔW_ij² when only the
+/// diagonal is known. The scale of H does not matter. An input that calibration never excited (d_j = 0) counts as
+/// much as the mean of the others. The whole matrix is kept in f32, shared between clones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hessian {
+    diagonal: Vec<f64>,
+    full: Option<Arc<Vec<f32>>>,
+    /// What both were multiplied with, a power of two.
+    scale: f64,
+}
+
+impl Hessian {
+    /// Takes the diagonal d, length k: the mean square of every input.
+    ///
+    /// # Errors
+    /// [`Error::HessianNotFinite`] or [`Error::HessianNegative`] with the first bad position.
+    pub fn diagonal<T: Element>(diagonal: &ArrayBase<impl Data<Elem = T>, Ix1>) -> Result<Self, Error> {
+        Self::of_moments(diagonal.mapv(T::to_f64).to_vec())
+    }
+
+    /// Takes the diagonal of a full Hessian, k × k.
+    ///
+    /// # Errors
+    /// [`Error::HessianNotSquare`], or as [`Hessian::diagonal`]; off-diagonal entries are not read.
+    pub fn diagonal_of<T: Element>(full: &ArrayBase<impl Data<Elem = T>, Ix2>) -> Result<Self, Error> {
+        let (rows, cols) = full.dim();
+        if rows != cols {
+            return Err(Error::HessianNotSquare { rows, cols });
+        }
+        Self::of_moments(full.diag().mapv(T::to_f64).to_vec())
+    }
+
+    /// Takes the whole Hessian, k × k, and keeps (H + Hᵀ) / 2 in f32, times a power of two where the mean of its diagonal
+    /// is far from 1.
+    ///
+    /// It may be singular. What belongs to an input with H_jj = 0 is taken for zero.
+    ///
+    /// # Errors
+    /// [`Error::HessianNotSquare`]; [`Error::HessianNotFinite`], [`Error::HessianNegative`] or
+    /// [`Error::HessianAsymmetric`] with the first bad position. Symmetric is what differs by no more than rounding:
+    /// 10⁻⁵ √(H_ii H_jj) and two units in the last place of the element type. [`Error::HessianIndefinite`] for an entry
+    /// that no inputs have, above √(H_ii H_jj) by more than 1 %.
+    ///
+    /// ```
+    /// use armor_core::{Error, Hessian};
+    /// use ndarray::array;
+    /// let hessian = Hessian::full(&array![[2.0_f32, 0.5], [0.5, 1.0]])?;
+    /// assert!(hessian.is_full());
+    /// let error = Hessian::full(&array![[2.0_f32, 0.5], [0.7, 1.0]]).unwrap_err();
+    /// assert!(matches!(error, Error::HessianAsymmetric { row: 0, col: 1, .. }));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn full<T: Element>(full: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<Self, Error> {
+        Self::diagonal_of(full)?.with_entries(|i, j| full[[i, j]].to_f64(), 2.0 * T::epsilon())
+    }
+
+    /// Adds the whole matrix to a diagonal, of entries that may differ from their mirrored ones by `relative`.
+    pub(crate) fn with_entries(self, entry: impl Fn(usize, usize) -> f64 + Sync, relative: f64) -> Result<Self, Error> {
+        pool::start()?;
+        let k = self.len();
+        let mean = self.mean();
+        let rules = Rules { relative, scale: balance(mean), floor: FAINTEST * mean };
+        let scale = rules.scale;
+        let mut values = vec![0.0f32; k * k];
+        let bad = values
+            .par_chunks_mut(k.max(1))
+            .enumerate()
+            .find_map_first(|(row, out)| symmetric_row(row, out, &self.diagonal, &entry, rules).err());
+        match bad {
+            Some(error) => Err(error),
+            None => {
+                let diagonal = self.diagonal.iter().map(|d| d * scale).collect();
+                Ok(Hessian { full: Some(Arc::new(values)), diagonal, scale })
+            }
+        }
+    }
+
+    /// Weighs all k inputs alike: what is left when there is no calibration data.
+    pub fn identity(k: usize) -> Self {
+        Hessian { diagonal: vec![1.0; k], full: None, scale: 1.0 }
+    }
+
+    /// Takes the mean square of every input.
+    pub(crate) fn of_moments(diagonal: Vec<f64>) -> Result<Self, Error> {
+        for (index, &value) in diagonal.iter().enumerate() {
+            if !fits_f32(value) {
+                return Err(Error::HessianNotFinite { row: index, col: index, value });
+            }
+            if value < 0.0 {
+                return Err(Error::HessianNegative { index, value });
+            }
+        }
+        Ok(Hessian { diagonal, full: None, scale: 1.0 })
+    }
+
+    /// Number of inputs, k.
+    pub fn len(&self) -> usize {
+        self.diagonal.len()
+    }
+
+    /// Whether it covers no inputs at all.
+    pub fn is_empty(&self) -> bool {
+        self.diagonal.is_empty()
+    }
+
+    /// Whether the whole matrix is known, not the diagonal alone.
+    pub fn is_full(&self) -> bool {
+        self.full.is_some()
+    }
+
+    /// The diagonal d, length k: as it was given, but for [`Hessian::scale`].
+    pub fn diagonal_values(&self) -> &[f64] {
+        &self.diagonal
+    }
+
+    /// The power of two that the numbers given were multiplied with: 1, unless the whole matrix is known and the mean of
+    /// its diagonal is beyond 2^±40.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Row `row` of the whole matrix, where it is known, times [`Hessian::scale`].
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, row: usize) -> Option<&[f32]> {
+        assert!(row < self.len(), "no row {row} in a Hessian of {} inputs", self.len());
+        self.full.as_ref().map(|full| &full[row * self.len()..(row + 1) * self.len()])
+    }
+
+    /// The importance of each input, mean 1: d over its mean, where inputs that were never excited take the mean.
+    ///
+    /// An input below 10⁻¹² of the mean counts as that much, which moves the loss by less than f32 can hold.
+    pub fn importance(&self) -> Vec<f64> {
+        let mean = self.mean();
+        self.diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(FAINTEST) } else { 1.0 }).collect()
+    }
+
+    /// Mean of the diagonal over inputs that were excited.
+    pub(crate) fn mean(&self) -> f64 {
+        let excited = || self.diagonal.iter().filter(|&&d| d > 0.0);
+        excited().sum::<f64>() / excited().count() as f64
+    }
+}
+
+/// Smallest importance of an input that was excited at all, relative to the mean.
+pub(crate) const FAINTEST: f64 = 1e-12;
+
+/// How far above √(H_ii H_jj) rounding may lift an entry.
+pub(crate) const LOOSE: f64 = 1.01;
+
+/// What a full Hessian's rows are held to, and scaled by.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// Rounding of the entries themselves.
+    relative: f64,
+    scale: f64,
+    /// Least diagonal entry that the others are measured by: fainter ones are rounded themselves.
+    floor: f64,
+}
+
+/// A power of two that brings a mean beyond 2^±40 near 1, so that f32 holds the entries.
+fn balance(mean: f64) -> f64 {
+    let exponent = mean.log2().round();
+    if mean > 0.0 && exponent.abs() > 40.0 { (-exponent).clamp(-1000.0, 1000.0).exp2() } else { 1.0 }
+}
+
+/// Writes row `row` of (H + Hᵀ) / 2 times `scale`, or says where H is not finite, not symmetric or not a Hessian.
+fn symmetric_row(
+    row: usize,
+    out: &mut [f32],
+    diagonal: &[f64],
+    entry: impl Fn(usize, usize) -> f64,
+    Rules { relative, scale, floor }: Rules,
+) -> Result<(), Error> {
+    const ROUNDING: f64 = 1e-5;
+    for (col, out) in out.iter_mut().enumerate() {
+        let (value, mirrored) = (entry(row, col), entry(col, row));
+        if !fits_f32(value) {
+            return Err(Error::HessianNotFinite { row, col, value });
+        }
+        let alive = diagonal[row] > 0.0 && diagonal[col] > 0.0;
+        let slack = ROUNDING * diagonal[row].sqrt() * diagonal[col].sqrt() + relative * value.abs().max(mirrored.abs());
+        if alive && mirrored.is_finite() && (value - mirrored).abs() > slack {
+            return Err(Error::HessianAsymmetric { row, col, value, mirrored });
+        }
+        let bound = diagonal[row].max(floor).sqrt() * diagonal[col].max(floor).sqrt();
+        if alive && value.abs() > LOOSE * bound {
+            return Err(Error::HessianIndefinite { row, col, value, bound });
+        }
+        *out = if alive { (0.5 * scale * (value + mirrored)) as f32 } else { 0.0 };
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! What comes in: a layer's weight, and the second moment of its inputs.
+
+pub(crate) mod accumulator;
+pub(crate) mod hessian;
+pub(crate) mod layer;
+pub(crate) mod weight;

@@ -1,0 +1,52 @@
+//! The layer's own output error, under the Hessian's diagonal or all of it.
+
+use crate::error::Error;
+use crate::input::layer::Layer;
+use crate::problem::loss::proxy_loss::ProxyLoss;
+use crate::problem::normalization::Normalization;
+
+/// Which rows' errors count more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowWeighting {
+    /// Every row by NoWag's scale: an error counts relative to the size of its row.
+    NoWag,
+    /// All rows alike: the layer's own output error.
+    None,
+}
+
+/// The output error under the whole Hessian, tr((W − Ŵ) H (W − Ŵ)ᵀ), rows weighted or not.
+///
+/// H is shrunk towards its diagonal by α, H ← (1 − α) H + α diag(H): what calibration says of the diagonal is more
+/// certain than what it says of the rest. α = 1 is the separable case.
+#[derive(Clone, Copy, Debug)]
+pub struct FullOutputError {
+    /// Shrinkage α, from 0 (H as it is) to 1 (its diagonal).
+    pub shrinkage: f64,
+    /// Which rows' errors count more.
+    pub row_weighting: RowWeighting,
+}
+
+impl ProxyLoss for FullOutputError {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+        let plain = Normalization::plain(layer);
+        match self.row_weighting {
+            RowWeighting::NoWag => Ok(Normalization { rows: Normalization::nowag(layer).rows, ..plain }),
+            RowWeighting::None => Ok(plain),
+        }
+    }
+
+    fn shrinkage(&self) -> Option<f64> {
+        Some(self.shrinkage)
+    }
+}
+
+/// The layer's own output error Σ_ij d_j (W_ij − Ŵ_ij)², for inputs that are uncorrelated: no scales.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutputError;
+
+impl ProxyLoss for OutputError {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+        Ok(Normalization::plain(layer))
+    }
+}

@@ -1,0 +1,47 @@
+//! The loss that stands in for the network's own: which errors of Ŵ count, and how much.
+
+use crate::error::Error;
+use crate::input::layer::Layer;
+use crate::problem::normalization::Normalization;
+
+/// A loss of the error Ē = W̄ − Ŵ̄: separable, Σ_ij d_j Ē_ij², as its [`Normalization`] says, or with errors at
+/// different inputs coupled through the Hessian.
+///
+/// Give the descent another one with [`Descent::proxy_loss`](crate::Descent::proxy_loss):
+///
+/// ```
+/// use armor_core::{Descent, Error, Hessian, Layer, Normalization, Options, ProxyLoss};
+/// use ndarray::Array2;
+///
+/// /// NoWag's loss, with the first row ten times as important.
+/// struct FirstRowMatters;
+///
+/// impl ProxyLoss for FirstRowMatters {
+///     fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+///         let mut normalization = Normalization::nowag(layer);
+///         normalization.rows[0] /= 10_f64.sqrt();
+///         Ok(normalization)
+///     }
+/// }
+///
+/// let weight = Array2::from_shape_fn((8, 16), |(i, j)| ((3 * i + 5 * j) % 7) as f32 - 3.0);
+/// let layer = Layer::new(&weight, Hessian::identity(16))?;
+/// let options = Options::exact().block(8).iterations(5);
+/// let result = Descent::new(&options)?.proxy_loss(FirstRowMatters).run(&layer)?;
+/// assert!(result.loss() <= result.nowag_p_loss());
+/// # Ok::<(), Error>(())
+/// ```
+pub trait ProxyLoss: Send + Sync {
+    /// Gives the loss's row scales, column scales and importances for a layer.
+    ///
+    /// # Errors
+    /// Whatever makes the loss undefined for this layer. The descent itself refuses lengths that do not fit the
+    /// layer and entries that are not positive.
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error>;
+
+    /// Couples errors at different inputs: `None`, the default, for a separable loss; `Some(α)`, α from 0 to 1, for
+    /// tr(Ē √D Ω √D Ēᵀ) with D the importances and Ω = (1 − α) corr(H) + α I. Needs a full Hessian.
+    fn shrinkage(&self) -> Option<f64> {
+        None
+    }
+}

@@ -1,0 +1,98 @@
+//! The weights of a loss: NoWag's scales, and the importance of every input.
+
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::input::layer::Layer;
+
+/// The weights of a separable proxy loss: Σ_ij d_j (W̄_ij − Ŵ̄_ij)² with W̄_ij = W_ij / (r1_j r2_i).
+///
+/// Both W and Ŵ are divided by the scales, so the loss says what a difference of one scale unit costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalization {
+    /// Row scales r2, length m, positive.
+    pub rows: Vec<f64>,
+    /// Column scales r1, length k, positive.
+    pub cols: Vec<f64>,
+    /// Column importances d, length k, positive.
+    pub importance: Vec<f64>,
+}
+
+impl Normalization {
+    /// NoWag's scales (arXiv 2504.14569, used by ARMOR, section 3): r1_j = ‖W_:j‖, then r2_i = ‖(W / r1)_i:‖.
+    ///
+    /// A zero row or column gets scale 1. The importance is the layer's Hessian diagonal over its mean.
+    pub fn nowag(layer: &Layer<'_>) -> Self {
+        let positive = |squares: f64| if squares > 0.0 { squares.sqrt() } else { 1.0 };
+        let cols: Vec<f64> = column_squares(layer).into_iter().map(positive).collect();
+        let rows = (0..layer.rows())
+            .into_par_iter()
+            .map_init(
+                || vec![0.0; layer.cols()],
+                |row, i| {
+                    layer.weight().copy_row(i, 0..layer.cols(), row);
+                    positive(row.iter().zip(&cols).map(|(&w, r)| (f64::from(w) / r).powi(2)).sum())
+                },
+            )
+            .collect();
+        Normalization { rows, cols, importance: layer.hessian().importance() }
+    }
+
+    /// Leaves rows and columns as they are, but for one common scale (the root mean square of W).
+    pub fn plain(layer: &Layer<'_>) -> Self {
+        let (m, k) = (layer.rows(), layer.cols());
+        let mean = column_squares(layer).iter().sum::<f64>() / (m as f64 * k as f64);
+        let scale = if mean > 0.0 { mean.sqrt() } else { 1.0 };
+        Normalization { rows: vec![1.0; m], cols: vec![scale; k], importance: layer.hessian().importance() }
+    }
+
+    /// Weight of the squared error of entry (row, col) of the caller's W in this loss.
+    pub(crate) fn error_weight(&self, row: usize, col: usize) -> f64 {
+        self.importance[col] / (self.cols[col] * self.rows[row]).powi(2)
+    }
+
+    pub(crate) fn check(&self, layer: &Layer<'_>) -> Result<(), Error> {
+        let parts = [
+            ("normalization.rows", &self.rows, layer.rows()),
+            ("normalization.cols", &self.cols, layer.cols()),
+            ("normalization.importance", &self.importance, layer.cols()),
+        ];
+        for (argument, values, expected) in parts {
+            if values.len() != expected {
+                return Err(Error::Length { argument, found: values.len(), expected });
+            }
+            let bad = values.iter().position(|&x| !(x.is_finite() && x > 0.0));
+            if let Some(index) = bad {
+                return Err(Error::NotPositive { argument, index, value: values[index] });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Σ_i W_ij² for every column j; chunks of fixed height keep the sum the same for any number of threads.
+fn column_squares(layer: &Layer<'_>) -> Vec<f64> {
+    const CHUNK: usize = 256;
+    let (rows, cols) = (layer.rows(), layer.cols());
+    let partials: Vec<Vec<f64>> = (0..rows.div_ceil(CHUNK))
+        .into_par_iter()
+        .map(|chunk| {
+            let mut row = vec![0.0; cols];
+            let mut squares = vec![0.0; cols];
+            for i in chunk * CHUNK..rows.min((chunk + 1) * CHUNK) {
+                layer.weight().copy_row(i, 0..cols, &mut row);
+                for (square, &w) in squares.iter_mut().zip(&row) {
+                    *square += f64::from(w) * f64::from(w);
+                }
+            }
+            squares
+        })
+        .collect();
+    let mut total = vec![0.0; cols];
+    for partial in partials {
+        for (sum, part) in total.iter_mut().zip(partial) {
+            *sum += part;
+        }
+    }
+    total
+}

@@ -1,0 +1,223 @@
+//! From the layer to the whitened target of the descent, and back from its factors to the caller's weight.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::factors::block_diagonal::BlockDiagonal;
+use crate::factors::partition::Partition;
+use crate::factors::pattern::Pattern;
+use crate::factors::sparse_core::SparseCore;
+use crate::input::layer::Layer;
+use crate::problem::coupling::Coupling;
+use crate::problem::loss::proxy_loss::ProxyLoss;
+use crate::problem::normalization::Normalization;
+
+/// What the descent approximates: the whitened weight Y = W̄ diag(√d), m × k, for which the proxy loss is
+/// ‖Y − A S B̃‖²_F with B̃ = B diag(√d).
+///
+/// Stored in column panels, one for each block of the right wrapper, each panel row-major.
+#[derive(Clone, Debug)]
+pub struct Target {
+    normalization: Normalization,
+    rows: Partition,
+    cols: Partition,
+    pattern: Pattern,
+    values: Vec<f32>,
+    energy: f64,
+    coupling: Option<Coupling>,
+}
+
+impl Target {
+    /// Whitens a layer under a loss for blocks of `left` rows and `right` columns, coupled where the loss is.
+    ///
+    /// # Errors
+    /// What the loss says, and as [`Target::new`] and [`Target::couple`].
+    pub(crate) fn for_loss(
+        layer: &Layer<'_>,
+        loss: &dyn ProxyLoss,
+        blocks: (usize, usize),
+        pattern: Pattern,
+        memory_limit: Option<usize>,
+    ) -> Result<Self, Error> {
+        let target = Target::new(layer, loss.normalize(layer)?, blocks, pattern)?;
+        match loss.shrinkage() {
+            Some(alpha) => target.couple(layer, alpha, memory_limit),
+            None => Ok(target),
+        }
+    }
+
+    /// Whitens a layer for blocks of `left` rows and `right` columns.
+    ///
+    /// # Errors
+    /// [`Error::Length`] or [`Error::NotPositive`] where the normalization does not fit the layer.
+    fn new(
+        layer: &Layer<'_>,
+        normalization: Normalization,
+        (left, right): (usize, usize),
+        pattern: Pattern,
+    ) -> Result<Self, Error> {
+        normalization.check(layer)?;
+        let rows = Partition::new(layer.rows(), left);
+        let cols = Partition::new(layer.cols(), right);
+        let mut values = vec![0.0; layer.rows() * layer.cols()];
+        let energies: Vec<f64> = values
+            .par_chunks_mut(rows.len * cols.block)
+            .enumerate()
+            .map(|(b, panel)| whiten_panel(layer, &normalization, cols.range(b), panel))
+            .collect();
+        let energy = energies.iter().sum();
+        Ok(Target { normalization, rows, cols, pattern, values, energy, coupling: None })
+    }
+
+    /// Couples the errors through the layer's Hessian, shrunk by α, in no more working memory than the limit.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for an α that is not from 0 to 1, [`Error::HessianNotFull`], [`Error::MemoryLimit`].
+    fn couple(mut self, layer: &Layer<'_>, alpha: f64, limit: Option<usize>) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&alpha) {
+            return Err(Error::Option { name: "shrinkage", value: alpha.to_string(), expected: "0 to 1" });
+        }
+        // Ω = I: the separable loss itself.
+        if alpha == 1.0 && layer.hessian().is_full() {
+            return Ok(self);
+        }
+        let coupling = Coupling::new(layer, alpha, limit, (self.rows, self.cols), |row, out| {
+            for b in 0..self.cols.count() {
+                let width = self.cols.size(b);
+                out[self.cols.range(b)].copy_from_slice(&self.panel(b)[row * width..(row + 1) * width]);
+            }
+        })?;
+        self.energy = coupling.energy();
+        self.coupling = Some(coupling);
+        Ok(self)
+    }
+
+    /// Output features, m.
+    pub fn rows(&self) -> usize {
+        self.rows.len
+    }
+
+    /// Input features, k.
+    pub fn cols(&self) -> usize {
+        self.cols.len
+    }
+
+    /// The sparsity pattern of the core.
+    pub fn pattern(&self) -> Pattern {
+        self.pattern
+    }
+
+    /// The loss at Ŵ = 0, ‖Y‖², or tr(Y Ω Yᵀ) where errors couple; reported losses are divided by it.
+    pub fn energy(&self) -> f64 {
+        self.energy
+    }
+
+    /// Whether errors at different inputs couple: the loss is then tr(E Ω Eᵀ) for E = Y − A S B̃.
+    pub fn is_coupled(&self) -> bool {
+        self.coupling.is_some()
+    }
+
+    /// Refuses a coupled loss for a part that knows separable ones only.
+    pub(crate) fn check_separable(&self, part: &'static str) -> Result<(), Error> {
+        if self.is_coupled() { Err(Error::Coupled { part }) } else { Ok(()) }
+    }
+
+    pub(crate) fn coupling(&self) -> Option<&Coupling> {
+        self.coupling.as_ref()
+    }
+
+    /// The loss's scales and importances.
+    pub fn normalization(&self) -> &Normalization {
+        &self.normalization
+    }
+
+    /// Entry (row, col) of the whitened weight Y.
+    ///
+    /// # Panics
+    /// If it lies outside the matrix.
+    pub fn whitened(&self, row: usize, col: usize) -> f32 {
+        let b = col / self.cols.block;
+        self.panel(b)[row * self.cols.size(b) + col - self.cols.start(b)]
+    }
+
+    /// Entry (row, col) of the normalised weight W̄ = Y diag(1 / √d).
+    ///
+    /// # Panics
+    /// If it lies outside the matrix.
+    pub fn normalized(&self, row: usize, col: usize) -> f32 {
+        (f64::from(self.whitened(row, col)) / self.normalization.importance[col].sqrt()) as f32
+    }
+
+    pub(crate) fn row_blocks(&self) -> Partition {
+        self.rows
+    }
+
+    pub(crate) fn col_blocks(&self) -> Partition {
+        self.cols
+    }
+
+    /// Panel `b`: the m rows of column block `b`, row-major.
+    pub(crate) fn panel(&self, b: usize) -> &[f32] {
+        let start = self.cols.start(b) * self.rows.len;
+        &self.values[start..start + self.rows.len * self.cols.size(b)]
+    }
+
+    /// Block (a, b) of Y, row-major.
+    pub(crate) fn block(&self, a: usize, b: usize) -> &[f32] {
+        self.blocks(a..a + 1, b)
+    }
+
+    /// Blocks (a, b) of Y for consecutive a, one below the other.
+    pub(crate) fn blocks(&self, blocks: Range<usize>, b: usize) -> &[f32] {
+        &self.values[self.block_range(blocks, b)]
+    }
+
+    /// Where blocks (a, b) for consecutive a lie in an array of column panels.
+    pub(crate) fn block_range(&self, blocks: Range<usize>, b: usize) -> Range<usize> {
+        let start = self.cols.start(b) * self.rows.len;
+        let width = self.cols.size(b);
+        start + self.rows.start(blocks.start) * width..start + self.rows.range(blocks.end - 1).end * width
+    }
+
+    /// A loss relative to its value at Ŵ = 0; 0 for a weight that is all zeros.
+    pub(crate) fn relative(&self, loss: f64) -> f64 {
+        if self.energy > 0.0 { loss / self.energy } else { 0.0 }
+    }
+
+    /// Turns whitened factors into those of the caller's weight, in place: A ← diag(r2) A / c, B ← c B̃ diag(r1 / √d).
+    ///
+    /// The power of two c gives both wrappers the same largest scale, so neither leaves f32's range.
+    pub(crate) fn fold(&self, left: &mut BlockDiagonal, right: &mut BlockDiagonal) {
+        let Normalization { rows, cols, importance } = &self.normalization;
+        let largest = |scales: &[f64]| scales.iter().copied().fold(0.0, f64::max);
+        let balance = ((largest(rows) / largest(cols)).log2() / 2.0).round().exp2();
+        left.scale(|i| rows[i] / balance, |_| 1.0);
+        right.scale(|_| 1.0, |j| cols[j] * balance / importance[j].sqrt());
+    }
+
+    /// The starting point: identity wrappers (B̃ = diag(√d)) around an all-zero core that keeps the first N of M.
+    pub(crate) fn identity_factors(&self) -> (BlockDiagonal, SparseCore, BlockDiagonal) {
+        let roots: Vec<f64> = self.normalization.importance.iter().map(|d| d.sqrt()).collect();
+        (
+            BlockDiagonal::identity(self.rows.len, self.rows.block),
+            SparseCore::zeros(self.rows.len, self.cols, self.pattern),
+            BlockDiagonal::from_diagonal(&roots, self.cols.block),
+        )
+    }
+}
+
+/// Fills one panel of Y and returns its sum of squares.
+fn whiten_panel(layer: &Layer<'_>, normalization: &Normalization, cols: Range<usize>, panel: &mut [f32]) -> f64 {
+    let scales: Vec<f64> = cols.clone().map(|j| normalization.importance[j].sqrt() / normalization.cols[j]).collect();
+    let mut energy = 0.0;
+    for (i, row) in panel.chunks_exact_mut(cols.len()).enumerate() {
+        layer.weight().copy_row(i, cols.clone(), row);
+        for (value, scale) in row.iter_mut().zip(&scales) {
+            *value = (f64::from(*value) * scale / normalization.rows[i]) as f32;
+            energy += f64::from(*value).powi(2);
+        }
+    }
+    energy
+}

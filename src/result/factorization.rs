@@ -1,0 +1,235 @@
+//! The result: factors of the caller's own weight, and how they were reached.
+
+use std::time::{Duration, Instant};
+
+use ndarray::{Array1, Array2, ArrayView1};
+use rayon::prelude::*;
+
+use crate::descent::mask::initial::NoWagP;
+use crate::descent::mask::selector::MaskSelector;
+use crate::descent::step::Step;
+use crate::error::Error;
+use crate::factors::block_diagonal::BlockDiagonal;
+use crate::factors::sparse_core::SparseCore;
+use crate::factors::triple::Factors;
+use crate::input::layer::Layer;
+use crate::problem::loss::proxy_loss::ProxyLoss;
+use crate::problem::measure::{Product, check_shape, output_error, product_rows, relative_loss};
+use crate::problem::state::State;
+use crate::problem::target::Target;
+use crate::result::record::RunRecord;
+use crate::result::record::StopReason;
+
+/// A factorised layer, Ŵ = A S B for the caller's own W: immutable, all scaling folded into the wrappers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factorization {
+    factors: Factors,
+    loss: f64,
+    nowag_p_loss: f64,
+    ridge: f64,
+    history: Vec<f64>,
+    stop_reason: StopReason,
+    elapsed: Duration,
+}
+
+impl Factorization {
+    /// Folds the scaling of `best` into its wrappers and measures the result in f64 against the layer itself; falls
+    /// back to NoWag-P where that is better.
+    pub(crate) fn new(
+        layer: &Layer<'_>,
+        target: &Target,
+        mut best: Factors,
+        record: RunRecord,
+        start: Instant,
+    ) -> Result<Self, Error> {
+        let (baseline, nowag_p_loss) = nowag_p(layer, target)?;
+        let loss = fold_and_measure(layer, target, &mut best);
+        let (factors, loss) = if loss <= nowag_p_loss { (best, loss) } else { (baseline, nowag_p_loss) };
+        let RunRecord { ridge, history, stop_reason } = record;
+        Ok(Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: start.elapsed() })
+    }
+
+    /// As [`Factorization::new`], for pruned factors that are kept whatever their loss; the time is theirs alone.
+    pub(crate) fn pruned(
+        layer: &Layer<'_>,
+        target: &Target,
+        mut factors: Factors,
+        record: RunRecord,
+        start: Instant,
+    ) -> Result<Self, Error> {
+        let elapsed = start.elapsed();
+        let (_, nowag_p_loss) = nowag_p(layer, target)?;
+        let loss = fold_and_measure(layer, target, &mut factors);
+        let RunRecord { ridge, history, stop_reason } = record;
+        Ok(Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed })
+    }
+
+    /// Puts a stored result together again: factors, loss and NoWag-P's, and how it was reached.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn restore(
+        factors: Factors,
+        (loss, nowag_p_loss): (f64, f64),
+        RunRecord { ridge, history, stop_reason }: RunRecord,
+    ) -> Self {
+        Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: Duration::ZERO }
+    }
+
+    /// The factors, to be rounded; the loss stays as it was.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn factors_mut(&mut self) -> &mut Factors {
+        &mut self.factors
+    }
+
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn factors(&self) -> &Factors {
+        &self.factors
+    }
+
+    /// The same with another loss, of factors that were rounded.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn with_loss(self, loss: f64) -> Self {
+        Factorization { loss, ..self }
+    }
+
+    /// The left wrapper A, m × m in blocks of p.
+    pub fn left(&self) -> &BlockDiagonal {
+        &self.factors.left
+    }
+
+    /// The N:M sparse core S, m × k.
+    pub fn core(&self) -> &SparseCore {
+        &self.factors.core
+    }
+
+    /// The right wrapper B, k × k in blocks of q.
+    pub fn right(&self) -> &BlockDiagonal {
+        &self.factors.right
+    }
+
+    /// Relative proxy loss of these very factors, recomputed in f64 from their f32 values; 1 would be Ŵ = 0.
+    pub fn loss(&self) -> f64 {
+        self.loss
+    }
+
+    /// Relative proxy loss of NoWag-P, pruning alone, measured alike; [`Factorization::loss`] of a run is never above
+    /// it.
+    pub fn nowag_p_loss(&self) -> f64 {
+        self.nowag_p_loss
+    }
+
+    /// Measures another relative proxy loss of these factors in f64, for the layer that they approximate.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the layer has another shape, and whatever the loss returns.
+    ///
+    /// ```
+    /// use armor_core::{Hessian, Layer, NoWagLoss, Options, RowWeighting, factorize};
+    /// use ndarray::Array2;
+    ///
+    /// let weight = Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+    /// let layer = Layer::new(&weight, Hessian::identity(64))?;
+    /// let options = Options::exact().block(16).iterations(5);
+    /// let unweighted = factorize(&layer, &options.clone().row_weighting(RowWeighting::None))?;
+    /// assert_eq!(factorize(&layer, &options)?.loss(), factorize(&layer, &options)?.proxy_loss(&layer, &NoWagLoss)?);
+    /// assert_ne!(unweighted.loss(), unweighted.proxy_loss(&layer, &NoWagLoss)?);
+    /// # Ok::<(), armor_core::Error>(())
+    /// ```
+    pub fn proxy_loss(&self, layer: &Layer<'_>, loss: &dyn ProxyLoss) -> Result<f64, Error> {
+        check_shape(&self.factors, layer)?;
+        let blocks = (self.factors.left.block_size(), self.factors.right.block_size());
+        let target = Target::for_loss(layer, loss, blocks, self.factors.core.pattern(), None)?;
+        Ok(relative_loss(&Product::Factors(&self.factors), layer, &target))
+    }
+
+    /// Measures the relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) in f64, for the layer's own W and H.
+    ///
+    /// The layer may have another Hessian than the one that was fitted to: one held out says what the fit is worth. Of
+    /// a Hessian that is known by its diagonal, inputs that were never excited count as the mean.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the layer has another shape.
+    pub fn output_error(&self, layer: &Layer<'_>) -> Result<f64, Error> {
+        check_shape(&self.factors, layer)?;
+        Ok(output_error(&self.factors, layer))
+    }
+
+    /// Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed or
+    /// errors did not couple.
+    pub fn ridge(&self) -> f64 {
+        self.ridge
+    }
+
+    /// Relative proxy loss as the descent saw it: entry 0 of the initial mask, then one an iteration.
+    pub fn history(&self) -> &[f64] {
+        &self.history
+    }
+
+    /// Iterations done.
+    pub fn iterations(&self) -> usize {
+        self.history.len() - 1
+    }
+
+    /// Why the run ended.
+    pub fn stop_reason(&self) -> StopReason {
+        self.stop_reason
+    }
+
+    /// Wall time of the run; zero for a factorisation that was read from bytes, which do not keep it.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// Wrapper overhead: numbers in both wrappers over entries of W, about p/k + q/m.
+    pub fn overhead(&self) -> f64 {
+        let wrappers = self.factors.left.data().len() + self.factors.right.data().len();
+        wrappers as f64 / (self.factors.core.rows() as f64 * self.factors.core.cols() as f64)
+    }
+
+    /// Bytes of the factors as stored: kept values and wrappers at `bytes_per_value` each (4 for f32, 2 for f16), and
+    /// one bit an entry for the mask.
+    pub fn stored_bytes(&self, bytes_per_value: usize) -> usize {
+        let kept = self.factors.core.pattern().kept(self.factors.core.cols()) * self.factors.core.rows();
+        let values = kept + self.factors.left.data().len() + self.factors.right.data().len();
+        values * bytes_per_value + self.factors.core.rows() * self.factors.core.cols().div_ceil(8)
+    }
+
+    /// Computes Ŵ = A S B, m × k, in f64 and rounds it to the nearest f32 number.
+    pub fn reconstruct(&self) -> Array2<f32> {
+        let shape = (self.factors.core.rows(), self.factors.core.cols());
+        let mut product = vec![0.0; shape.0 * shape.1];
+        product.par_chunks_mut(self.factors.left.block_size() * shape.1).enumerate().for_each(|(a, rows)| {
+            for (out, value) in rows.iter_mut().zip(product_rows(&self.factors, a)) {
+                *out = value.clamp(f32::MIN.into(), f32::MAX.into()) as f32;
+            }
+        });
+        Array2::from_shape_vec(shape, product).expect("as many entries as the shape has")
+    }
+
+    /// Computes y = A (S (B x)) for one input of length k; accumulates in f64, returns m outputs. A plain reference.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless x has k entries. NaN and infinities in x spread as in any product.
+    pub fn apply(&self, x: ArrayView1<'_, f32>) -> Result<Array1<f32>, Error> {
+        if x.len() != self.factors.core.cols() {
+            return Err(Error::Length { argument: "x", found: x.len(), expected: self.factors.core.cols() });
+        }
+        let x = x.mapv(f64::from).to_vec();
+        let y = self.factors.left.apply(&self.factors.core.apply(&self.factors.right.apply(&x)));
+        Ok(y.into_iter().map(|y| y as f32).collect())
+    }
+}
+
+/// NoWag-P's factors of the caller's own weight, and their loss.
+fn nowag_p(layer: &Layer<'_>, target: &Target) -> Result<(Factors, f64), Error> {
+    let mut baseline = State::new(target);
+    NoWagP.select(&mut baseline, &Step { iteration: 0, seed: 0, temperature: 0.0 })?;
+    let mut factors = baseline.into_factors();
+    let loss = fold_and_measure(layer, target, &mut factors);
+    Ok((factors, loss))
+}
+
+/// Turns whitened factors into those of the caller's own weight, and returns their loss.
+fn fold_and_measure(layer: &Layer<'_>, target: &Target, factors: &mut Factors) -> f64 {
+    target.fold(&mut factors.left, &mut factors.right);
+    relative_loss(&Product::Factors(factors), layer, target)
+}

@@ -1,0 +1,31 @@
+//! The core alone, dense or with a bitmask, and the dense matrix that replaces the weight.
+
+use super::{Tensor, factors};
+use crate::factors::precision::Precision;
+use crate::factors::sparse_core::SparseCore;
+use crate::result::factorization::Factorization;
+
+/// The core with its zeros, m × k.
+pub(super) fn dense<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> Tensor<'a> {
+    let shape = [core.rows(), core.cols()];
+    Tensor::new(format!("{name}.armor.core.dense"), precision.dtype(), shape, move || {
+        precision.bytes("core", &core.to_dense())
+    })
+}
+
+/// The core as compressed-tensors names it: kept values, bitmask and shape are parameters of the module itself.
+pub(super) fn sparse_bitmask<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> [Tensor<'a>; 3] {
+    [
+        factors::values(core, format!("{name}.compressed"), precision),
+        factors::bitmask(core, format!("{name}.bitmask")),
+        factors::shape(core, format!("{name}.shape"), [2, 1]),
+    ]
+}
+
+/// A S B, m × k, under the name of the weight.
+pub(super) fn reconstructed<'a>(factorization: &'a Factorization, name: &str, precision: Precision) -> Tensor<'a> {
+    let shape = [factorization.core().rows(), factorization.core().cols()];
+    Tensor::new(format!("{name}.weight"), precision.dtype(), shape, move || {
+        precision.bytes("weight", &factorization.reconstruct())
+    })
+}

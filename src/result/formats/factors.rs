@@ -1,0 +1,74 @@
+//! The layout `factors`: wrappers, kept values, bitmask.
+
+use safetensors::Dtype;
+
+use super::Tensor;
+use crate::bytes::header::Words;
+use crate::bytes::reader::FORMAT;
+use crate::factors::block_diagonal::BlockDiagonal;
+use crate::factors::precision::Precision;
+use crate::factors::sparse_core::SparseCore;
+use crate::result::factorization::Factorization;
+
+/// What the tensors alone do not tell; every key but `armor.format` has `prefix` in front.
+pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {
+    let own = [
+        ("pattern", factorization.core().pattern().to_string()),
+        ("left_block", factorization.left().block_size().to_string()),
+        ("right_block", factorization.right().block_size().to_string()),
+        ("loss", factorization.loss().to_string()),
+        ("nowag_p_loss", factorization.nowag_p_loss().to_string()),
+        ("ridge", factorization.ridge().to_string()),
+        ("stop_reason", factorization.stop_reason().as_str().to_owned()),
+    ];
+    let own = own.into_iter().map(|(key, value)| (format!("{prefix}armor.{key}"), value));
+    own.chain([("armor.format".to_owned(), FORMAT.to_owned())]).collect()
+}
+
+/// Both wrappers, [blocks, p, p] and [blocks, q, q].
+pub(super) fn wrappers<'a>(factorization: &'a Factorization, name: &str, precision: Precision) -> Vec<Tensor<'a>> {
+    let wrapper = |part: &'static str, wrapper: &'a BlockDiagonal| {
+        let size = wrapper.block_size();
+        let shape = [wrapper.blocks(), size, size];
+        Tensor::new(format!("{name}.armor.{part}"), precision.dtype(), shape, move || {
+            precision.bytes(part, &wrapper.to_padded())
+        })
+    };
+    vec![wrapper("left", factorization.left()), wrapper("right", factorization.right())]
+}
+
+/// The core: kept values, which they are, and its shape.
+pub(super) fn core<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> [Tensor<'a>; 3] {
+    let name = format!("{name}.armor.core");
+    [
+        values(core, format!("{name}.compressed"), precision),
+        bitmask(core, format!("{name}.bitmask")),
+        shape(core, format!("{name}.shape"), [2]),
+    ]
+}
+
+/// The kept values, [m, kN/M], by row in ascending column order.
+pub(super) fn values(core: &SparseCore, name: String, precision: Precision) -> Tensor<'_> {
+    let kept = core.pattern().kept(core.cols());
+    Tensor::new(name, precision.dtype(), [core.rows(), kept], move || precision.bytes("core", &core.compressed()))
+}
+
+/// Which columns are kept, [m, ⌈k/8⌉].
+pub(super) fn bitmask(core: &SparseCore, name: String) -> Tensor<'_> {
+    let shape = [core.rows(), core.cols().div_ceil(8)];
+    Tensor::new(name, Dtype::U8, shape, move || Ok(core.bitmask().into_raw_vec_and_offset().0))
+}
+
+/// m, k, with axes of the caller's choice.
+pub(super) fn shape(core: &SparseCore, name: String, axes: impl Into<Vec<usize>>) -> Tensor<'_> {
+    let shape = [core.rows() as i64, core.cols() as i64];
+    Tensor::new(name, Dtype::I64, axes, move || Ok(shape.iter().flat_map(|x| x.to_le_bytes()).collect()))
+}
+
+/// The loss by iteration.
+pub(super) fn history<'a>(factorization: &'a Factorization, name: &str) -> Tensor<'a> {
+    let history = factorization.history();
+    Tensor::new(format!("{name}.armor.history"), Dtype::F64, [history.len()], move || {
+        Ok(history.iter().flat_map(|x| x.to_le_bytes()).collect())
+    })
+}

@@ -1,0 +1,74 @@
+//! Values as bytes of a file, in the type that they are stored in.
+
+use std::str::FromStr;
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+use crate::error::Error;
+use crate::factors::precision::Precision;
+
+impl Precision {
+    pub(crate) fn dtype(self) -> Dtype {
+        match self {
+            Precision::F32 => Dtype::F32,
+            Precision::F16 => Dtype::F16,
+            Precision::Bf16 => Dtype::BF16,
+        }
+    }
+
+    /// Rounds values in place.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] with the first one beyond the range.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn round(self, part: &'static str, values: &mut [f32]) -> Result<(), Error> {
+        for (index, value) in values.iter_mut().enumerate() {
+            let rounded = self.nearest(*value);
+            if !rounded.is_finite() {
+                return Err(Error::Overflow { part, index, value: *value, dtype: self.as_str() });
+            }
+            *value = rounded;
+        }
+        Ok(())
+    }
+
+    /// Little-endian bytes of the values, rounded.
+    ///
+    /// # Errors
+    /// As [`Precision::round`].
+    pub(crate) fn bytes<'a>(
+        self,
+        part: &'static str,
+        values: impl IntoIterator<Item = &'a f32>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        for (index, &value) in values.into_iter().enumerate() {
+            if !self.nearest(value).is_finite() {
+                return Err(Error::Overflow { part, index, value, dtype: self.as_str() });
+            }
+            match self {
+                Precision::F32 => bytes.extend(value.to_le_bytes()),
+                Precision::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
+                Precision::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        named("dtype", text, &Self::ALL, Self::as_str)
+    }
+}
+
+/// Finds what is called `text` among `all`.
+pub(super) fn named<T: Copy>(what: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, Error> {
+    all.iter().copied().find(|&item| name(item) == text).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|&item| name(item)).collect();
+        Error::Settings { problem: format!("{what} \"{text}\" is none of {}", names.join(", ")) }
+    })
+}
