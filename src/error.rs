@@ -177,6 +177,16 @@ pub enum Error {
         /// The text given.
         text: String,
     },
+    /// A name is none of those that are known.
+    #[error("{what}: \"{}\" is unknown, expected {expected}", plain(text))]
+    UnknownName {
+        /// What is named, `format` for instance.
+        what: &'static str,
+        /// The text given.
+        text: String,
+        /// The names that are known.
+        expected: String,
+    },
     /// An option lies outside its range.
     #[error("option {name}: {value} is out of range, expected {expected}")]
     Option {
@@ -233,7 +243,7 @@ pub enum Error {
         /// Its value.
         value: f32,
         /// The number type.
-        precision: crate::factors::precision::Precision,
+        precision: &'static str,
     },
     /// The worker threads could not be started.
     #[error("threads: could not start {}: {reason}", pool_of(*threads))]
@@ -325,6 +335,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Finds what is called `text` among `all`.
+    pub(crate) fn by_name<T: Copy>(
+        what: &'static str,
+        text: &str,
+        all: &[T],
+        name: fn(T) -> &'static str,
+    ) -> Result<T, Error> {
+        all.iter().copied().find(|&item| name(item) == text).ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|&item| name(item)).collect();
+            Error::UnknownName { what, text: text.to_owned(), expected: names.join(", ") }
+        })
+    }
+
     /// What was wrong with a tensor, without its name; any other error itself.
     pub fn cause(&self) -> &Error {
         match self {

@@ -46,7 +46,7 @@ pub use descent::wrapper::update::WrapperUpdate;
 pub use error::Error;
 pub use factors::block_diagonal::BlockDiagonal;
 pub use factors::pattern::Pattern;
-pub use factors::precision::Precision;
+pub use factors::precision::{FactorPrecision, Precision};
 pub use factors::sparse_core::SparseCore;
 pub use input::accumulator::HessianAccumulator;
 pub use input::hessian::Hessian;

@@ -1,11 +1,18 @@
-//! The number type that results are stored in.
+//! The number types that results are stored in.
 
 use std::fmt;
+use std::str::FromStr;
 
 use half::{bf16, f16};
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// The number type that values and wrappers are stored in, each rounded to the nearest number of the type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Precision {
     /// `f32`, IEEE single precision: what the factors are computed in.
     F32,
@@ -49,5 +56,84 @@ impl Precision {
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    /// Reads a type's name.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Error::by_name("dtype", text, &Self::ALL, Self::as_str)
+    }
+}
+
+/// The number type of each factor.
+///
+/// ```
+/// use armor_core::{FactorPrecision, Precision};
+/// let mixed = FactorPrecision { left: Precision::F32, ..Precision::Bf16.into() };
+/// assert_eq!(mixed.core, Precision::Bf16);
+/// assert_eq!(mixed.uniform(), None);
+/// assert_eq!(mixed.to_string(), "f32, bf16, bf16");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(from = "OneOrEach", into = "OneOrEach"))]
+pub struct FactorPrecision {
+    /// Of the left wrapper A.
+    pub left: Precision,
+    /// Of the core's kept values.
+    pub core: Precision,
+    /// Of the right wrapper B.
+    pub right: Precision,
+}
+
+impl FactorPrecision {
+    /// The type of all three, if they share one.
+    pub fn uniform(self) -> Option<Precision> {
+        (self.left == self.core && self.core == self.right).then_some(self.core)
+    }
+}
+
+impl From<Precision> for FactorPrecision {
+    fn from(all: Precision) -> Self {
+        FactorPrecision { left: all, core: all, right: all }
+    }
+}
+
+impl fmt::Display for FactorPrecision {
+    /// Writes one name, or those of A, S and B.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.uniform() {
+            Some(all) => all.fmt(f),
+            None => write!(f, "{}, {}, {}", self.left, self.core, self.right),
+        }
+    }
+}
+
+/// How a [`FactorPrecision`] is written: one name, or an object with a name for each factor.
+#[cfg(feature = "serde")]
+#[derive(Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected \"f32\", \"f16\" or \"bf16\", or an object with left, core and right")]
+enum OneOrEach {
+    One(Precision),
+    Each { left: Precision, core: Precision, right: Precision },
+}
+
+#[cfg(feature = "serde")]
+impl From<OneOrEach> for FactorPrecision {
+    fn from(written: OneOrEach) -> Self {
+        match written {
+            OneOrEach::One(all) => all.into(),
+            OneOrEach::Each { left, core, right } => FactorPrecision { left, core, right },
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<FactorPrecision> for OneOrEach {
+    fn from(precision: FactorPrecision) -> Self {
+        let FactorPrecision { left, core, right } = precision;
+        precision.uniform().map_or(OneOrEach::Each { left, core, right }, OneOrEach::One)
     }
 }

@@ -153,7 +153,7 @@ pub(super) fn fits(
     if precision.nearest(value).is_finite() {
         Ok(())
     } else {
-        Err(Error::Precision { argument, row, col, value, precision })
+        Err(Error::Precision { argument, row, col, value, precision: precision.as_str() })
     }
 }
 

@@ -12,6 +12,7 @@ pub fn rounded(matrix: &Mat, precision: Precision) -> Mat {
         Precision::F32 => x,
         Precision::F16 => f16::from_f64(x).to_f64(),
         Precision::Bf16 => bf16::from_f32(x as f32).to_f64(),
+        other => unreachable!("{other} has no twin"),
     })
 }
 

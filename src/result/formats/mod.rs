@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "checkpoint")]
 pub(crate) use factors::metadata;
@@ -22,7 +23,8 @@ use crate::result::factorization::Factorization;
 /// What a compressed weight `T.weight` is stored as; `docs/formats.md` describes every byte.
 ///
 /// All but [`Format::Reconstructed`] come with the wrappers, without which the core is not the weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Format {
     /// `factors`: the layout of [`Factorization::to_safetensors`], which [`Factorization::from_safetensors`] reads.
@@ -30,6 +32,7 @@ pub enum Format {
     /// `dense-core`: the core with its zeros, m × k, for programs that compress it themselves.
     DenseCore,
     /// `sparse-24-bitmask`: the core under the names that compressed-tensors gives this layout; 2:4 only.
+    #[serde(rename = "sparse-24-bitmask")]
     SparseBitmask,
     /// `cutlass`: the core as PyTorch's semi-structured tensors hold it for CUTLASS, in f16 or bf16; 2:4 only, rows a
     /// multiple of 32, and columns too.
@@ -88,7 +91,7 @@ impl FromStr for Format {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        values::named("format", text, &Self::ALL, Self::as_str)
+        Error::by_name("format", text, &Self::ALL, Self::as_str)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Values as bytes of a file, in the type that they are stored in.
 
-use std::str::FromStr;
-
 use half::{bf16, f16};
 use safetensors::Dtype;
 
@@ -55,20 +53,4 @@ impl Precision {
         }
         Ok(bytes)
     }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        named("dtype", text, &Self::ALL, Self::as_str)
-    }
-}
-
-/// Finds what is called `text` among `all`.
-pub(super) fn named<T: Copy>(what: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, Error> {
-    all.iter().copied().find(|&item| name(item) == text).ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(|&item| name(item)).collect();
-        Error::Settings { problem: format!("{what} \"{text}\" is none of {}", names.join(", ")) }
-    })
 }
