@@ -1,6 +1,10 @@
 //! What can go wrong, always with the argument's name and the first offending position.
 
+mod source;
+
 use thiserror::Error;
+
+pub use source::{BoxError, SourceError};
 
 /// Why a call was refused.
 ///
@@ -162,6 +166,24 @@ pub enum Error {
     Coupled {
         /// The part's name.
         part: &'static str,
+    },
+    /// A part of a caller's own returned an error, which is the source of this one.
+    #[error("{role}: {source}")]
+    Part {
+        /// The part's role: `proxy_loss`, `initial_mask`, `wrapper_update` or `core_update`.
+        role: &'static str,
+        /// The part's own error.
+        source: SourceError,
+    },
+    /// A part of a caller's own replaced a factor by one of another shape.
+    #[error("{factor}: is {found} after an update, expected {expected}")]
+    FactorShape {
+        /// The factor: `left`, `core` or `right`.
+        factor: &'static str,
+        /// Its shape.
+        found: String,
+        /// The shape that the layer and its blocks ask for.
+        expected: String,
     },
     /// The sparsity pattern is not N:M with 0 < N < M ≤ 8.
     #[error("pattern: {n}:{m} is not N:M with 0 < N < M ≤ 8")]
@@ -335,6 +357,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error of a part with this role: the crate's own as it is, any other as the source of [`Error::Part`].
+    pub(crate) fn of_part(role: &'static str, error: BoxError) -> Self {
+        match error.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(other) => Error::Part { role, source: other.into() },
+        }
+    }
+
     /// Finds what is called `text` among `all`.
     pub(crate) fn by_name<T: Copy>(
         what: &'static str,

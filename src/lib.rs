@@ -30,21 +30,23 @@ pub mod checkpoint;
 #[allow(unsafe_code, reason = "raw pointers come in here, and nowhere else")]
 pub mod ffi;
 
-pub use descent::mask::initial::{Magnitude, NoWagP, Wanda};
-pub use descent::mask::sampled::SampledGroup;
-pub use descent::mask::selector::MaskSelector;
-pub use descent::mask::sparse_gpt::SparseGpt;
-pub use descent::mask::sweep::{AnnealedSweep, ExactSweep, SweepTimes};
+pub use descent::core_update::sampled::SampledGroup;
+pub use descent::core_update::sweep::{AnnealedSweep, ExactSweep};
+pub use descent::core_update::update::CoreUpdate;
+pub use descent::mask_selector::scores::{Magnitude, NoWagP, Wanda};
+pub use descent::mask_selector::selector::MaskSelector;
+pub use descent::mask_selector::sparse_gpt::SparseGpt;
 pub use descent::options::{Method, Objective, Options};
 pub use descent::progress::{Phase, Progress};
 pub use descent::run::{Descent, factorize};
 pub use descent::step::Step;
-pub use descent::wrapper::adam::JointAdam;
-pub use descent::wrapper::gradient::SequentialGradient;
-pub use descent::wrapper::least_squares::LeastSquares;
-pub use descent::wrapper::update::WrapperUpdate;
-pub use error::Error;
+pub use descent::wrapper_update::adam::JointAdam;
+pub use descent::wrapper_update::gradient::SequentialGradient;
+pub use descent::wrapper_update::least_squares::LeastSquares;
+pub use descent::wrapper_update::update::WrapperUpdate;
+pub use error::{BoxError, Error, SourceError};
 pub use factors::block_diagonal::BlockDiagonal;
+pub use factors::partition::Partition;
 pub use factors::pattern::Pattern;
 pub use factors::precision::{FactorPrecision, Precision};
 pub use factors::sparse_core::SparseCore;
@@ -54,13 +56,22 @@ pub use input::layer::Layer;
 pub use input::weight::{Element, Weight};
 pub use kernels::instructions::InstructionSet;
 pub use packed::{PackedBytes, PackedFactorization};
-pub use problem::loss::nowag::NoWagLoss;
-pub use problem::loss::output_error::{FullOutputError, OutputError, RowWeighting};
-pub use problem::loss::proxy_loss::ProxyLoss;
+pub use problem::correlation::Correlation;
+pub use problem::coupling::Coupling;
 pub use problem::normalization::Normalization;
+pub use problem::proxy_loss::loss::ProxyLoss;
+pub use problem::proxy_loss::nowag::NoWagLoss;
+pub use problem::proxy_loss::output_error::{FullOutputError, OutputError, RowWeighting};
+pub use problem::residual::Residual;
 pub use problem::state::State;
 pub use problem::target::Target;
 pub use result::factorization::Factorization;
 #[cfg(feature = "safetensors")]
 pub use result::formats::Format;
 pub use result::record::StopReason;
+
+/// Measurements for benches; no part of the interface.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::descent::core_update::workspace::SweepTimes;
+}

@@ -3,8 +3,9 @@
 mod common;
 
 use armor_core::{
-    Descent, Error, ExactSweep, Factorization, FullOutputError, Hessian, JointAdam, Layer, LeastSquares, Magnitude,
-    Method, Normalization, Objective, Options, ProxyLoss, RowWeighting, SampledGroup, SequentialGradient, factorize,
+    BoxError, Descent, Error, ExactSweep, Factorization, FullOutputError, Hessian, JointAdam, Layer, LeastSquares,
+    Magnitude, Method, Normalization, Objective, Options, ProxyLoss, RowWeighting, SampledGroup, SequentialGradient,
+    factorize,
 };
 use common::coupled::{
     best_left, checked, correlation, coupled_loss, full_hessian, quadratic_form, sweep, swept_right,
@@ -87,7 +88,7 @@ fn shrinkage_towards_one_is_the_diagonal_objective() {
     struct RowsOnly;
 
     impl ProxyLoss for RowsOnly {
-        fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+        fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
             let rows = Normalization::nowag(layer).rows;
             Ok(Normalization { rows, ..Normalization::plain(layer) })
         }

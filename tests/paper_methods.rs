@@ -3,8 +3,8 @@
 mod common;
 
 use armor_core::{
-    Descent, Error, Hessian, JointAdam, Layer, MaskSelector, Method, Options, Pattern, SampledGroup,
-    SequentialGradient, State, Step, factorize,
+    BoxError, Descent, Hessian, JointAdam, Layer, MaskSelector, Method, Options, Pattern, SampledGroup,
+    SequentialGradient, State, factorize,
 };
 use common::{Log, Mat, Nothing, Snapshot, Spy, assert_close, best_group, blocks, hessian, weight};
 use ndarray::s;
@@ -13,7 +13,7 @@ use ndarray::s;
 struct Shrunk;
 
 impl MaskSelector for Shrunk {
-    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
         let target = state.target();
         let (n, m) = (target.pattern().n(), target.pattern().m());
         for row in 0..target.rows() {

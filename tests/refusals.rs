@@ -3,8 +3,8 @@
 mod common;
 
 use armor_core::{
-    Descent, Error, Hessian, Layer, MaskSelector, Method, Normalization, Options, Pattern, ProxyLoss, State, Step,
-    WrapperUpdate, factorize,
+    BoxError, CoreUpdate, Descent, Error, Factorization, Hessian, Layer, MaskSelector, Method, Normalization, Options,
+    Pattern, ProxyLoss, State, Step, WrapperUpdate, factorize,
 };
 use common::weight;
 use half::{bf16, f16};
@@ -193,14 +193,14 @@ struct SetGroup {
 }
 
 impl MaskSelector for SetGroup {
-    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
         let before = state.core().clone();
         let result = state.core_mut().set_group(2, 5, self.mask, &self.values);
         assert_eq!(result.is_err(), before == *state.core(), "a refusal changes nothing");
         if let (Ok(()), (mask, values)) = (&result, state.core().group(2, 5)) {
             assert_eq!((mask, values), (self.mask, self.values.as_slice()));
         }
-        result
+        Ok(result?)
     }
 }
 
@@ -228,7 +228,7 @@ fn groups_that_break_the_pattern() {
 struct Broken(fn(&mut Normalization));
 
 impl ProxyLoss for Broken {
-    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
         let mut normalization = Normalization::nowag(layer);
         (self.0)(&mut normalization);
         Ok(normalization)
@@ -257,18 +257,49 @@ fn losses_that_do_not_fit_the_layer() {
     assert_eq!(run(|_| ()), None);
 }
 
-/// Fails at one iteration.
-struct FailsAt(usize);
+/// An error that the crate does not know.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("the sensor is off in iteration {0}")]
+struct SensorOff(usize);
+
+/// Fails at one iteration, with an error of its own or of the crate's.
+struct FailsAt {
+    iteration: usize,
+    own: bool,
+}
+
+impl FailsAt {
+    fn fail(&self, iteration: usize) -> Result<(), BoxError> {
+        match iteration == self.iteration {
+            true if self.own => Err(SensorOff(iteration).into()),
+            true => Err(Error::Pattern { n: 9, m: 9 }.into()),
+            false => Ok(()),
+        }
+    }
+}
 
 impl WrapperUpdate for FailsAt {
-    fn update(&mut self, _state: &mut State<'_>, step: &Step) -> Result<(), Error> {
-        if step.iteration == self.0 { Err(Error::Pattern { n: 9, m: 9 }) } else { Ok(()) }
+    fn update(&mut self, _state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
+        self.fail(step.iteration)
+    }
+}
+
+impl CoreUpdate for FailsAt {
+    fn update(&mut self, _state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
+        self.fail(step.iteration)
+    }
+}
+
+impl MaskSelector for FailsAt {
+    fn select(&mut self, _state: &mut State<'_>) -> Result<(), BoxError> {
+        self.fail(0)
     }
 }
 
 impl ProxyLoss for FailsAt {
-    fn normalize(&self, _layer: &Layer<'_>) -> Result<Normalization, Error> {
-        Err(Error::Pattern { n: 7, m: 7 })
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
+        self.fail(0)?;
+        Ok(Normalization::nowag(layer))
     }
 }
 
@@ -277,8 +308,58 @@ fn errors_of_the_callers_own_parts_come_back() {
     let w = weight(4, 8, 1);
     let layer = Layer::new(&w, Hessian::identity(8)).expect("valid");
     let descent = || Descent::new(&Options::exact().iterations(5)).expect("valid");
-    assert_eq!(descent().wrapper_update(FailsAt(3)).run(&layer).err(), Some(Error::Pattern { n: 9, m: 9 }));
-    assert_eq!(descent().proxy_loss(FailsAt(0)).run(&layer).err(), Some(Error::Pattern { n: 7, m: 7 }));
+    for own in [false, true] {
+        let part = |iteration| FailsAt { iteration, own };
+        for (role, iteration, run) in [
+            ("proxy_loss", 0, descent().proxy_loss(part(0)).run(&layer)),
+            ("initial_mask", 0, descent().initial_mask(part(0)).run(&layer)),
+            ("wrapper_update", 3, descent().wrapper_update(part(3)).run(&layer)),
+            ("core_update", 4, descent().core_update(Box::new(part(4)) as Box<dyn CoreUpdate>).run(&layer)),
+        ] {
+            let error = run.expect_err("the part fails");
+            if !own {
+                assert_eq!(error, Error::Pattern { n: 9, m: 9 }, "{role}");
+                continue;
+            }
+            assert_eq!(error.to_string(), format!("{role}: the sensor is off in iteration {iteration}"));
+            let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<SensorOff>());
+            assert_eq!(source, Some(&SensorOff(iteration)), "{role}");
+        }
+    }
+}
+
+/// Replaces one factor by that of another layer.
+struct Replaces(&'static str, Factorization);
+
+impl WrapperUpdate for Replaces {
+    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), BoxError> {
+        match self.0 {
+            "left" => *state.left_mut() = self.1.left().clone(),
+            "core" => *state.core_mut() = self.1.core().clone(),
+            _ => *state.right_mut() = self.1.right().clone(),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn factors_of_another_shape() {
+    let (w, other) = (weight(8, 16, 1), weight(12, 32, 1));
+    let layer = Layer::new(&w, Hessian::identity(16)).expect("valid");
+    let other = Layer::new(&other, Hessian::identity(32)).expect("valid");
+    let options = Options::exact().block(8).iterations(2);
+    let other = factorize(&other, &options).expect("runs");
+    for (part, message) in [
+        ("left", "left: is 12 in blocks of 8 after an update, expected 8 in blocks of 8"),
+        (
+            "core",
+            "core: is 12 × 32 in blocks of 8, pattern 2:4 after an update, expected 8 × 16 in blocks of 8, pattern 2:4",
+        ),
+        ("right", "right: is 32 in blocks of 8 after an update, expected 16 in blocks of 8"),
+    ] {
+        let descent = Descent::new(&options).expect("valid").wrapper_update(Replaces(part, other.clone()));
+        assert_eq!(descent.run(&layer).expect_err("does not fit").to_string(), message);
+    }
 }
 
 #[test]

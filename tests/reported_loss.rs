@@ -3,8 +3,8 @@
 mod common;
 
 use armor_core::{
-    AnnealedSweep, Descent, Error, ExactSweep, Hessian, Layer, LeastSquares, MaskSelector, Options, Pattern, State,
-    Step, WrapperUpdate, factorize,
+    AnnealedSweep, BoxError, Descent, ExactSweep, Hessian, Layer, LeastSquares, Options, Pattern, State, Step,
+    WrapperUpdate, factorize,
 };
 use common::{Log, Spy, assert_close, hessian, weight};
 
@@ -12,7 +12,7 @@ use common::{Log, Spy, assert_close, hessian, weight};
 struct ThenChange(LeastSquares, fn(&mut State<'_>));
 
 impl WrapperUpdate for ThenChange {
-    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
         self.0.update(state, step)?;
         (self.1)(state);
         Ok(())
@@ -55,15 +55,6 @@ fn a_sweep_sees_what_was_changed_after_the_least_squares() {
     }
 }
 
-/// A sweep that is used for several runs.
-struct Shared<'a>(&'a mut ExactSweep);
-
-impl MaskSelector for Shared<'_> {
-    fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
-        self.0.select(state, step)
-    }
-}
-
 #[test]
 fn a_sweep_serves_one_run_after_another() {
     let w = weight(20, 48, 3);
@@ -75,8 +66,7 @@ fn a_sweep_serves_one_run_after_another() {
             let options =
                 Options::exact().left_block(8).right_block(right).pattern(pattern).iterations(5).temperature(0.0);
             let alone = factorize(&layer, &options).expect("runs");
-            let shared =
-                Descent::new(&options).expect("valid").core_update(Shared(&mut sweep)).run(&layer).expect("runs");
+            let shared = Descent::new(&options).expect("valid").core_update(&mut sweep).run(&layer).expect("runs");
             assert_eq!(alone.history(), shared.history(), "{n}:{m}, blocks of {right}");
             assert_eq!(alone.core(), shared.core(), "{n}:{m}, blocks of {right}");
         }
@@ -87,12 +77,20 @@ fn a_sweep_serves_one_run_after_another() {
 struct OnceNaN(LeastSquares);
 
 impl WrapperUpdate for OnceNaN {
-    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
         self.0.update(state, step)?;
         if step.iteration == 5 {
             state.left_mut().block_mut(0)[[0, 0]] = f32::NAN;
         }
         Ok(())
+    }
+
+    fn is_monotone(&self) -> bool {
+        self.0.is_monotone()
+    }
+
+    fn allows_extrapolation(&self) -> bool {
+        self.0.allows_extrapolation()
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 use armor_core::{
-    AnnealedSweep, Descent, Error, ExactSweep, Hessian, InstructionSet, Layer, MaskSelector, Options, OutputError,
+    AnnealedSweep, BoxError, CoreUpdate, Descent, ExactSweep, Hessian, InstructionSet, Layer, Options, OutputError,
     Pattern, State, Step,
 };
 use common::{Log, Nothing, Spy, assert_close, dense_core, hessian, loss, masks, members, sweep, weight};
@@ -183,10 +183,14 @@ fn masks_are_drawn_by_the_softmax_of_their_gains() {
 /// Notes the temperature of every update.
 struct Thermometer<'a, U>(U, &'a Mutex<Vec<f64>>);
 
-impl<U: MaskSelector> MaskSelector for Thermometer<'_, U> {
-    fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+impl<U: CoreUpdate> CoreUpdate for Thermometer<'_, U> {
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
         self.1.lock().expect("alone").push(step.temperature);
-        self.0.select(state, step)
+        self.0.update(state, step)
+    }
+
+    fn anneals(&self) -> bool {
+        self.0.anneals()
     }
 }
 

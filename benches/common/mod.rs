@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use armor_core::bench::SweepTimes;
 use armor_core::{
-    AnnealedSweep, Descent, Error, Hessian, Layer, LeastSquares, MaskSelector, Options, State, Step, SweepTimes,
-    WrapperUpdate,
+    AnnealedSweep, BoxError, CoreUpdate, Descent, Hessian, Layer, LeastSquares, Options, State, Step, WrapperUpdate,
 };
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -168,7 +168,7 @@ impl Clock {
 }
 
 impl WrapperUpdate for TimedWrappers {
-    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), BoxError> {
         let start = Instant::now();
         self.1.update_left(state);
         let left = start.elapsed();
@@ -178,17 +178,37 @@ impl WrapperUpdate for TimedWrappers {
         self.0.0.lock().expect("no thread panics with the clock").push(parts);
         Ok(())
     }
+
+    fn is_monotone(&self) -> bool {
+        self.1.is_monotone()
+    }
+
+    fn allows_extrapolation(&self) -> bool {
+        self.1.allows_extrapolation()
+    }
 }
 
-impl MaskSelector for TimedSweep {
-    fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+impl CoreUpdate for TimedSweep {
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
         let start = Instant::now();
-        self.1.select(state, step)?;
+        self.1.update(state, step)?;
         let core = start.elapsed().as_secs_f64();
         let SweepTimes { gradient, sweep, .. } = self.1.times();
         let share = |part: Duration| part.as_secs_f64() / (gradient + sweep).as_secs_f64();
         self.0.with_last(|parts| (parts.core, parts.sweep) = (core, core * share(sweep)));
         Ok(())
+    }
+
+    fn is_monotone(&self) -> bool {
+        self.1.is_monotone()
+    }
+
+    fn allows_extrapolation(&self) -> bool {
+        self.1.allows_extrapolation()
+    }
+
+    fn anneals(&self) -> bool {
+        self.1.anneals()
     }
 }
 

@@ -81,7 +81,7 @@ impl Method {
             Method::Magnitude => prune(layer, options, Magnitude),
             Method::Wanda => prune(layer, options, Wanda),
             Method::NoWagP => prune(layer, options, NoWagP),
-            Method::SparseGpt => prune(layer, options, SparseGpt::new(layer.hessian())),
+            Method::SparseGpt => prune(layer, options, SparseGpt::new()),
             Method::Paper | Method::ExactDiagonal => descend(options, |descent| descent.run(layer)),
             Method::ExactFull => descend(&options.clone().objective(Objective::Full), |descent| descent.run(layer)),
         }

@@ -11,7 +11,7 @@ use crate::descent::options::{Objective, Options};
 use crate::error::Error;
 use crate::factors::pattern::Pattern;
 use crate::factors::precision::Precision;
-use crate::problem::loss::output_error::RowWeighting;
+use crate::problem::proxy_loss::output_error::RowWeighting;
 use crate::result::formats::Format;
 
 /// What to compress, how, and where to. `docs/checkpoints.md` describes every key.

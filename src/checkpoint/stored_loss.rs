@@ -1,12 +1,13 @@
 //! The loss of a layer as it is stored: with its factors, or their product, rounded to the dtype.
 
+use ndarray::Array2;
+
 use super::settings::Settings;
 use crate::descent::options::Options;
 use crate::descent::run::Descent;
 use crate::error::Error;
 use crate::factors::precision::Precision;
 use crate::input::layer::Layer;
-use crate::problem::measure::Product;
 use crate::result::factorization::Factorization;
 use crate::result::formats::Format;
 
@@ -21,10 +22,10 @@ pub(super) fn measure(
     match (settings.format, settings.dtype) {
         (Format::Reconstructed, dtype) => {
             let values = product(stored, dtype)?;
-            descent.measure(layer, &Product::Dense { values: &values, rows: stored.left().partition() })
+            descent.loss_of_dense(layer, values.view())
         }
         (_, Precision::F32) => Ok(stored.loss()),
-        _ => descent.measure(layer, &Product::Factors(stored.factors())),
+        _ => descent.loss_of(layer, stored),
     }
 }
 
@@ -32,8 +33,8 @@ pub(super) fn measure(
 ///
 /// # Errors
 /// [`Error::Overflow`] with the first value beyond the range.
-pub(super) fn product(stored: &Factorization, dtype: Precision) -> Result<Vec<f32>, Error> {
-    let mut values = stored.reconstruct().into_raw_vec_and_offset().0;
-    dtype.round("weight", &mut values)?;
+pub(super) fn product(stored: &Factorization, dtype: Precision) -> Result<Array2<f32>, Error> {
+    let mut values = stored.reconstruct();
+    dtype.round("weight", values.as_slice_mut().expect("a reconstruction is row-major"))?;
     Ok(values)
 }

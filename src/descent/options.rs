@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::factors::pattern::Pattern;
-use crate::problem::loss::output_error::RowWeighting;
+use crate::problem::proxy_loss::output_error::RowWeighting;
 
 /// Which updates an iteration is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,36 +1,37 @@
-//! The loop: continuous step, core step, observer, and why it ends.
+//! The run: its parts and its loop.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use crate::descent::progress::Progress;
-use crate::descent::trajectory::Run;
-use crate::result::record::StopReason;
+use ndarray::ArrayView2;
 
-use crate::descent::mask::initial::NoWagP;
-use crate::descent::mask::sampled::SampledGroup;
-use crate::descent::mask::selector::MaskSelector;
-use crate::descent::mask::sweep::AnnealedSweep;
-use crate::descent::options::Options;
-use crate::descent::options::{Method, Objective};
+use crate::descent::core_update::sampled::SampledGroup;
+use crate::descent::core_update::sweep::AnnealedSweep;
+use crate::descent::core_update::update::CoreUpdate;
+use crate::descent::finish::Finish;
+use crate::descent::mask_selector::scores::NoWagP;
+use crate::descent::mask_selector::selector::MaskSelector;
+use crate::descent::options::{Method, Objective, Options};
+use crate::descent::progress::Progress;
 use crate::descent::step::Step;
-use crate::descent::wrapper::adam::JointAdam;
-use crate::descent::wrapper::gradient::SequentialGradient;
-use crate::descent::wrapper::least_squares::LeastSquares;
-use crate::descent::wrapper::update::WrapperUpdate;
+use crate::descent::trajectory::{Policy, Trajectory};
+use crate::descent::wrapper_update::adam::JointAdam;
+use crate::descent::wrapper_update::gradient::SequentialGradient;
+use crate::descent::wrapper_update::least_squares::LeastSquares;
+use crate::descent::wrapper_update::update::WrapperUpdate;
 use crate::error::Error;
+use crate::factors::partition::Partition;
 use crate::input::layer::Layer;
 use crate::kernels::pool;
-use crate::problem::coupling::Coupling;
-use crate::problem::loss::nowag::NoWagLoss;
-use crate::problem::loss::output_error::{FullOutputError, OutputError, RowWeighting};
-use crate::problem::loss::proxy_loss::ProxyLoss;
-#[cfg(feature = "checkpoint")]
-use crate::problem::measure::{Product, relative_loss};
+use crate::problem::measure::{Replacement, check_shape, relative_loss};
+use crate::problem::proxy_loss::loss::ProxyLoss;
+use crate::problem::proxy_loss::nowag::NoWagLoss;
+use crate::problem::proxy_loss::output_error::{FullOutputError, OutputError, RowWeighting};
 use crate::problem::state::State;
 use crate::problem::target::Target;
 use crate::result::factorization::Factorization;
-use crate::result::record::RunRecord;
+use crate::result::record::StopReason;
 
 /// Factorises a layer: the one call most programs need.
 ///
@@ -75,8 +76,14 @@ pub struct Descent<'a> {
     proxy_loss: Box<dyn ProxyLoss + 'a>,
     initial_mask: Box<dyn MaskSelector + 'a>,
     wrapper_update: Box<dyn WrapperUpdate + 'a>,
-    core_update: Box<dyn MaskSelector + 'a>,
+    core_update: Box<dyn CoreUpdate + 'a>,
     observer: Observer<'a>,
+}
+
+impl fmt::Debug for Descent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Descent").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Descent<'a> {
@@ -86,27 +93,10 @@ impl<'a> Descent<'a> {
     /// [`Error::Option`] for the first option out of range.
     pub fn new(options: &Options) -> Result<Self, Error> {
         options.validate()?;
-        let wrapper_update: Box<dyn WrapperUpdate> = match options.method {
-            Method::Exact => Box::new(LeastSquares::default()),
-            Method::Paper => Box::new(JointAdam::new(options.learning_rate)),
-            Method::Gradient => Box::new(SequentialGradient::default()),
-        };
-        let core_update: Box<dyn MaskSelector> = match options.method {
-            Method::Exact => Box::new(AnnealedSweep::default()),
-            Method::Paper | Method::Gradient => Box::new(SampledGroup),
-        };
-        let rows = options.row_weighting;
-        let proxy_loss: Box<dyn ProxyLoss> = match options.objective {
-            Objective::Diagonal if rows == Some(RowWeighting::None) => Box::new(OutputError),
-            Objective::Diagonal => Box::new(NoWagLoss),
-            Objective::Full => Box::new(FullOutputError {
-                shrinkage: options.shrinkage,
-                row_weighting: rows.unwrap_or(RowWeighting::None),
-            }),
-        };
+        let (wrapper_update, core_update) = updates(options);
         Ok(Descent {
             options: options.clone(),
-            proxy_loss,
+            proxy_loss: proxy_loss(options),
             initial_mask: Box::new(NoWagP),
             wrapper_update,
             core_update,
@@ -126,15 +116,15 @@ impl<'a> Descent<'a> {
         self
     }
 
-    /// Replaces the continuous step.
+    /// Replaces the continuous step. Default: that of the options' method.
     pub fn wrapper_update(mut self, update: impl WrapperUpdate + 'a) -> Self {
         self.wrapper_update = Box::new(update);
         self
     }
 
-    /// Replaces the core step.
-    pub fn core_update(mut self, selector: impl MaskSelector + 'a) -> Self {
-        self.core_update = Box::new(selector);
+    /// Replaces the core step. Default: that of the options' method.
+    pub fn core_update(mut self, update: impl CoreUpdate + 'a) -> Self {
+        self.core_update = Box::new(update);
         self
     }
 
@@ -144,12 +134,28 @@ impl<'a> Descent<'a> {
         self
     }
 
+    /// Whitens a layer under the loss: the problem that the run solves, and that a part can be tested on.
+    ///
+    /// # Errors
+    /// [`Error::ColumnsNotMultiple`] where the pattern does not divide the layer's columns; what the loss returns;
+    /// [`Error::Threads`].
+    pub fn target(&self, layer: &Layer<'_>) -> Result<Target, Error> {
+        let pattern = self.options.pattern;
+        if !layer.cols().is_multiple_of(pattern.m()) {
+            return Err(Error::ColumnsNotMultiple { cols: layer.cols(), n: pattern.n(), m: pattern.m() });
+        }
+        pool::start()?;
+        let blocks = (self.options.left_block, self.options.right_block);
+        Target::for_loss(layer, self.proxy_loss.as_ref(), blocks, pattern, self.options.memory_limit)
+    }
+
     /// Factorises the layer.
     ///
     /// # Errors
-    /// As [`factorize`], and whatever a part of the caller's own returns.
-    pub fn run(self, layer: &Layer<'_>) -> Result<Factorization, Error> {
-        self.in_pool(layer, Self::run_here)
+    /// As [`factorize`], and whatever a part of the caller's own returns: an [`Error`] as it is, any other error as the
+    /// source of [`Error::Part`]. [`Error::FactorShape`] where such a part replaces a factor by one of another shape.
+    pub fn run(mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+        in_pool(self.options.threads, move || self.run_here(layer))
     }
 
     /// Prunes the layer with the initial mask alone: the starting point of a run, as it is.
@@ -173,46 +179,59 @@ impl<'a> Descent<'a> {
     /// assert!(factorized.loss() < pruned.loss());
     /// # Ok::<(), armor_core::Error>(())
     /// ```
-    pub fn prune(self, layer: &Layer<'_>) -> Result<Factorization, Error> {
-        self.in_pool(layer, Self::prune_here)
+    pub fn prune(mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
+        in_pool(self.options.threads, move || self.prune_here(layer))
     }
 
-    fn in_pool(
-        mut self,
-        layer: &Layer<'_>,
-        body: impl FnOnce(&mut Self, &Layer<'_>) -> Result<Factorization, Error> + Send,
-    ) -> Result<Factorization, Error> {
-        let pattern = self.options.pattern;
-        if !layer.cols().is_multiple_of(pattern.m()) {
-            return Err(Error::ColumnsNotMultiple { cols: layer.cols(), n: pattern.n(), m: pattern.m() });
+    /// Measures the relative loss, in f64, of factors that replace the layer's weight.
+    ///
+    /// # Errors
+    /// As [`Descent::target`]; [`Error::Length`] where the factors have another shape than the layer.
+    pub fn loss_of(&self, layer: &Layer<'_>, factorization: &Factorization) -> Result<f64, Error> {
+        check_shape(factorization.factors(), layer)?;
+        Ok(relative_loss(&Replacement::Factors(factorization.factors()), layer, &self.target(layer)?))
+    }
+
+    /// Measures the relative loss, in f64, of a dense matrix, m × k, that replaces the layer's weight.
+    ///
+    /// # Errors
+    /// As [`Descent::loss_of`].
+    ///
+    /// ```
+    /// use armor_core::{Descent, Hessian, Layer, Options};
+    /// use ndarray::Array2;
+    ///
+    /// let weight = Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+    /// let layer = Layer::new(&weight, Hessian::identity(64))?;
+    /// let rounded = weight.mapv(|w| (w / 4.0).round() * 4.0);
+    /// let descent = Descent::new(&Options::exact().block(16))?;
+    /// assert!(descent.loss_of_dense(&layer, rounded.view())? < 0.1);
+    /// assert_eq!(descent.loss_of_dense(&layer, weight.view())?, 0.0);
+    /// # Ok::<(), armor_core::Error>(())
+    /// ```
+    pub fn loss_of_dense(&self, layer: &Layer<'_>, replacement: ArrayView2<'_, f32>) -> Result<f64, Error> {
+        let shapes = [
+            ("rows of replacement", replacement.nrows(), layer.rows()),
+            ("columns of replacement", replacement.ncols(), layer.cols()),
+        ];
+        for (argument, found, expected) in shapes {
+            if found != expected {
+                return Err(Error::Length { argument, found, expected });
+            }
         }
-        let threads = self.options.threads;
-        if threads == 0 {
-            pool::start()?;
-            return body(&mut self, layer);
-        }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|error| Error::Threads { threads, reason: error.to_string() })?;
-        pool.install(|| body(&mut self, layer))
+        let rows = Partition::new(layer.rows(), self.options.left_block);
+        Ok(relative_loss(&Replacement::Dense { values: replacement, rows }, layer, &self.target(layer)?))
     }
 
     fn run_here(&mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
         let start = Instant::now();
         let target = self.target(layer)?;
         let state = self.starting_point(&target)?;
-        let mut run = Run::new(self.options.clone(), state, start);
-        let stop_reason = self.iterate(&mut run)?;
-        let (best, history) = run.finish();
-        let report = RunRecord { ridge: ridge(&target), history, stop_reason };
-        Factorization::new(layer, &target, best, report, start)
-    }
-
-    /// Measures the relative loss of another approximation of the layer.
-    #[cfg(feature = "checkpoint")]
-    pub(crate) fn measure(&self, layer: &Layer<'_>, product: &Product<'_>) -> Result<f64, Error> {
-        Ok(relative_loss(product, layer, &self.target(layer)?))
+        let policy = Policy::of(&self.options, self.wrapper_update.as_ref(), self.core_update.as_ref());
+        let mut trajectory = Trajectory::new(&self.options, policy, state, start);
+        let stop_reason = self.iterate(&mut trajectory)?;
+        let (best, history) = trajectory.finish();
+        Finish { layer, target: &target, start }.run(best, history, stop_reason)
     }
 
     fn prune_here(&mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
@@ -220,31 +239,23 @@ impl<'a> Descent<'a> {
         let target = self.target(layer)?;
         let mut state = self.starting_point(&target)?;
         let history = vec![target.relative(state.loss())];
-        let report = RunRecord { ridge: ridge(&target), history, stop_reason: StopReason::Iterations };
-        Factorization::pruned(layer, &target, state.into_factors(), report, start)
-    }
-
-    fn target(&self, layer: &Layer<'_>) -> Result<Target, Error> {
-        let blocks = (self.options.left_block, self.options.right_block);
-        let loss = self.proxy_loss.as_ref();
-        Target::for_loss(layer, loss, blocks, self.options.pattern, self.options.memory_limit)
+        Finish { layer, target: &target, start }.pruned(state.into_factors(), history)
     }
 
     fn starting_point<'t>(&mut self, target: &'t Target) -> Result<State<'t>, Error> {
         let mut state = State::new(target);
-        self.initial_mask.select(&mut state, &Step { iteration: 0, seed: self.options.seed, temperature: 0.0 })?;
+        self.initial_mask.select(&mut state).map_err(|error| Error::of_part("initial_mask", error))?;
+        state.check_shapes()?;
         Ok(state)
     }
 
-    fn iterate(&mut self, run: &mut Run<'_>) -> Result<StopReason, Error> {
+    fn iterate(&mut self, run: &mut Trajectory<'_>) -> Result<StopReason, Error> {
         for iteration in 1..=self.options.iterations {
             let step = run.begin(iteration);
-            self.wrapper_update.update(&mut run.state, &step)?;
-            self.core_update.select(&mut run.state, &step)?;
+            self.update(&mut run.state, &step)?;
             if run.overshot(&step) {
                 let plain = run.retreat(iteration);
-                self.wrapper_update.update(&mut run.state, &plain)?;
-                self.core_update.select(&mut run.state, &plain)?;
+                self.update(&mut run.state, &plain)?;
             }
             let progress = run.end(&step);
             if (self.observer)(&progress).is_break() {
@@ -259,9 +270,47 @@ impl<'a> Descent<'a> {
         }
         Ok(StopReason::Iterations)
     }
+
+    /// The continuous step, then the core step.
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+        self.wrapper_update.update(state, step).map_err(|error| Error::of_part("wrapper_update", error))?;
+        state.check_shapes()?;
+        self.core_update.update(state, step).map_err(|error| Error::of_part("core_update", error))?;
+        state.check_shapes()
+    }
 }
 
-/// Ridge that the target's correlations needed.
-fn ridge(target: &Target) -> f64 {
-    target.coupling().map_or(0.0, Coupling::ridge)
+/// The updates of the options' method.
+fn updates(options: &Options) -> (Box<dyn WrapperUpdate>, Box<dyn CoreUpdate>) {
+    match options.method {
+        Method::Exact => (Box::new(LeastSquares::default()), Box::new(AnnealedSweep::default())),
+        Method::Paper => (Box::new(JointAdam::new(options.learning_rate)), Box::new(SampledGroup)),
+        Method::Gradient => (Box::new(SequentialGradient::default()), Box::new(SampledGroup)),
+    }
+}
+
+/// The loss of the options' objective.
+fn proxy_loss(options: &Options) -> Box<dyn ProxyLoss> {
+    let rows = options.row_weighting;
+    match options.objective {
+        Objective::Diagonal if rows == Some(RowWeighting::None) => Box::new(OutputError),
+        Objective::Diagonal => Box::new(NoWagLoss),
+        Objective::Full => Box::new(FullOutputError {
+            shrinkage: options.shrinkage,
+            row_weighting: rows.unwrap_or(RowWeighting::None),
+        }),
+    }
+}
+
+/// Runs `body` on a pool of so many threads, or on the current one for 0.
+fn in_pool<R: Send>(threads: usize, body: impl FnOnce() -> Result<R, Error> + Send) -> Result<R, Error> {
+    if threads == 0 {
+        pool::start()?;
+        return body();
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| Error::Threads { threads, reason: error.to_string() })?;
+    pool.install(body)
 }

@@ -1,11 +1,12 @@
-//! A run under way: temperature, extrapolation, retreat, and what keeps the best state safe.
+//! What a run keeps from one iteration to the next: temperature, extrapolation, roll-back and the best state.
 
 use std::time::Instant;
 
-use crate::descent::options::Method;
+use crate::descent::core_update::update::CoreUpdate;
 use crate::descent::options::Options;
 use crate::descent::progress::{Phase, Progress};
 use crate::descent::step::Step;
+use crate::descent::wrapper_update::update::WrapperUpdate;
 use crate::factors::triple::Factors;
 use crate::problem::state::State;
 
@@ -16,9 +17,33 @@ const COOLED_AT: f64 = 0.9;
 /// quickly through low ones; measured on four layers at 60 and 120 iterations, better than 1, 1.5 and 2.
 const COOLING_EXPONENT: f64 = 0.7;
 
-/// The loop's own state.
-pub(crate) struct Run<'t> {
+/// What the loop does around the updates, as they and the options allow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    /// An iteration at temperature 0 that raised the loss is taken back.
+    takes_back_rises: bool,
+    /// Largest extrapolation; 0 is none.
+    max_extrapolation: f64,
+    /// Annealing τ; 0 is none.
+    temperature: f64,
+}
+
+impl Policy {
+    /// The policy that both updates allow.
+    pub fn of(options: &Options, wrapper: &dyn WrapperUpdate, core: &dyn CoreUpdate) -> Self {
+        let extrapolates = wrapper.allows_extrapolation() && core.allows_extrapolation();
+        Policy {
+            takes_back_rises: wrapper.is_monotone() && core.is_monotone(),
+            max_extrapolation: if extrapolates { options.max_extrapolation } else { 0.0 },
+            temperature: if core.anneals() { options.temperature } else { 0.0 },
+        }
+    }
+}
+
+/// The state of a run, and how it got there.
+pub(super) struct Trajectory<'t> {
     options: Options,
+    policy: Policy,
     pub state: State<'t>,
     /// The factors before the iteration under way, before they were extrapolated.
     previous: Factors,
@@ -36,11 +61,12 @@ pub(crate) struct Run<'t> {
     start: Instant,
 }
 
-impl<'t> Run<'t> {
-    pub fn new(options: Options, mut state: State<'t>, start: Instant) -> Self {
+impl<'t> Trajectory<'t> {
+    pub fn new(options: &Options, policy: Policy, mut state: State<'t>, start: Instant) -> Self {
         let loss = state.loss();
-        Run {
-            options,
+        Trajectory {
+            options: options.clone(),
+            policy,
             previous: state.factors().clone(),
             best: state.factors().clone(),
             best_is_current: true,
@@ -55,18 +81,9 @@ impl<'t> Run<'t> {
         }
     }
 
-    fn extrapolates(&self) -> bool {
-        self.options.method == Method::Exact && self.options.max_extrapolation > 0.0
-    }
-
-    /// Whether a greedy iteration cannot raise the loss but by rounding; Adam's can.
-    fn guards(&self) -> bool {
-        self.options.method != Method::Paper
-    }
-
     /// Temperature at the start of an iteration: T = τ · (loss / groups) · max(0, 1 − progress / 0.9)^0.7.
     fn temperature(&self, iteration: usize) -> f64 {
-        if self.options.method != Method::Exact || self.options.temperature == 0.0 {
+        if self.policy.temperature == 0.0 {
             return 0.0;
         }
         let spent = match self.options.time_budget {
@@ -76,14 +93,14 @@ impl<'t> Run<'t> {
         let progress = spent.max(iteration as f64 / self.options.iterations as f64);
         let cooling = (1.0 - progress / COOLED_AT).max(0.0).powf(COOLING_EXPONENT);
         let core = self.state.core();
-        self.options.temperature * cooling * self.loss / (core.rows() * core.groups()) as f64
+        self.policy.temperature * cooling * self.loss / (core.rows() * core.groups()) as f64
     }
 
     /// Extrapolates, and says where the iteration stands.
     pub fn begin(&mut self, iteration: usize) -> Step {
-        let step = Step { iteration, seed: self.options.seed, temperature: self.temperature(iteration) };
-        if iteration > 1 && self.extrapolates() {
-            self.beta = self.options.max_extrapolation.min(1.05 * self.beta + 0.02);
+        let step = Step::new(iteration, self.options.seed, self.temperature(iteration));
+        if iteration > 1 && self.policy.max_extrapolation > 0.0 {
+            self.beta = self.policy.max_extrapolation.min(1.05 * self.beta + 0.02);
             self.state.factors_mut().extrapolate(&mut self.previous, self.beta);
         } else {
             self.previous.copy_from(self.state.factors());
@@ -93,23 +110,23 @@ impl<'t> Run<'t> {
 
     /// Whether a greedy, extrapolated iteration ended above where it began.
     pub fn overshot(&mut self, step: &Step) -> bool {
-        step.temperature == 0.0 && self.extrapolates() && !(self.state.loss() <= self.loss)
+        step.temperature == 0.0 && self.policy.max_extrapolation > 0.0 && !(self.state.loss() <= self.loss)
     }
 
     /// Goes back to the state before the iteration, for a plain step.
     pub fn retreat(&mut self, iteration: usize) -> Step {
         self.beta /= 2.0;
         self.state.factors_mut().copy_from(&self.previous);
-        Step { iteration, seed: self.options.seed, temperature: 0.0 }
+        Step::new(iteration, self.options.seed, 0.0)
     }
 
     /// Takes stock after an iteration.
     pub fn end(&mut self, step: &Step) -> Progress {
         let loss = self.state.loss();
-        let rises = step.temperature == 0.0 && self.guards() && !(loss <= self.loss);
+        let rises = step.temperature == 0.0 && self.policy.takes_back_rises && !(loss <= self.loss);
         if rises || !loss.is_finite() {
-            // A plain step rises by rounding alone: the descent has reached its floor. No step leads to NaN but that of
-            // a caller's own part, and no step leads away from there.
+            // A plain step of monotone updates rises by rounding alone: the descent has reached its floor. Only a
+            // caller's own update produces NaN, which no later step could leave: the iteration is taken back.
             self.state.factors_mut().copy_from(&self.previous);
         } else {
             self.loss = loss;

@@ -21,12 +21,6 @@ impl BlockDiagonal {
         Self::from_diagonal(&vec![1.0; len], block)
     }
 
-    /// Takes the matrix out, leaving one without rows.
-    pub(crate) fn take(&mut self) -> Self {
-        let empty = BlockDiagonal { partition: Partition { len: 0, block: 1 }, data: Vec::new() };
-        std::mem::replace(self, empty)
-    }
-
     /// Makes the diagonal matrix with these entries, in blocks of `block`.
     pub(crate) fn from_diagonal(diagonal: &[f64], block: usize) -> Self {
         let partition = Partition::new(diagonal.len(), block);
@@ -129,7 +123,8 @@ impl BlockDiagonal {
         }
     }
 
-    pub(crate) fn partition(&self) -> Partition {
+    /// How its rows, and columns, are cut into blocks.
+    pub fn partition(&self) -> Partition {
         self.partition
     }
 

@@ -149,6 +149,11 @@ impl SparseCore {
         dense
     }
 
+    /// The columns, cut into the panels that the core is stored by.
+    pub(crate) fn col_blocks(&self) -> Partition {
+        self.cols
+    }
+
     /// Multiplies a vector of length k.
     pub(crate) fn apply(&self, x: &[f64]) -> Vec<f64> {
         let mut y = vec![0.0; self.rows];

@@ -10,7 +10,7 @@ use super::view::{HessianView, MatrixView};
 use crate::descent::options::Objective;
 use crate::error::Error;
 use crate::input::layer::Layer;
-use crate::problem::loss::output_error::RowWeighting;
+use crate::problem::proxy_loss::output_error::RowWeighting;
 
 /// Every input on its own, weighted by the Hessian's diagonal: the paper's.
 pub const ARMOR_OBJECTIVE_DIAGONAL: u32 = 1;

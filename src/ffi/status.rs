@@ -151,7 +151,11 @@ impl From<Error> for Failure {
             // `cause` looks behind it.
             Error::InTensor { .. } => ARMOR_PANIC,
             // A caller's own parts raise these, and there are none behind the ABI.
-            Error::NotPositive { .. } | Error::GroupMask { .. } | Error::Coupled { .. } => ARMOR_PANIC,
+            Error::NotPositive { .. }
+            | Error::GroupMask { .. }
+            | Error::Coupled { .. }
+            | Error::Part { .. }
+            | Error::FactorShape { .. } => ARMOR_PANIC,
         };
         Failure::new(status, error.to_string())
     }

@@ -72,7 +72,7 @@ impl Hessian {
         pool::start()?;
         let k = self.len();
         let mean = self.mean();
-        let rules = Rules { relative, scale: balance(mean), floor: FAINTEST * mean };
+        let rules = Rules { relative, scale: balance(mean), floor: MIN_IMPORTANCE * mean };
         let scale = rules.scale;
         let mut values = vec![0.0f32; k * k];
         let bad = values
@@ -146,7 +146,7 @@ impl Hessian {
     /// An input below 10⁻¹² of the mean counts as that much, which moves the loss by less than f32 can hold.
     pub fn importance(&self) -> Vec<f64> {
         let mean = self.mean();
-        self.diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(FAINTEST) } else { 1.0 }).collect()
+        self.diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(MIN_IMPORTANCE) } else { 1.0 }).collect()
     }
 
     /// Mean of the diagonal over inputs that were excited.
@@ -157,10 +157,10 @@ impl Hessian {
 }
 
 /// Smallest importance of an input that was excited at all, relative to the mean.
-pub(crate) const FAINTEST: f64 = 1e-12;
+pub(crate) const MIN_IMPORTANCE: f64 = 1e-12;
 
 /// How far above √(H_ii H_jj) rounding may lift an entry.
-pub(crate) const LOOSE: f64 = 1.01;
+pub(crate) const ROUNDING_SLACK: f64 = 1.01;
 
 /// What a full Hessian's rows are held to, and scaled by.
 #[derive(Clone, Copy)]
@@ -198,7 +198,7 @@ fn symmetric_row(
             return Err(Error::HessianAsymmetric { row, col, value, mirrored });
         }
         let bound = diagonal[row].max(floor).sqrt() * diagonal[col].max(floor).sqrt();
-        if alive && value.abs() > LOOSE * bound {
+        if alive && value.abs() > ROUNDING_SLACK * bound {
             return Err(Error::HessianIndefinite { row, col, value, bound });
         }
         *out = if alive { (0.5 * scale * (value + mirrored)) as f32 } else { 0.0 };

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::error::Error;
@@ -14,42 +15,38 @@ use crate::problem::normalization::Normalization;
 use crate::problem::target::Target;
 
 /// What replaces a weight.
-pub(crate) enum Product<'a> {
+pub(crate) enum Replacement<'a> {
     /// A S B.
     Factors(&'a Factors),
-    /// The matrix itself, of which tasks take as many rows as a block of A has.
-    #[cfg(feature = "checkpoint")]
-    Dense { values: &'a [f32], rows: Partition },
+    /// A dense matrix, of which tasks take as many rows as these blocks have.
+    Dense { values: ArrayView2<'a, f32>, rows: Partition },
 }
 
-impl Product<'_> {
+impl Replacement<'_> {
     fn partition(&self) -> Partition {
         match self {
-            Product::Factors(factors) => factors.left.partition(),
-            #[cfg(feature = "checkpoint")]
-            Product::Dense { rows, .. } => *rows,
+            Replacement::Factors(factors) => factors.left.partition(),
+            Replacement::Dense { rows, .. } => *rows,
         }
     }
 
     /// Row block `a` in f64, p × k, row-major.
     fn rows(&self, a: usize) -> Vec<f64> {
         match self {
-            Product::Factors(factors) => product_rows(factors, a),
-            #[cfg(feature = "checkpoint")]
-            Product::Dense { values, rows } => {
-                let (range, k) = (rows.range(a), values.len() / rows.len);
-                values[range.start * k..range.end * k].iter().map(|&x| f64::from(x)).collect()
+            Replacement::Factors(factors) => product_rows(factors, a),
+            Replacement::Dense { values, rows } => {
+                values.slice(s![rows.range(a), ..]).iter().map(|&x| f64::from(x)).collect()
             }
         }
     }
 }
 
 /// Relative proxy loss of what replaces the caller's own weight; 0 for a weight that is all zeros.
-pub(crate) fn relative_loss(product: &Product<'_>, layer: &Layer<'_>, target: &Target) -> f64 {
+pub(crate) fn relative_loss(product: &Replacement<'_>, layer: &Layer<'_>, target: &Target) -> f64 {
     let normalization = target.normalization();
     let weigh = |row: usize, col: usize| normalization.error_weight(row, col).sqrt();
     let coupled = |coupling: &Coupling, row: usize, out: &mut [f64]| {
-        out.iter_mut().zip(coupling.correlations(row)).for_each(|(out, value)| *out = value);
+        out.iter_mut().zip(coupling.row(row)).for_each(|(out, value)| *out = value);
     };
     let energies = match target.coupling() {
         Some(coupling) => Energies::coupled(product, layer, weigh, |row, out| coupled(coupling, row, out)),
@@ -73,7 +70,7 @@ pub(crate) fn check_shape(factors: &Factors, layer: &Layer<'_>) -> Result<(), Er
 
 /// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is.
 pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
-    let product = &Product::Factors(factors);
+    let product = &Replacement::Factors(factors);
     let hessian = layer.hessian();
     let diagonal = Normalization::plain(layer).importance;
     let energies = if hessian.is_full() {
@@ -112,7 +109,7 @@ impl Energies {
     }
 
     /// Σ_ij weight_ij X_ij² for X = W − Ŵ and for X = W.
-    fn separable(product: &Product<'_>, layer: &Layer<'_>, weight: impl Fn(usize, usize) -> f64 + Sync) -> Self {
+    fn separable(product: &Replacement<'_>, layer: &Layer<'_>, weight: impl Fn(usize, usize) -> f64 + Sync) -> Self {
         let bands: Vec<Band> = Band::all(product, 1).collect();
         let terms = bands.par_iter().map(|band| {
             let mut energies = Energies::default();
@@ -130,7 +127,7 @@ impl Energies {
 
     /// tr(X M Xᵀ) for X_ij = scale_ij (W − Ŵ)_ij and for X_ij = scale_ij W_ij; `row_of` writes a row of the symmetric M.
     fn coupled(
-        product: &Product<'_>,
+        product: &Replacement<'_>,
         layer: &Layer<'_>,
         scale: impl Fn(usize, usize) -> f64 + Sync,
         row_of: impl Fn(usize, &mut [f64]) + Sync,
@@ -175,7 +172,7 @@ struct Band {
 
 impl Band {
     /// Bands of one block, or of as many as make `rows`.
-    fn all(product: &Product<'_>, rows: usize) -> impl Iterator<Item = Band> + use<> {
+    fn all(product: &Replacement<'_>, rows: usize) -> impl Iterator<Item = Band> + use<> {
         let partition = product.partition();
         let height = (rows / partition.block).max(1);
         (0..partition.count().div_ceil(height)).map(move |band| {
@@ -188,7 +185,7 @@ impl Band {
     /// W − Ŵ and W, both scaled, row-major.
     fn errors(
         &self,
-        product: &Product<'_>,
+        product: &Replacement<'_>,
         layer: &Layer<'_>,
         scale: impl Fn(usize, usize) -> f64,
     ) -> (Vec<f64>, Vec<f64>) {

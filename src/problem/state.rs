@@ -1,48 +1,76 @@
 //! The factors in progress, in the whitened coordinates of the descent.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
+use crate::error::Error;
 use crate::factors::block_diagonal::BlockDiagonal;
+use crate::factors::partition::Partition;
+use crate::factors::pattern::Pattern;
 use crate::factors::sparse_core::SparseCore;
 use crate::factors::triple::Factors;
-use crate::kernels::elementwise;
-use crate::kernels::linalg::{rows_of, set_product};
 use crate::kernels::scratch::with_scratch;
+use crate::problem::residual::Residual;
 use crate::problem::target::Target;
+use crate::problem::wrappers::Wrappers;
 
 /// The factors A, S and B̃ = B diag(√d) of the whitened target Y ≈ A S B̃.
 ///
-/// [`MaskSelector`](crate::MaskSelector) and [`WrapperUpdate`](crate::WrapperUpdate) change it in place.
+/// The parts of a descent, [`MaskSelector`](crate::MaskSelector), [`WrapperUpdate`](crate::WrapperUpdate) and
+/// [`CoreUpdate`](crate::CoreUpdate), change a state in place. A part can be tested on a state of its own:
+///
+/// ```
+/// use armor_core::{Descent, Hessian, Layer, LeastSquares, MaskSelector, NoWagP, Options, State};
+/// use ndarray::Array2;
+///
+/// let weight = Array2::from_shape_fn((8, 16), |(i, j)| ((3 * i + 5 * j) % 7) as f32 - 3.0);
+/// let layer = Layer::new(&weight, Hessian::identity(16))?;
+/// let target = Descent::new(&Options::exact().block(8))?.target(&layer)?;
+/// let mut state = State::new(&target);
+/// NoWagP.select(&mut state)?;
+/// let pruned = state.loss();
+/// LeastSquares::default().update_left(&mut state);
+/// assert!(state.loss() < pruned);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
 #[derive(Debug)]
 pub struct State<'t> {
     target: &'t Target,
     factors: Factors,
     loss: Option<f64>,
-    left_product: LeftProduct,
+    workspace: Workspace,
 }
 
-/// A S by column panel, as the last update that needed it left it for the next one.
+/// m × k numbers, which hold A S by column panel or nothing in particular.
 #[derive(Debug, Default)]
-pub(crate) struct LeftProduct {
+struct Workspace {
     values: Vec<f32>,
-    /// Whether neither A nor S has changed since.
-    current: bool,
+    /// Whether the numbers are A S of the factors as they stand.
+    holds_left_product: bool,
 }
 
-impl LeftProduct {
-    /// All m × k entries, to be overwritten.
-    pub fn values_mut(&mut self, target: &Target) -> &mut [f32] {
+impl Workspace {
+    /// All m × k numbers, to be overwritten.
+    fn overwrite(&mut self, target: &Target) -> &mut [f32] {
+        self.holds_left_product = false;
         self.values.resize(target.rows() * target.cols(), 0.0);
         &mut self.values
     }
 }
 
+/// The parts of a state, each borrowed for itself.
+pub(crate) struct SplitState<'s> {
+    pub target: &'s Target,
+    pub left: &'s mut BlockDiagonal,
+    pub core: &'s mut SparseCore,
+    pub right: &'s mut BlockDiagonal,
+    /// m × k numbers of any value.
+    pub workspace: &'s mut [f32],
+}
+
 impl<'t> State<'t> {
-    /// Starts from identity wrappers and a core of zeros.
-    pub(crate) fn new(target: &'t Target) -> Self {
-        State { target, factors: Factors::identity(target), loss: None, left_product: LeftProduct::default() }
+    /// Starts from identity wrappers (B̃ = diag(√d)) around a core of zeros that keeps the first N of every M.
+    pub fn new(target: &'t Target) -> Self {
+        State { target, factors: Factors::identity(target), loss: None, workspace: Workspace::default() }
     }
 
     /// What is approximated.
@@ -67,16 +95,12 @@ impl<'t> State<'t> {
 
     /// The core, to be changed.
     pub fn core_mut(&mut self) -> &mut SparseCore {
-        self.loss = None;
-        self.left_product.current = false;
-        &mut self.factors.core
+        &mut self.factors_mut().core
     }
 
     /// The left wrapper, to be changed.
     pub fn left_mut(&mut self) -> &mut BlockDiagonal {
-        self.loss = None;
-        self.left_product.current = false;
-        &mut self.factors.left
+        &mut self.factors_mut().left
     }
 
     /// The whitened right wrapper, to be changed.
@@ -85,34 +109,50 @@ impl<'t> State<'t> {
         &mut self.factors.right
     }
 
-    /// Takes the core out to be changed beside the wrappers; [`State::put_core`] gives it back. A S stays what it is
-    /// for the core that was taken.
-    pub(crate) fn take_core(&mut self) -> SparseCore {
-        self.loss = None;
-        let empty = SparseCore::zeros(0, self.target.col_blocks(), self.target.pattern());
-        std::mem::replace(&mut self.factors.core, empty)
+    /// The absolute loss: ‖Y − A S B̃‖²_F, or tr(E Ω Eᵀ) with E = A S B̃ − Y where errors couple.
+    ///
+    /// It is computed, by a pass over all blocks, unless the last update reported it.
+    pub fn loss(&mut self) -> f64 {
+        let loss = match self.loss {
+            Some(loss) => loss,
+            None => self.compute_loss(),
+        };
+        self.loss = Some(loss);
+        loss
     }
 
-    /// Gives back a core taken out and changed, with the absolute loss where it is known.
-    pub(crate) fn put_core(&mut self, core: SparseCore, loss: Option<f64>) {
-        self.left_product.current = false;
-        self.factors.core = core;
-        self.loss = loss;
+    /// Reports the absolute loss of the factors as they stand, which saves the pass that [`State::loss`] takes.
+    ///
+    /// The next change of a factor discards it. The loss of the result is computed independently in f64: a wrong
+    /// report misleads the run, which keeps the state of lowest loss, but not what is said of the result.
+    pub fn report_loss(&mut self, loss: f64) {
+        self.loss = Some(loss);
     }
 
-    /// Changes every block of A in place, in parallel; `change` sees the state without A, the block's index and the
-    /// block, row-major.
-    pub(crate) fn change_left(&mut self, change: impl Fn(&State<'_>, usize, &mut [f32]) + Sync) {
-        let mut left = self.left_mut().take();
-        left.par_blocks_mut().enumerate().for_each(|(a, block)| change(self, a, block));
-        self.factors.left = left;
+    /// Computes the residual A S B̃ − Y, from which gradients by blocks follow.
+    pub fn residual(&self) -> Residual<'_> {
+        Residual::new(self.wrappers(), &self.factors.core)
     }
 
-    /// Changes every block of B̃ in place, as [`State::change_left`] does for A.
-    pub(crate) fn change_right(&mut self, change: impl Fn(&State<'_>, usize, &mut [f32]) + Sync) {
-        let mut right = self.right_mut().take();
-        right.par_blocks_mut().enumerate().for_each(|(b, block)| change(self, b, block));
-        self.factors.right = right;
+    /// Refuses factors of other shapes than the target asks for.
+    pub(crate) fn check_shapes(&self) -> Result<(), Error> {
+        let refuse = |factor, found: String, expected: String| Err(Error::FactorShape { factor, found, expected });
+        let (rows, cols) = (self.target.row_blocks(), self.target.col_blocks());
+        for (factor, wrapper, expected) in [("left", self.left(), rows), ("right", self.right(), cols)] {
+            let found = wrapper.partition();
+            if found != expected {
+                return refuse(factor, found.to_string(), expected.to_string());
+            }
+        }
+        let core = self.core();
+        let found = (core.rows(), core.col_blocks(), core.pattern());
+        let expected = (rows.len, cols, self.target.pattern());
+        if found != expected {
+            let describe =
+                |(rows, cols, pattern): (usize, Partition, Pattern)| format!("{rows} × {cols}, pattern {pattern}");
+            return refuse("core", describe(found), describe(expected));
+        }
+        Ok(())
     }
 
     pub(crate) fn factors(&self) -> &Factors {
@@ -122,7 +162,7 @@ impl<'t> State<'t> {
     /// All three factors, to be changed.
     pub(crate) fn factors_mut(&mut self) -> &mut Factors {
         self.loss = None;
-        self.left_product.current = false;
+        self.workspace.holds_left_product = false;
         &mut self.factors
     }
 
@@ -130,52 +170,42 @@ impl<'t> State<'t> {
         self.factors
     }
 
-    /// Blocks (a, b) of A S for consecutive a, one below the other, where an update has left them.
-    pub(crate) fn left_product(&self, blocks: Range<usize>, b: usize) -> Option<&[f32]> {
-        self.left_product.current.then(|| &self.left_product.values[self.target.block_range(blocks, b)])
+    /// The wrappers, to be read.
+    pub(crate) fn wrappers(&self) -> Wrappers<'_> {
+        let left_product = self.workspace.holds_left_product.then_some(self.workspace.values.as_slice());
+        Wrappers { left_product, ..Wrappers::new(self.target, &self.factors.left, &self.factors.right) }
     }
 
-    /// Takes out the memory for A S, to be filled beside the state; [`State::put_left_product`] gives it back.
-    pub(crate) fn take_left_product(&mut self) -> LeftProduct {
-        std::mem::take(&mut self.left_product)
+    /// The core, to be changed, beside the wrappers.
+    pub(crate) fn split_core(&mut self) -> (&mut SparseCore, Wrappers<'_>) {
+        self.loss = None;
+        let holds = std::mem::replace(&mut self.workspace.holds_left_product, false);
+        let Factors { left, core, right } = &mut self.factors;
+        let left_product = holds.then_some(self.workspace.values.as_slice());
+        (core, Wrappers { left_product, ..Wrappers::new(self.target, left, right) })
     }
 
-    /// Gives back A S of the factors as they stand.
-    pub(crate) fn put_left_product(&mut self, product: LeftProduct) {
-        self.left_product = LeftProduct { current: true, ..product };
+    /// All parts and a workspace, each to be changed.
+    pub(crate) fn split(&mut self) -> SplitState<'_> {
+        self.loss = None;
+        let Factors { left, core, right } = &mut self.factors;
+        SplitState { target: self.target, left, core, right, workspace: self.workspace.overwrite(self.target) }
     }
 
-    /// Takes out memory for m × k numbers, of any value, which holds no A S any more; [`State::put_workspace`] gives it
-    /// back.
-    pub(crate) fn take_workspace(&mut self) -> Vec<f32> {
-        let mut product = self.take_left_product();
-        product.values_mut(self.target);
-        product.values
+    /// Fills the workspace with A S by column panel, for the updates that follow until A or S changes.
+    pub(crate) fn fill_left_product(&mut self, fill: impl FnOnce(Wrappers<'_>, &SparseCore, &mut [f32])) {
+        let loss = self.loss;
+        let SplitState { target, left, core, right, workspace } = self.split();
+        fill(Wrappers::new(target, left, right), core, workspace);
+        self.workspace.holds_left_product = true;
+        self.loss = loss;
     }
 
-    /// Gives back the memory.
-    pub(crate) fn put_workspace(&mut self, values: Vec<f32>) {
-        self.left_product = LeftProduct { values, current: false };
-    }
-
-    /// The absolute loss ‖Y − A S B̃‖², or tr(E Ω Eᵀ) where errors couple, computed only if the last update did not already
-    /// know it.
-    pub fn loss(&mut self) -> f64 {
-        if let Some(loss) = self.loss {
-            return loss;
-        }
-        let loss = match self.target.coupling() {
-            Some(coupling) => {
-                let mut residual = self.take_workspace();
-                coupling.write_residual(self, self.core(), &mut residual);
-                let loss = coupling.square(&residual);
-                self.put_workspace(residual);
-                loss
-            }
-            None => self.residual_energy(),
-        };
-        self.loss = Some(loss);
-        loss
+    fn compute_loss(&mut self) -> f64 {
+        let Some(coupling) = self.target.coupling() else { return self.residual_energy() };
+        let SplitState { target, left, core, right, workspace } = self.split();
+        coupling.write_residual(Wrappers::new(target, left, right), core, workspace);
+        coupling.square(workspace)
     }
 
     fn residual_energy(&self) -> f64 {
@@ -188,32 +218,11 @@ impl<'t> State<'t> {
                 let size = rows.size(a) * cols.size(b);
                 with_scratch([size, size, size], |[dense, product, residual]| {
                     self.core().expand(b, rows.range(a), dense);
-                    self.multiply_left(a, dense, product);
-                    self.residual(a..a + 1, b, product, residual)
+                    self.wrappers().multiply_left(a, dense, product);
+                    self.wrappers().residual(a..a + 1, b, product, residual)
                 })
             })
             .collect();
         energies.iter().sum()
-    }
-
-    /// Writes A_a S_ab of one block, given its dense core.
-    pub(crate) fn multiply_left(&self, a: usize, dense: &[f32], product: &mut [f32]) {
-        let p = self.target.row_blocks().size(a);
-        set_product(product, rows_of(self.left().values(a), p), rows_of(dense, dense.len() / p));
-    }
-
-    /// Writes the residual A_a S_ab B̃_b − Y_ab of consecutive blocks a, given A_a S_ab, and returns its sum of squares.
-    pub(crate) fn residual(&self, blocks: Range<usize>, b: usize, product: &[f32], residual: &mut [f32]) -> f64 {
-        let q = self.target.col_blocks().size(b);
-        set_product(residual, rows_of(product, q), rows_of(self.right().values(b), q));
-        elementwise::subtract_and_square(residual, self.target.blocks(blocks, b))
-    }
-
-    /// Writes half the gradient of the loss in S_ab, Aᵀ E B̃ᵀ with the residual E; `half` receives Aᵀ E.
-    pub(crate) fn core_gradient(&self, a: usize, b: usize, residual: &[f32], half: &mut [f32], gradient: &mut [f32]) {
-        let p = self.target.row_blocks().size(a);
-        let q = self.target.col_blocks().size(b);
-        set_product(half, rows_of(self.left().values(a), p).transpose(), rows_of(residual, q));
-        set_product(gradient, rows_of(half, q), rows_of(self.right().values(b), q).transpose());
     }
 }

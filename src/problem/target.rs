@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use crate::error::Error;
@@ -9,10 +10,12 @@ use crate::factors::block_diagonal::BlockDiagonal;
 use crate::factors::partition::Partition;
 use crate::factors::pattern::Pattern;
 use crate::factors::sparse_core::SparseCore;
+use crate::input::hessian::Hessian;
 use crate::input::layer::Layer;
+use crate::problem::correlation::Correlation;
 use crate::problem::coupling::Coupling;
-use crate::problem::loss::proxy_loss::ProxyLoss;
 use crate::problem::normalization::Normalization;
+use crate::problem::proxy_loss::loss::ProxyLoss;
 
 /// What the descent approximates: the whitened weight Y = W̄ diag(√d), m × k, for which the proxy loss is
 /// ‖Y − A S B̃‖²_F with B̃ = B diag(√d).
@@ -21,6 +24,7 @@ use crate::problem::normalization::Normalization;
 #[derive(Clone, Debug)]
 pub struct Target {
     normalization: Normalization,
+    hessian: Hessian,
     rows: Partition,
     cols: Partition,
     pattern: Pattern,
@@ -33,7 +37,8 @@ impl Target {
     /// Whitens a layer under a loss for blocks of `left` rows and `right` columns, coupled where the loss is.
     ///
     /// # Errors
-    /// What the loss says, and as [`Target::new`] and [`Target::couple`].
+    /// What the loss returns; [`Error::Length`] or [`Error::NotPositive`] where its weights do not fit the layer;
+    /// [`Error::MemoryLimit`].
     pub(crate) fn for_loss(
         layer: &Layer<'_>,
         loss: &dyn ProxyLoss,
@@ -41,11 +46,12 @@ impl Target {
         pattern: Pattern,
         memory_limit: Option<usize>,
     ) -> Result<Self, Error> {
-        let target = Target::new(layer, loss.normalize(layer)?, blocks, pattern)?;
-        match loss.shrinkage() {
-            Some(alpha) => target.couple(layer, alpha, memory_limit),
-            None => Ok(target),
+        let of_loss = |error| Error::of_part("proxy_loss", error);
+        let mut target = Target::new(layer, loss.normalize(layer).map_err(of_loss)?, blocks, pattern)?;
+        if let Some(correlation) = loss.correlation(layer).map_err(of_loss)? {
+            target.couple(&correlation, memory_limit)?;
         }
+        Ok(target)
     }
 
     /// Whitens a layer for blocks of `left` rows and `right` columns.
@@ -68,22 +74,20 @@ impl Target {
             .map(|(b, panel)| whiten_panel(layer, &normalization, cols.range(b), panel))
             .collect();
         let energy = energies.iter().sum();
-        Ok(Target { normalization, rows, cols, pattern, values, energy, coupling: None })
+        let hessian = layer.hessian().clone();
+        Ok(Target { normalization, hessian, rows, cols, pattern, values, energy, coupling: None })
     }
 
-    /// Couples the errors through the layer's Hessian, shrunk by α, in no more working memory than the limit.
-    ///
-    /// # Errors
-    /// [`Error::Option`] for an α that is not from 0 to 1, [`Error::HessianNotFull`], [`Error::MemoryLimit`].
-    fn couple(mut self, layer: &Layer<'_>, alpha: f64, limit: Option<usize>) -> Result<Self, Error> {
-        if !(0.0..=1.0).contains(&alpha) {
-            return Err(Error::Option { name: "shrinkage", value: alpha.to_string(), expected: "0 to 1" });
+    /// Couples the errors, in no more working memory than the limit.
+    fn couple(&mut self, correlation: &Correlation, limit: Option<usize>) -> Result<(), Error> {
+        if correlation.matrix().len() != self.cols.len {
+            return Err(Error::HessianLength { len: correlation.matrix().len(), cols: self.cols.len });
         }
-        // Ω = I: the separable loss itself.
-        if alpha == 1.0 && layer.hessian().is_full() {
-            return Ok(self);
+        // With α = 1 Ω is the identity, and the loss separable.
+        if correlation.shrinkage() == 1.0 {
+            return Ok(());
         }
-        let coupling = Coupling::new(layer, alpha, limit, (self.rows, self.cols), |row, out| {
+        let coupling = Coupling::new(correlation, limit, (self.rows, self.cols), |row, out| {
             for b in 0..self.cols.count() {
                 let width = self.cols.size(b);
                 out[self.cols.range(b)].copy_from_slice(&self.panel(b)[row * width..(row + 1) * width]);
@@ -91,7 +95,7 @@ impl Target {
         })?;
         self.energy = coupling.energy();
         self.coupling = Some(coupling);
-        Ok(self)
+        Ok(())
     }
 
     /// Output features, m.
@@ -124,7 +128,8 @@ impl Target {
         if self.is_coupled() { Err(Error::Coupled { part }) } else { Ok(()) }
     }
 
-    pub(crate) fn coupling(&self) -> Option<&Coupling> {
+    /// Ω and its Cholesky factor, where errors couple.
+    pub fn coupling(&self) -> Option<&Coupling> {
         self.coupling.as_ref()
     }
 
@@ -150,11 +155,18 @@ impl Target {
         (f64::from(self.whitened(row, col)) / self.normalization.importance[col].sqrt()) as f32
     }
 
-    pub(crate) fn row_blocks(&self) -> Partition {
+    /// The Hessian of the layer's inputs.
+    pub fn hessian(&self) -> &Hessian {
+        &self.hessian
+    }
+
+    /// The rows, cut into the blocks of the left wrapper.
+    pub fn row_blocks(&self) -> Partition {
         self.rows
     }
 
-    pub(crate) fn col_blocks(&self) -> Partition {
+    /// The columns, cut into the blocks of the right wrapper.
+    pub fn col_blocks(&self) -> Partition {
         self.cols
     }
 
@@ -164,9 +176,13 @@ impl Target {
         &self.values[start..start + self.rows.len * self.cols.size(b)]
     }
 
-    /// Block (a, b) of Y, row-major.
-    pub(crate) fn block(&self, a: usize, b: usize) -> &[f32] {
-        self.blocks(a..a + 1, b)
+    /// Block (a, b) of Y: the rows of row block a, the columns of column block b.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn block(&self, a: usize, b: usize) -> ArrayView2<'_, f32> {
+        let shape = (self.rows.size(a), self.cols.size(b));
+        ArrayView2::from_shape(shape, self.blocks(a..a + 1, b)).expect("a block has as many entries as its shape")
     }
 
     /// Blocks (a, b) of Y for consecutive a, one below the other.

@@ -1,77 +1,49 @@
 //! The result: factors of the caller's own weight, and how they were reached.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ndarray::{Array1, Array2, ArrayView1};
 use rayon::prelude::*;
 
-use crate::descent::mask::initial::NoWagP;
-use crate::descent::mask::selector::MaskSelector;
-use crate::descent::step::Step;
 use crate::error::Error;
 use crate::factors::block_diagonal::BlockDiagonal;
 use crate::factors::sparse_core::SparseCore;
 use crate::factors::triple::Factors;
 use crate::input::layer::Layer;
-use crate::problem::loss::proxy_loss::ProxyLoss;
-use crate::problem::measure::{Product, check_shape, output_error, product_rows, relative_loss};
-use crate::problem::state::State;
+use crate::problem::measure::{Replacement, check_shape, output_error, product_rows, relative_loss};
+use crate::problem::proxy_loss::loss::ProxyLoss;
 use crate::problem::target::Target;
 use crate::result::record::RunRecord;
 use crate::result::record::StopReason;
 
 /// A factorised layer, Ŵ = A S B for the caller's own W: immutable, all scaling folded into the wrappers.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Two results are equal where their factors, losses and histories are; the time does not count.
+#[derive(Clone, Debug)]
 pub struct Factorization {
     factors: Factors,
     loss: f64,
     nowag_p_loss: f64,
-    ridge: f64,
-    history: Vec<f64>,
-    stop_reason: StopReason,
+    record: RunRecord,
     elapsed: Duration,
 }
 
+impl PartialEq for Factorization {
+    fn eq(&self, other: &Self) -> bool {
+        let numbers = |result: &Self| (result.loss, result.nowag_p_loss);
+        self.factors == other.factors && numbers(self) == numbers(other) && self.record == other.record
+    }
+}
+
 impl Factorization {
-    /// Folds the scaling of `best` into its wrappers and measures the result in f64 against the layer itself; falls
-    /// back to NoWag-P where that is better.
+    /// Puts a result together: factors, their loss and NoWag-P's, and how the run went.
     pub(crate) fn new(
-        layer: &Layer<'_>,
-        target: &Target,
-        mut best: Factors,
-        record: RunRecord,
-        start: Instant,
-    ) -> Result<Self, Error> {
-        let (baseline, nowag_p_loss) = nowag_p(layer, target)?;
-        let loss = fold_and_measure(layer, target, &mut best);
-        let (factors, loss) = if loss <= nowag_p_loss { (best, loss) } else { (baseline, nowag_p_loss) };
-        let RunRecord { ridge, history, stop_reason } = record;
-        Ok(Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: start.elapsed() })
-    }
-
-    /// As [`Factorization::new`], for pruned factors that are kept whatever their loss; the time is theirs alone.
-    pub(crate) fn pruned(
-        layer: &Layer<'_>,
-        target: &Target,
-        mut factors: Factors,
-        record: RunRecord,
-        start: Instant,
-    ) -> Result<Self, Error> {
-        let elapsed = start.elapsed();
-        let (_, nowag_p_loss) = nowag_p(layer, target)?;
-        let loss = fold_and_measure(layer, target, &mut factors);
-        let RunRecord { ridge, history, stop_reason } = record;
-        Ok(Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed })
-    }
-
-    /// Puts a stored result together again: factors, loss and NoWag-P's, and how it was reached.
-    #[cfg(feature = "safetensors")]
-    pub(crate) fn restore(
         factors: Factors,
         (loss, nowag_p_loss): (f64, f64),
-        RunRecord { ridge, history, stop_reason }: RunRecord,
+        record: RunRecord,
+        elapsed: Duration,
     ) -> Self {
-        Factorization { factors, loss, nowag_p_loss, ridge, history, stop_reason, elapsed: Duration::ZERO }
+        Factorization { factors, loss, nowag_p_loss, record, elapsed }
     }
 
     /// The factors, to be rounded; the loss stays as it was.
@@ -80,7 +52,7 @@ impl Factorization {
         &mut self.factors
     }
 
-    #[cfg(feature = "checkpoint")]
+    /// All three factors.
     pub(crate) fn factors(&self) -> &Factors {
         &self.factors
     }
@@ -138,7 +110,7 @@ impl Factorization {
         check_shape(&self.factors, layer)?;
         let blocks = (self.factors.left.block_size(), self.factors.right.block_size());
         let target = Target::for_loss(layer, loss, blocks, self.factors.core.pattern(), None)?;
-        Ok(relative_loss(&Product::Factors(&self.factors), layer, &target))
+        Ok(relative_loss(&Replacement::Factors(&self.factors), layer, &target))
     }
 
     /// Measures the relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) in f64, for the layer's own W and H.
@@ -156,22 +128,22 @@ impl Factorization {
     /// Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed or
     /// errors did not couple.
     pub fn ridge(&self) -> f64 {
-        self.ridge
+        self.record.ridge
     }
 
     /// Relative proxy loss as the descent saw it: entry 0 of the initial mask, then one an iteration.
     pub fn history(&self) -> &[f64] {
-        &self.history
+        &self.record.history
     }
 
     /// Iterations done.
     pub fn iterations(&self) -> usize {
-        self.history.len() - 1
+        self.record.history.len() - 1
     }
 
     /// Why the run ended.
     pub fn stop_reason(&self) -> StopReason {
-        self.stop_reason
+        self.record.stop_reason
     }
 
     /// Wall time of the run; zero for a factorisation that was read from bytes, which do not keep it.
@@ -217,19 +189,4 @@ impl Factorization {
         let y = self.factors.left.apply(&self.factors.core.apply(&self.factors.right.apply(&x)));
         Ok(y.into_iter().map(|y| y as f32).collect())
     }
-}
-
-/// NoWag-P's factors of the caller's own weight, and their loss.
-fn nowag_p(layer: &Layer<'_>, target: &Target) -> Result<(Factors, f64), Error> {
-    let mut baseline = State::new(target);
-    NoWagP.select(&mut baseline, &Step { iteration: 0, seed: 0, temperature: 0.0 })?;
-    let mut factors = baseline.into_factors();
-    let loss = fold_and_measure(layer, target, &mut factors);
-    Ok((factors, loss))
-}
-
-/// Turns whitened factors into those of the caller's own weight, and returns their loss.
-fn fold_and_measure(layer: &Layer<'_>, target: &Target, factors: &mut Factors) -> f64 {
-    target.fold(&mut factors.left, &mut factors.right);
-    relative_loss(&Product::Factors(factors), layer, target)
 }

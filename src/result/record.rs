@@ -26,7 +26,8 @@ impl StopReason {
     }
 }
 
-/// How a run went, before its loss is known.
+/// How a run went: all of a result but the factors, their losses and the time.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunRecord {
     pub ridge: f64,
     pub history: Vec<f64>,

@@ -16,6 +16,7 @@ use crate::result::factorization::Factorization;
 use crate::result::formats::Format;
 use crate::result::record::RunRecord;
 use crate::result::record::StopReason;
+use std::time::Duration;
 
 impl Factorization {
     /// Writes the factorisation of tensor `name` (without `.weight`) as a safetensors file.
@@ -62,9 +63,9 @@ impl Factorization {
         let right = file.wrapper("right", "armor.right_block", cols)?;
         let core = file.core(rows, right.partition())?;
         let losses = (file.loss("armor.loss")?, file.loss("armor.nowag_p_loss")?);
-        let report = RunRecord { ridge: file.ridge()?, history: file.history()?, stop_reason: file.stop_reason()? };
+        let record = RunRecord { ridge: file.ridge()?, history: file.history()?, stop_reason: file.stop_reason()? };
         let words = file.words();
-        Ok((Factorization::restore(Factors { left, core, right }, losses, report), words))
+        Ok((Factorization::new(Factors { left, core, right }, losses, record, Duration::ZERO), words))
     }
 }
 

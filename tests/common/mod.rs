@@ -7,7 +7,7 @@ pub mod pruning;
 
 use std::sync::Mutex;
 
-use armor_core::{BlockDiagonal, Error, MaskSelector, Pattern, SparseCore, State, Step, WrapperUpdate};
+use armor_core::{BlockDiagonal, BoxError, CoreUpdate, MaskSelector, Pattern, SparseCore, State, Step, WrapperUpdate};
 use ndarray::{Array1, Array2, s};
 
 /// A dense matrix of the twins.
@@ -307,20 +307,49 @@ impl<'a, U> Spy<'a, U> {
 }
 
 impl<U: MaskSelector> MaskSelector for Spy<'_, U> {
-    fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
         let before = Snapshot::of(state);
-        self.inner.select(state, step)?;
+        self.inner.select(state)?;
         self.record(before, Snapshot::of(state));
         Ok(())
     }
 }
 
-impl<U: WrapperUpdate> WrapperUpdate for Spy<'_, U> {
-    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
+impl<U: CoreUpdate> CoreUpdate for Spy<'_, U> {
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
         let before = Snapshot::of(state);
         self.inner.update(state, step)?;
         self.record(before, Snapshot::of(state));
         Ok(())
+    }
+
+    fn is_monotone(&self) -> bool {
+        self.inner.is_monotone()
+    }
+
+    fn allows_extrapolation(&self) -> bool {
+        self.inner.allows_extrapolation()
+    }
+
+    fn anneals(&self) -> bool {
+        self.inner.anneals()
+    }
+}
+
+impl<U: WrapperUpdate> WrapperUpdate for Spy<'_, U> {
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
+        let before = Snapshot::of(state);
+        self.inner.update(state, step)?;
+        self.record(before, Snapshot::of(state));
+        Ok(())
+    }
+
+    fn is_monotone(&self) -> bool {
+        self.inner.is_monotone()
+    }
+
+    fn allows_extrapolation(&self) -> bool {
+        self.inner.allows_extrapolation()
     }
 }
 
@@ -328,13 +357,19 @@ impl<U: WrapperUpdate> WrapperUpdate for Spy<'_, U> {
 pub struct Nothing;
 
 impl MaskSelector for Nothing {
-    fn select(&mut self, _state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn select(&mut self, _state: &mut State<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl CoreUpdate for Nothing {
+    fn update(&mut self, _state: &mut State<'_>, _step: &Step) -> Result<(), BoxError> {
         Ok(())
     }
 }
 
 impl WrapperUpdate for Nothing {
-    fn update(&mut self, _state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn update(&mut self, _state: &mut State<'_>, _step: &Step) -> Result<(), BoxError> {
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::bytes::header::{refuse, write};
 use crate::bytes::reader::{FORMAT, Reader};
 use crate::error::Error;
 use crate::input::accumulator::triangle::Triangle;
-use crate::input::hessian::{FAINTEST, LOOSE};
+use crate::input::hessian::{MIN_IMPORTANCE, ROUNDING_SLACK};
 use crate::input::weight::fits_f32;
 
 /// The end of the key that the sums stand under.
@@ -93,9 +93,9 @@ impl HessianAccumulator {
             triangle.set_entry(i, j, sum);
         }
         let squares: Vec<f64> = (0..inputs).map(|i| triangle.entry(i, i)).collect();
-        let floor = FAINTEST * squares.iter().sum::<f64>() / inputs as f64;
+        let floor = MIN_IMPORTANCE * squares.iter().sum::<f64>() / inputs as f64;
         for (index, ((i, j), sum)) in triangle.positions().zip(sums).enumerate() {
-            if sum.abs() > LOOSE * squares[i].max(floor).sqrt() * squares[j].max(floor).sqrt() {
+            if sum.abs() > ROUNDING_SLACK * squares[i].max(floor).sqrt() * squares[j].max(floor).sqrt() {
                 return problem(index, sum, "no more than its row's and column's sums of squares allow");
             }
         }

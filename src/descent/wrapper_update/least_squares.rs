@@ -1,11 +1,13 @@
 //! The exact wrapper update: each block is the solution of its least-squares problem.
 
+use rayon::prelude::*;
+
 use crate::descent::step::Step;
-use crate::descent::wrapper::coupled;
-use crate::descent::wrapper::normal_equations::NormalEquations;
-use crate::descent::wrapper::solution::write_solution;
-use crate::descent::wrapper::update::WrapperUpdate;
-use crate::error::Error;
+use crate::descent::wrapper_update::coupled;
+use crate::descent::wrapper_update::normal_equations::NormalEquations;
+use crate::descent::wrapper_update::solution::write_solution;
+use crate::descent::wrapper_update::update::WrapperUpdate;
+use crate::error::BoxError;
 use crate::kernels::linalg::Unknown;
 use crate::kernels::scratch::with_scratch_f64;
 use crate::problem::state::State;
@@ -26,7 +28,8 @@ impl LeastSquares {
             return coupled::update_left(state, coupling);
         }
         self.equations.of_left(state);
-        state.change_left(|_, a, block| self.solve(a, block, Unknown::LeftOfGram));
+        let blocks = state.left_mut().par_blocks_mut();
+        blocks.enumerate().for_each(|(a, block)| self.solve(a, block, Unknown::LeftOfGram));
     }
 
     /// Solves for B̃ alone.
@@ -35,7 +38,8 @@ impl LeastSquares {
             return coupled::update_right(state, coupling);
         }
         self.equations.of_right(state);
-        state.change_right(|_, b, block| self.solve(b, block, Unknown::RightOfGram));
+        let blocks = state.right_mut().par_blocks_mut();
+        blocks.enumerate().for_each(|(b, block)| self.solve(b, block, Unknown::RightOfGram));
     }
 
     fn solve(&self, index: usize, block: &mut [f32], side: Unknown) {
@@ -48,9 +52,17 @@ impl LeastSquares {
 }
 
 impl WrapperUpdate for LeastSquares {
-    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), BoxError> {
         self.update_left(state);
         self.update_right(state);
         Ok(())
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
+    }
+
+    fn allows_extrapolation(&self) -> bool {
+        true
     }
 }

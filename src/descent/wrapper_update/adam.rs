@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::descent::step::Step;
-use crate::descent::wrapper::update::WrapperUpdate;
-use crate::error::Error;
+use crate::descent::wrapper_update::update::WrapperUpdate;
+use crate::error::BoxError;
 use crate::kernels::linalg::{add_product, rows_of, set_product};
 use crate::kernels::scratch::with_scratch;
 use crate::problem::state::State;
@@ -114,7 +114,7 @@ impl JointAdam {
             .zip(self.gradient_right.par_chunks_mut(q * q))
             .enumerate()
             .for_each(|(b, ((((residual, first), second), change), gradient_right))| {
-                panel(state, rule, b, Panel { residual, first, second, change, gradient_right });
+                panel(state, rule, b, PanelStep { residual, first, second, change, gradient_right });
             });
     }
 
@@ -141,7 +141,7 @@ impl JointAdam {
 }
 
 /// One column panel of the step's arrays.
-struct Panel<'a> {
+struct PanelStep<'a> {
     residual: &'a mut [f32],
     first: &'a mut [f32],
     second: &'a mut [f32],
@@ -149,8 +149,8 @@ struct Panel<'a> {
     gradient_right: &'a mut [f32],
 }
 
-fn panel(state: &State<'_>, rule: Rule, b: usize, panel: Panel<'_>) {
-    let target = state.target();
+fn panel(state: &State<'_>, rule: Rule, b: usize, panel: PanelStep<'_>) {
+    let (target, wrappers) = (state.target(), state.wrappers());
     let (n, m) = (target.pattern().n(), target.pattern().m());
     let (rows, q) = (target.row_blocks(), target.col_blocks().size(b));
     let size = rows.block * q;
@@ -161,10 +161,10 @@ fn panel(state: &State<'_>, rule: Rule, b: usize, panel: Panel<'_>) {
             let range = rows.start(a) * q..rows.start(a) * q + size;
             let (product, residual) = (&mut product[..size], &mut panel.residual[range.clone()]);
             state.core().expand(b, rows.range(a), &mut dense[..size]);
-            state.multiply_left(a, &dense[..size], product);
-            state.residual(a..a + 1, b, product, residual);
+            wrappers.multiply_left(a, &dense[..size], product);
+            wrappers.residual(a..a + 1, b, product, residual);
             add_product(panel.gradient_right, rows_of(product, q).transpose(), rows_of(residual, q));
-            state.core_gradient(a, b, residual, &mut half[..size], &mut gradient[..size]);
+            wrappers.core_gradient(a, b, residual, &mut half[..size], &mut gradient[..size]);
             let core = state.core().panel_rows(b, rows.range(a));
             let groups = panel.change[range.start / m * n..range.end / m * n].chunks_exact_mut(n);
             for (index, (change, &mask)) in groups.zip(core.masks).enumerate() {
@@ -183,7 +183,7 @@ fn panel(state: &State<'_>, rule: Rule, b: usize, panel: Panel<'_>) {
 }
 
 impl WrapperUpdate for JointAdam {
-    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), BoxError> {
         state.target().check_separable("JointAdam")?;
         let target = state.target();
         if target.energy() == 0.0 {

@@ -3,10 +3,12 @@
 use rayon::prelude::*;
 
 use crate::factors::partition::Partition;
+use crate::factors::sparse_core::SparseCore;
 use crate::kernels::elementwise::add_terms;
 use crate::kernels::linalg::{add_gram, add_product, mirror_lower, rows_of, set_product_transposed};
 use crate::kernels::scratch::with_scratch;
 use crate::problem::state::State;
+use crate::problem::wrappers::Wrappers;
 
 /// Terms of the equations of every block, summed up over runs of block products.
 ///
@@ -16,20 +18,20 @@ use crate::problem::state::State;
 pub(super) struct NormalEquations {
     /// Gram (lower triangle), then rhs, [block][run][2][n × n] for blocks of n, the last one shorter.
     terms: Vec<f32>,
-    layout: Layout,
+    layout: TermLayout,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Layout {
+struct TermLayout {
     /// Rows of a block but the last.
     block: usize,
     runs: usize,
 }
 
-impl Layout {
+impl TermLayout {
     fn new(blocks: Partition, across: Partition) -> Self {
         let run = RUN * (blocks.block / across.block).max(1);
-        Layout { block: blocks.block, runs: across.count().div_ceil(run) }
+        TermLayout { block: blocks.block, runs: across.count().div_ceil(run) }
     }
 
     fn run_len(self) -> usize {
@@ -54,11 +56,11 @@ fn run_range(run: usize, runs: usize, count: usize) -> std::ops::Range<usize> {
 }
 
 impl NormalEquations {
-    /// Takes down the equations of the left wrapper's blocks.
+    /// Forms the equations of the left wrapper's blocks.
     pub fn of_left(&mut self, state: &State<'_>) {
         let target = state.target();
         let (rows, cols) = (target.row_blocks(), target.col_blocks());
-        self.layout = Layout::new(rows, cols);
+        self.layout = TermLayout::new(rows, cols);
         self.terms.resize(rows.count() * self.layout.runs * self.layout.run_len(), 0.0);
         let runs = self.layout.runs;
         self.terms.par_chunks_mut(self.layout.run_len()).enumerate().for_each(|(index, terms)| {
@@ -79,7 +81,7 @@ impl NormalEquations {
                         filled += p * q;
                         state.core().expand(b, rows.range(a), dense);
                         set_product_transposed(transposed, rows_of(dense, q), rows_of(state.right().values(b), q));
-                        add_product(rhs, rows_of(target.block(a, b), q), rows_of(transposed, p));
+                        add_product(rhs, rows_of(target.blocks(a..a + 1, b), q), rows_of(transposed, p));
                     }
                     add_gram(gram, rows_of(&stacked[..filled], p));
                 }
@@ -87,51 +89,24 @@ impl NormalEquations {
         });
     }
 
-    /// Takes down the equations of the right wrapper's blocks; leaves A S in the state.
+    /// Forms the equations of the right wrapper's blocks; leaves A S in the state.
     pub fn of_right(&mut self, state: &mut State<'_>) {
-        let target = state.target();
-        let (rows, cols) = (target.row_blocks(), target.col_blocks());
-        self.layout = Layout::new(cols, rows);
-        self.terms.resize(cols.count() * self.layout.runs * self.layout.run_len(), 0.0);
-        let runs = self.layout.runs;
-        let mut product = state.take_left_product();
-        let panels = product.values_mut(target).par_chunks_mut(rows.len * cols.block);
-        let terms = self.terms.par_chunks_mut(runs * self.layout.run_len());
+        let (rows, cols) = (state.target().row_blocks(), state.target().col_blocks());
+        self.layout = TermLayout::new(cols, rows);
+        let TermLayout { runs, .. } = self.layout;
         let run_len = self.layout.run_len();
-        terms.zip(panels).enumerate().for_each(|(b, (terms, panel))| {
-            let q = cols.size(b);
-            let heights = (0..runs).map(|run| {
-                let range = run_range(run, runs, rows.count());
-                rows.range(range.end - 1).end - rows.start(range.start)
-            });
-            let mut pieces = Vec::with_capacity(runs);
-            let mut rest = panel;
-            for height in heights {
-                let (piece, after) = rest.split_at_mut(height * q);
-                pieces.push(piece);
-                rest = after;
-            }
-            terms.par_chunks_mut(run_len).zip(pieces).enumerate().for_each(|(run, (terms, piece))| {
-                let (gram, rhs) = gram_and_rhs(terms, q);
-                with_scratch([rows.block * q], |[dense]| {
-                    let mut start = rows.start(run_range(run, runs, rows.count()).start);
-                    for stacked in piece.chunks_mut(rows.block * q * stack(rows)) {
-                        for (i, product) in stacked.chunks_mut(rows.block * q).enumerate() {
-                            let dense = &mut dense[..product.len()];
-                            let a = start / rows.block + i;
-                            state.core().expand(b, rows.range(a), dense);
-                            state.multiply_left(a, dense, product);
-                        }
-                        let height = stacked.len() / q;
-                        let values = rows_of(&target.panel(b)[start * q..(start + height) * q], q);
-                        add_gram(gram, rows_of(stacked, q));
-                        add_product(rhs, rows_of(stacked, q).transpose(), values);
-                        start += height;
-                    }
+        self.terms.resize(cols.count() * runs * run_len, 0.0);
+        state.fill_left_product(|wrappers, core, product| {
+            let panels = product.par_chunks_mut(rows.len * cols.block);
+            let terms = self.terms.par_chunks_mut(runs * run_len);
+            terms.zip(panels).enumerate().for_each(|(b, (terms, panel))| {
+                let pieces = pieces_of_runs(panel, runs, rows, cols.size(b));
+                terms.par_chunks_mut(run_len).zip(pieces).enumerate().for_each(|(run, (terms, piece))| {
+                    let first = rows.start(run_range(run, runs, rows.count()).start);
+                    right_run(wrappers, core, b, first, terms, piece);
                 });
             });
         });
-        state.put_left_product(product);
     }
 
     /// Sums up the equations of block `index`, of size n, in f64: gram and rhs, both n × n, row-major.
@@ -145,6 +120,49 @@ impl NormalEquations {
         }
         mirror_lower(gram, n);
     }
+}
+
+/// Cuts a panel of A S, `q` wide, into the rows of every run.
+fn pieces_of_runs(panel: &mut [f32], runs: usize, rows: Partition, q: usize) -> Vec<&mut [f32]> {
+    let mut pieces = Vec::with_capacity(runs);
+    let mut rest = panel;
+    for run in 0..runs {
+        let range = run_range(run, runs, rows.count());
+        let height = rows.range(range.end - 1).end - rows.start(range.start);
+        let (piece, after) = rest.split_at_mut(height * q);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+/// Forms one run's terms for block `b` of the right wrapper, and the run's rows of A S, which start at row `first`.
+fn right_run(
+    wrappers: Wrappers<'_>,
+    core: &SparseCore,
+    b: usize,
+    first: usize,
+    terms: &mut [f32],
+    product: &mut [f32],
+) {
+    let (rows, q) = (wrappers.target.row_blocks(), wrappers.target.col_blocks().size(b));
+    let (gram, rhs) = gram_and_rhs(terms, q);
+    let mut start = first;
+    with_scratch([rows.block * q], |[dense]| {
+        for stacked in product.chunks_mut(rows.block * q * stack(rows)) {
+            for (i, product) in stacked.chunks_mut(rows.block * q).enumerate() {
+                let dense = &mut dense[..product.len()];
+                let a = start / rows.block + i;
+                core.expand(b, rows.range(a), dense);
+                wrappers.multiply_left(a, dense, product);
+            }
+            let height = stacked.len() / q;
+            let values = rows_of(&wrappers.target.panel(b)[start * q..(start + height) * q], q);
+            add_gram(gram, rows_of(stacked, q));
+            add_product(rhs, rows_of(stacked, q).transpose(), values);
+            start += height;
+        }
+    });
 }
 
 /// The two parts of a run's terms for a block of size n, zeroed.

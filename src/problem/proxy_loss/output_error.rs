@@ -1,9 +1,10 @@
 //! The layer's own output error, under the Hessian's diagonal or all of it.
 
-use crate::error::Error;
+use crate::error::BoxError;
 use crate::input::layer::Layer;
-use crate::problem::loss::proxy_loss::ProxyLoss;
+use crate::problem::correlation::Correlation;
 use crate::problem::normalization::Normalization;
+use crate::problem::proxy_loss::loss::ProxyLoss;
 
 /// Which rows' errors count more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct FullOutputError {
 }
 
 impl ProxyLoss for FullOutputError {
-    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
         let plain = Normalization::plain(layer);
         match self.row_weighting {
             RowWeighting::NoWag => Ok(Normalization { rows: Normalization::nowag(layer).rows, ..plain }),
@@ -36,8 +37,8 @@ impl ProxyLoss for FullOutputError {
         }
     }
 
-    fn shrinkage(&self) -> Option<f64> {
-        Some(self.shrinkage)
+    fn correlation(&self, layer: &Layer<'_>) -> Result<Option<Correlation>, BoxError> {
+        Ok(Some(Correlation::new(layer.hessian(), self.shrinkage)?))
     }
 }
 
@@ -46,7 +47,7 @@ impl ProxyLoss for FullOutputError {
 pub struct OutputError;
 
 impl ProxyLoss for OutputError {
-    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
         Ok(Normalization::plain(layer))
     }
 }

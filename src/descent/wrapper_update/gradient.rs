@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::normal_equations::NormalEquations;
 use crate::descent::step::Step;
-use crate::descent::wrapper::update::WrapperUpdate;
-use crate::error::Error;
+use crate::descent::wrapper_update::update::WrapperUpdate;
+use crate::error::BoxError;
 use crate::factors::groups::{columns, expand_groups};
 use crate::kernels::linalg::{Unknown, largest_eigenvalue, rows_of, set_product};
 use crate::kernels::scratch::{with_scratch, with_scratch_f64};
@@ -21,19 +21,25 @@ pub struct SequentialGradient {
 }
 
 impl WrapperUpdate for SequentialGradient {
-    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
-        state.target().check_separable("SequentialGradient")?;
+    fn update(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), BoxError> {
+        let target = state.target();
+        target.check_separable("SequentialGradient")?;
         self.equations.of_left(state);
-        state.change_left(|_, a, block| self.descend(a, block, Unknown::LeftOfGram, |_| 1.0));
+        let blocks = state.left_mut().par_blocks_mut();
+        blocks.enumerate().for_each(|(a, block)| self.descend(a, block, Unknown::LeftOfGram, |_| 1.0));
         self.equations.of_right(state);
-        state.change_right(|state, b, block| {
-            let target = state.target();
+        let blocks = state.right_mut().par_blocks_mut();
+        blocks.enumerate().for_each(|(b, block)| {
             let importance = &target.normalization().importance[target.col_blocks().range(b)];
             let largest = importance.iter().copied().fold(0.0, f64::max);
             self.descend(b, block, Unknown::RightOfGram, |col| importance[col] / largest);
         });
         descend_core(state);
         Ok(())
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 
@@ -77,7 +83,7 @@ fn descend_core(state: &mut State<'_>) {
     let right: Vec<f64> =
         (0..cols.count()).into_par_iter().map(|b| largest_of_gram(state.right().values(b), cols.size(b))).collect();
     let pattern = state.target().pattern();
-    let mut core = state.take_core();
+    let (core, wrappers) = state.split_core();
     core.pieces_mut(rows.block).for_each(|((b, a), core)| {
         let size = rows.size(a) * cols.size(b);
         let lipschitz = left[a] * right[b];
@@ -86,9 +92,9 @@ fn descend_core(state: &mut State<'_>) {
         }
         with_scratch([size; 4], |[dense, product, residual, gradient]| {
             expand_groups(pattern, core.masks, core.values, dense);
-            state.multiply_left(a, dense, product);
-            state.residual(a..a + 1, b, product, residual);
-            state.core_gradient(a, b, residual, product, gradient);
+            wrappers.multiply_left(a, dense, product);
+            wrappers.residual(a..a + 1, b, product, residual);
+            wrappers.core_gradient(a, b, residual, product, gradient);
             let values = core.values.chunks_exact_mut(pattern.n());
             for ((values, &mask), gradient) in values.zip(&*core.masks).zip(gradient.chunks_exact(pattern.m())) {
                 for (value, column) in values.iter_mut().zip(columns(mask)) {
@@ -97,5 +103,4 @@ fn descend_core(state: &mut State<'_>) {
             }
         });
     });
-    state.put_core(core, None);
 }

@@ -2,15 +2,17 @@
 
 use rayon::prelude::*;
 
-use crate::descent::wrapper::solution::write_solution;
+use crate::descent::wrapper_update::solution::write_solution;
 use crate::factors::block_diagonal::BlockDiagonal;
 use crate::kernels::elementwise::add_terms;
 use crate::kernels::linalg::{
     Unknown, add_gram, add_product, mirror_lower, part_of, rows_of, set_product, solve_proximal,
 };
 use crate::kernels::scratch::with_scratch_f64;
-use crate::problem::coupling::{Coupling, Spread};
-use crate::problem::state::State;
+use crate::problem::coupling::Coupling;
+use crate::problem::coupling::products::TimesV;
+use crate::problem::state::{SplitState, State};
+use crate::problem::wrappers::Wrappers;
 
 /// Products of this many columns are added up in f32 before their sum goes to f64.
 const RUN: usize = 512;
@@ -23,11 +25,12 @@ const GRAM_RIDGE: f64 = 1e-6;
 
 /// Solves for A: with T = S V each block is A_a = ((Y L)_a T_aᵀ)(T_a T_aᵀ)⁻¹.
 pub(super) fn update_left(state: &mut State<'_>, coupling: &Coupling) {
-    let mut spread = state.take_workspace();
-    spread.fill(0.0);
-    coupling.add_spread(Spread::Core, state, state.core(), &mut spread);
-    state.change_left(|state, a, block| {
-        let rows = state.target().row_blocks().range(a);
+    let SplitState { target, left, core, right, workspace } = state.split();
+    workspace.fill(0.0);
+    coupling.add_times_v(TimesV::Core, Wrappers::new(target, left, right), core, workspace);
+    let product = &*workspace;
+    left.par_blocks_mut().enumerate().for_each(|(a, block)| {
+        let rows = target.row_blocks().range(a);
         let (k, p) = (coupling.cols().len, rows.len());
         with_scratch_f64([p * p; 5], |[gram, rhs, current, shifted, solution]| {
             gram.fill(0.0);
@@ -35,7 +38,7 @@ pub(super) fn update_left(state: &mut State<'_>, coupling: &Coupling) {
             let mut sums = vec![0.0f32; 2 * p * p];
             for start in (0..k).step_by(RUN) {
                 let run = start..k.min(start + RUN);
-                let factor = coupling.part(&spread, rows.clone(), run.clone()).transpose();
+                let factor = coupling.part(product, rows.clone(), run.clone()).transpose();
                 sums.fill(0.0);
                 let (gram_sum, rhs_sum) = sums.split_at_mut(p * p);
                 add_gram(gram_sum, factor);
@@ -47,41 +50,38 @@ pub(super) fn update_left(state: &mut State<'_>, coupling: &Coupling) {
             write_solution(block, gram, rhs, Unknown::LeftOfGram, [current, shifted, solution]);
         });
     });
-    state.put_workspace(spread);
 }
 
 /// Solves for the blocks of B̃ in turn, each with those before it already moved: with U = A S and R the residual,
 /// ΔB̃_b = (U_bᵀ U_b)⁻¹ U_bᵀ (R Ω)_b Ω_bb⁻¹.
 ///
-/// The residual itself never appears: U_bᵀ (R Ω)_b = U_bᵀ (Y Ω)_b − Σ_c (Uᵀ U)_bc B̃_c Ω_cb, so what moves with B̃ is
-/// q × q and no pass over m rows is needed between blocks.
+/// The residual itself is not formed: U_bᵀ (R Ω)_b = U_bᵀ (Y Ω)_b − Σ_c (Uᵀ U)_bc B̃_c Ω_cb, so what changes with B̃ is
+/// q × q, and no pass over m rows is needed between blocks.
 pub(super) fn update_right(state: &mut State<'_>, coupling: &Coupling) {
-    let mut product = state.take_workspace();
-    coupling.write_left_product(state, &mut product);
-    let right_hand_sides = right_hand_sides(coupling, &product);
-    let mut right = state.right_mut().take();
+    let SplitState { target, left, core, right, workspace } = state.split();
+    coupling.write_left_product(Wrappers::new(target, left, right), core, workspace);
+    let product = &*workspace;
+    let right_hand_sides = right_hand_sides(coupling, product);
     let k = coupling.cols().len;
     let mut grams = Vec::new();
-    for span in coupling.spans().iter() {
-        // (Uᵀ U) in the span's columns, k × width.
-        grams.resize(k * span.len(), 0.0);
-        grams.par_chunks_mut(coupling.cols().block * span.len()).enumerate().for_each(|(c, out)| {
-            let rows = 0..state.target().rows();
-            let of_c = coupling.part(&product, rows.clone(), coupling.cols().range(c));
-            set_product(out, of_c.transpose(), coupling.part(&product, rows, span.clone()));
+    for tile in coupling.tiles().iter() {
+        // (Uᵀ U) in the tile's columns, k × width.
+        grams.resize(k * tile.len(), 0.0);
+        grams.par_chunks_mut(coupling.cols().block * tile.len()).enumerate().for_each(|(c, out)| {
+            let rows = 0..target.rows();
+            let of_c = coupling.part(product, rows.clone(), coupling.cols().range(c));
+            set_product(out, of_c.transpose(), coupling.part(product, rows, tile.clone()));
         });
-        for b in coupling.spans().blocks(&span) {
-            let grams = Grams { values: &grams, width: span.len(), first: coupling.cols().start(b) - span.start };
-            move_block(coupling, &mut right, b, &right_hand_sides[b], grams);
+        for b in coupling.tiles().blocks_of(&tile) {
+            let grams = Grams { values: &grams, width: tile.len(), first: coupling.cols().start(b) - tile.start };
+            move_block(coupling, right, b, &right_hand_sides[b], grams);
         }
     }
-    *state.right_mut() = right;
-    state.put_workspace(product);
 }
 
 /// U_bᵀ (Y Ω)_b of every block, in f64.
 fn right_hand_sides(coupling: &Coupling, product: &[f32]) -> Vec<Vec<f64>> {
-    let rows = coupling.bands().of.len;
+    let rows = coupling.bands().blocks.len;
     (0..coupling.cols().count())
         .into_par_iter()
         .map(|b| {
@@ -113,7 +113,7 @@ fn move_block(coupling: &Coupling, right: &mut BlockDiagonal, b: usize, rhs: &[f
     let (k, q) = (cols.len, cols.size(b));
     let mut correlations = vec![0.0f32; q * k];
     correlations.par_chunks_mut(k).zip(cols.range(b)).for_each(|(out, row)| {
-        out.iter_mut().zip(coupling.correlations(row)).for_each(|(out, value)| *out = value as f32);
+        out.iter_mut().zip(coupling.row(row)).for_each(|(out, value)| *out = value as f32);
     });
     let of_b =
         |c: usize| part_of(&grams.values[cols.start(c) * grams.width + grams.first..], cols.size(c), q, grams.width);

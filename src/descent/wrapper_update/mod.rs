@@ -1,4 +1,4 @@
-//! How the block-diagonal wrappers move.
+//! The continuous step of an iteration (the paper's section 3.2): how the block-diagonal wrappers move.
 
 pub(crate) mod adam;
 mod coupled;

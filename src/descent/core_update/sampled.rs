@@ -2,17 +2,18 @@
 
 use rayon::prelude::*;
 
-use super::groups::{GroupTables, Ridge};
-use super::noise::BlockNoise;
-use crate::descent::mask::selector::MaskSelector;
-use crate::descent::mask::tracked_loss::{Change, loss_after};
+use crate::descent::core_update::group_tables::{GroupTables, Ridge};
+use crate::descent::core_update::noise::BlockNoise;
+use crate::descent::core_update::tracked_loss::{Change, loss_after};
+use crate::descent::core_update::update::CoreUpdate;
 use crate::descent::step::Step;
-use crate::error::Error;
+use crate::error::BoxError;
 use crate::factors::groups::{columns, expand_groups};
 use crate::factors::sparse_core::CoreRowsMut;
 use crate::kernels::linalg::{rows_of, set_product};
 use crate::kernels::scratch::with_scratch;
 use crate::problem::state::State;
+use crate::problem::wrappers::Wrappers;
 
 /// Draws one group in every block with probability ∝ the 1-norm of the gradient of its M entries, masked-out ones
 /// included, and solves it exactly over all masks.
@@ -22,36 +23,43 @@ pub struct SampledGroup;
 /// The paper adds this to the diagonal of every Q_mm.
 const RIDGE: Ridge = Ridge { relative: 0.0, absolute: 1e-9 };
 
-impl MaskSelector for SampledGroup {
-    fn select(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
-        state.target().check_separable("SampledGroup")?;
-        let mut core = state.take_core();
-        let height = state.target().row_blocks().block;
-        let losses: Vec<(f64, f64)> =
-            core.pieces_mut(height).map(|((b, a), rows)| update_block(state, step, a, b, rows)).collect();
+impl CoreUpdate for SampledGroup {
+    fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), BoxError> {
+        let target = state.target();
+        target.check_separable("SampledGroup")?;
+        let (core, wrappers) = state.split_core();
+        let losses: Vec<(f64, f64)> = core
+            .pieces_mut(target.row_blocks().block)
+            .map(|((b, a), rows)| update_block(wrappers, step, a, b, rows))
+            .collect();
         let loss = losses.iter().map(|block| block.0).sum();
         let change =
             losses.iter().fold(Change::default(), |sum, block| sum.and(Change { sum: block.1, terms: block.1.abs() }));
-        let energy = state.target().energy();
-        state.put_core(core, loss_after(loss, change, energy));
+        if let Some(loss) = loss_after(loss, change, target.energy()) {
+            state.report_loss(loss);
+        }
         Ok(())
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 
 /// Solves one drawn group of block (a, b); returns the block's loss before and its change.
-fn update_block(state: &State<'_>, step: &Step, a: usize, b: usize, core: CoreRowsMut<'_>) -> (f64, f64) {
-    let target = state.target();
+fn update_block(wrappers: Wrappers<'_>, step: &Step, a: usize, b: usize, core: CoreRowsMut<'_>) -> (f64, f64) {
+    let target = wrappers.target;
     let pattern = target.pattern();
     let (p, q) = (target.row_blocks().size(a), target.col_blocks().size(b));
     let size = p * q;
     with_scratch([size; 4], |[dense, product, residual, gradient]| {
         expand_groups(pattern, core.masks, core.values, dense);
-        state.multiply_left(a, dense, product);
-        let loss = state.residual(a..a + 1, b, product, residual);
-        state.core_gradient(a, b, residual, product, gradient);
+        wrappers.multiply_left(a, dense, product);
+        let loss = wrappers.residual(a..a + 1, b, product, residual);
+        wrappers.core_gradient(a, b, residual, product, gradient);
         let draw = BlockNoise::new(step, a, b).uniform();
         let index = draw_group(gradient, pattern.m(), draw);
-        let group = Group::new(state, a, b, index / (q / pattern.m()), index % (q / pattern.m()));
+        let group = GroupProblem::new(wrappers, a, b, index / (q / pattern.m()), index % (q / pattern.m()));
         let start = index * pattern.m();
         let range = start..start + pattern.m();
         let (mask, values, change) = group.solve(&dense[range.clone()], &gradient[range]);
@@ -81,27 +89,27 @@ fn draw_group(gradient: &[f32], m: usize, draw: f32) -> usize {
 }
 
 /// The least-squares problem of one group.
-struct Group {
+struct GroupProblem {
     tables: GroupTables,
     curvature: f64,
     n: usize,
     m: usize,
 }
 
-impl Group {
-    fn new(state: &State<'_>, a: usize, b: usize, row: usize, group: usize) -> Self {
-        let pattern = state.target().pattern();
+impl GroupProblem {
+    fn new(wrappers: Wrappers<'_>, a: usize, b: usize, row: usize, group: usize) -> Self {
+        let pattern = wrappers.target.pattern();
         let (n, m) = (pattern.n(), pattern.m());
-        let p = state.target().row_blocks().size(a);
-        let q = state.target().col_blocks().size(b);
-        let column = state.left().values(a).iter().skip(row).step_by(p);
+        let p = wrappers.target.row_blocks().size(a);
+        let q = wrappers.target.col_blocks().size(b);
+        let column = wrappers.left.values(a).iter().skip(row).step_by(p);
         let curvature = column.map(|&x| f64::from(x).powi(2)).sum();
-        let rows = rows_of(&state.right().values(b)[group * m * q..(group + 1) * m * q], q);
+        let rows = rows_of(&wrappers.right.values(b)[group * m * q..(group + 1) * m * q], q);
         let mut gram = [0.0; 64];
         set_product(&mut gram[..m * m], rows, rows.transpose());
         let mut tables = GroupTables::new(pattern);
         tables.prepare(&gram[..m * m], m, RIDGE);
-        Group { tables, curvature, n, m }
+        GroupProblem { tables, curvature, n, m }
     }
 
     /// Best mask, its values by column, and the change of the loss, for the group's old values and half gradient.

@@ -1,10 +1,9 @@
-//! Initial masks: what is kept before any wrapper exists.
+//! Initial masks by one score of every entry: NoWag-P, magnitude, Wanda.
 
 use rayon::prelude::*;
 
-use crate::descent::mask::selector::MaskSelector;
-use crate::descent::step::Step;
-use crate::error::Error;
+use crate::descent::mask_selector::selector::MaskSelector;
+use crate::error::BoxError;
 use crate::factors::groups::columns;
 use crate::factors::pattern::Pattern;
 use crate::problem::normalization::Normalization;
@@ -25,7 +24,7 @@ pub struct Magnitude;
 pub struct Wanda;
 
 impl MaskSelector for NoWagP {
-    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
         let scales = vec![1.0; state.target().cols()];
         keep_largest(state, &scales);
         Ok(())
@@ -33,7 +32,7 @@ impl MaskSelector for NoWagP {
 }
 
 impl MaskSelector for Magnitude {
-    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
         let Normalization { cols, importance, .. } = state.target().normalization();
         let scales: Vec<f64> = cols.iter().zip(importance).map(|(r, d)| r / d.sqrt()).collect();
         keep_largest(state, &scales);
@@ -42,8 +41,9 @@ impl MaskSelector for Magnitude {
 }
 
 impl MaskSelector for Wanda {
-    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
-        keep_largest(state, &state.target().normalization().cols);
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
+        let target = state.target();
+        keep_largest(state, &target.normalization().cols);
         Ok(())
     }
 }
@@ -55,8 +55,7 @@ fn keep_largest(state: &mut State<'_>, scales: &[f64]) {
     let target = state.target();
     let (n, m) = (target.pattern().n(), target.pattern().m());
     let roots: Vec<f64> = target.normalization().importance.iter().map(|d| d.sqrt()).collect();
-    let mut core = state.take_core();
-    core.pieces_mut(HEIGHT).for_each(|((b, piece), core)| {
+    state.core_mut().pieces_mut(HEIGHT).for_each(|((b, piece), core)| {
         let cols = target.col_blocks().range(b);
         let (scales, roots) = (&scales[cols.clone()], &roots[cols.clone()]);
         let rows = target.panel(b)[piece * HEIGHT * cols.len()..].chunks_exact(cols.len());
@@ -69,7 +68,6 @@ fn keep_largest(state: &mut State<'_>, scales: &[f64]) {
             }
         }
     });
-    state.put_core(core, None);
 }
 
 /// Mask of the `n` largest scores in absolute value, the first ones where they tie.

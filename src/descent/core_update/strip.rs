@@ -7,9 +7,11 @@
 use std::f64::consts::LOG2_E;
 use std::ops::Range;
 
-use super::group_solve::{AnyPattern, Draw, Group, GroupSolve, Moved, Problem, TwoOfFour};
-use super::groups::GroupTables;
-use crate::descent::mask::tracked_loss::Change;
+use crate::descent::core_update::group_solve::{
+    AnyPattern, Draw, GroupLanes, GroupSolve, LaneProblem, Moved, TwoOfFour,
+};
+use crate::descent::core_update::group_tables::GroupTables;
+use crate::descent::core_update::tracked_loss::Change;
 use crate::factors::pattern::Pattern;
 use crate::factors::sparse_core::CoreRowsMut;
 use crate::kernels::instructions::{Kernel, Lanes};
@@ -21,22 +23,22 @@ pub(super) const STRIP: usize = 16;
 /// Most lanes of any instruction set.
 const MOST_LANES: usize = 16;
 
-/// A diagonal entry of AᵀA below this is a dead column of A: its row of S does not count, and stays.
+/// A diagonal entry of AᵀA below this is a zero column of A: its row of S does not count, and stays.
 const DEAD: f32 = 1e-30;
 
 /// Blocks that are swept side by side: how many, their rows and columns.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct BlockShape {
     pub blocks: usize,
     pub p: usize,
     pub q: usize,
 }
 
 /// A strip of rows in several blocks of one column panel.
-pub(super) struct Strip<'a> {
+pub(super) struct RowStrip<'a> {
     pub tables: &'a GroupTables,
     pub pattern: Pattern,
-    pub shape: Shape,
+    pub shape: BlockShape,
     /// Rows of the strip within their block, at most [`STRIP`].
     pub rows: Range<usize>,
     /// [block][p × q]: half gradients in the strip's rows, which receive the rows of ΔS Q.
@@ -49,18 +51,18 @@ pub(super) struct Strip<'a> {
     pub core: CoreRowsMut<'a>,
     /// Temperature and uniform numbers [block][row][group]; `None` keeps the best mask.
     pub noise: Option<(f64, &'a [f32])>,
-    /// As many numbers as [`Strip::scratch`] says, of any value.
+    /// As many numbers as [`RowStrip::scratch`] says, of any value.
     pub scratch: &'a mut [f32],
 }
 
-impl Strip<'_> {
+impl RowStrip<'_> {
     /// Length of the scratch memory for blocks of `q` columns.
     pub fn scratch(pattern: Pattern, q: usize) -> usize {
         (q + STRIP * q + (pattern.n() + 2) * (q / pattern.m())) * MOST_LANES
     }
 }
 
-impl Kernel for Strip<'_> {
+impl Kernel for RowStrip<'_> {
     type Output = Change;
 
     #[inline(always)]
@@ -86,13 +88,10 @@ struct RowVectors<'s, S: Lanes> {
     uniforms: &'s mut [S::f32s],
 }
 
-impl Strip<'_> {
+impl<'s, S: Lanes> RowVectors<'s, S> {
+    /// Cuts scratch memory up, for `groups` groups of `n` kept values in `q` columns.
     #[inline(always)]
-    fn sweep<S: Lanes, G: GroupSolve>(self, simd: S, solver: &G) -> Change {
-        let Strip { tables, pattern, shape, rows, gradients, left_grams, right_gram, core, noise, scratch } = self;
-        let Shape { blocks, p, q } = shape;
-        let (n, m) = (pattern.n(), pattern.m());
-        let groups = q / m;
+    fn cut(scratch: &'s mut [f32], n: usize, groups: usize, q: usize) -> Self {
         let (vectors, _) = S::as_mut_simd_f32s(scratch);
         let (gradient, vectors) = vectors.split_at_mut(q);
         let (changes, vectors) = vectors.split_at_mut(STRIP * q);
@@ -100,58 +99,58 @@ impl Strip<'_> {
         let (masks, vectors) = vectors.split_at_mut(groups);
         let masks = bytemuck::cast_slice_mut(masks);
         let (uniforms, _) = vectors.split_at_mut(groups);
-        let work = RowVectors::<S> { gradient, changes, values, masks, uniforms };
+        RowVectors { gradient, changes, values, masks, uniforms }
+    }
+}
+
+/// What the groups of one row share.
+struct RowProblem<'a, S: Lanes> {
+    tables: &'a GroupTables,
+    /// Q, q × q.
+    right_gram: &'a [f32],
+    /// 1 / P_rr; zero for lanes that stay.
+    inverse: S::f32s,
+    /// P_rr log₂(e) / T; `None` keeps the best mask.
+    inverse_temperature: Option<S::f32s>,
+}
+
+impl RowStrip<'_> {
+    #[inline(always)]
+    fn sweep<S: Lanes, G: GroupSolve>(self, simd: S, solver: &G) -> Change {
+        let RowStrip { tables, pattern, shape, rows, gradients, left_grams, right_gram, core, noise, scratch } = self;
+        let BlockShape { blocks, p, q } = shape;
+        let n = pattern.n();
+        let groups = q / pattern.m();
+        let work = RowVectors::<S>::cut(scratch, n, groups, q);
         let mut loss_change = Change::default();
         for row in rows.clone() {
             let done = row - rows.start;
             let curvature = diagonal(left_grams, shape, row, row);
             let inverse = curvature.map(|x| if x > DEAD { 1.0 / x } else { 0.0 });
-            let inverses = load(simd, &inverse);
 
             gather(simd, blocks, gradients, p * q, row * q, work.gradient);
             carry_in(simd, shape, left_grams, row, done, &inverse, work.gradient, work.changes);
             gather(simd, blocks, core.values, p * n * groups, row * n * groups, work.values);
             gather_masks::<S>(blocks, core.masks, p * groups, row * groups, work.masks);
-            let mut cold = [0.0; MOST_LANES];
+            let mut inverse_temperature = None;
             if let Some((temperature, uniforms)) = noise {
                 gather(simd, blocks, uniforms, p * groups, row * groups, work.uniforms);
-                cold = curvature.map(|x| (f64::from(x) / temperature * LOG2_E).min(f32::MAX.into()) as f32);
-            }
-            let cold = load(simd, &cold);
-
-            let change = &mut work.changes[done * q..(done + 1) * q];
-            change.fill(simd.splat_f32s(0.0));
-            let mut row_change = [simd.splat_f32s(0.0); 2];
-            for group in 0..groups {
-                let mut current = [simd.splat_f32s(0.0); Pattern::MAX_M];
-                for j in 0..m {
-                    current[j] = simd.add_f32s(work.gradient[group * m + j], change[group * m + j]);
-                }
-                let problem = Problem {
-                    gram: tables.gram(group),
-                    inverses: tables.inverses(group),
-                    gradient: current,
-                    alive: simd.greater_than_f32s(inverses, simd.splat_f32s(0.0)),
-                    draw: if noise.is_some() { Some(Draw { cold, uniform: work.uniforms[group] }) } else { None },
-                };
-                let mut state = Group { mask: work.masks[group], values: [simd.splat_f32s(0.0); Pattern::MAX_M] };
-                state.values[..n].copy_from_slice(&work.values[group * n..(group + 1) * n]);
-                let Moved { step, loss, terms } = solver.solve(simd, &problem, &mut state);
-                work.masks[group] = state.mask;
-                work.values[group * n..(group + 1) * n].copy_from_slice(&state.values[..n]);
-                row_change[0] = simd.add_f32s(row_change[0], loss);
-                row_change[1] = simd.add_f32s(row_change[1], terms);
-                let gram_rows = &right_gram[group * m * q..(group + 1) * m * q];
-                if m == 4 {
-                    add_outer(simd, &[step[0], step[1], step[2], step[3]], gram_rows, change);
-                } else {
-                    for (step, gram_row) in step.iter().zip(gram_rows.chunks_exact(q)) {
-                        add_outer(simd, &[*step], gram_row, change);
-                    }
-                }
+                let over_temperature =
+                    curvature.map(|x| (f64::from(x) / temperature * LOG2_E).min(f32::MAX.into()) as f32);
+                inverse_temperature = Some(load(simd, &over_temperature));
             }
 
-            scatter(simd, blocks, change, gradients, p * q, row * q);
+            let problem = RowProblem { tables, right_gram, inverse: load(simd, &inverse), inverse_temperature };
+            let vectors = GroupVectors {
+                gradient: &*work.gradient,
+                change: &mut work.changes[done * q..(done + 1) * q],
+                values: &mut *work.values,
+                masks: &mut *work.masks,
+                uniforms: &*work.uniforms,
+            };
+            let row_change = solve_groups(simd, solver, &problem, vectors);
+
+            scatter(simd, blocks, &work.changes[done * q..(done + 1) * q], gradients, p * q, row * q);
             scatter(simd, blocks, work.values, core.values, p * n * groups, row * n * groups);
             scatter_masks::<S>(blocks, work.masks, core.masks, p * groups, row * groups);
             let row_change: &[f32] = bytemuck::cast_slice(&row_change);
@@ -165,10 +164,67 @@ impl Strip<'_> {
     }
 }
 
+/// Vectors of one row, as the solution of its groups reads and changes them.
+struct GroupVectors<'s, S: Lanes> {
+    gradient: &'s [S::f32s],
+    /// The row of ΔS Q.
+    change: &'s mut [S::f32s],
+    values: &'s mut [S::f32s],
+    masks: &'s mut [S::u32s],
+    uniforms: &'s [S::f32s],
+}
+
+/// Solves the groups of one row in turn; returns the loss's change over P_rr, and the size of its terms.
+#[inline(always)]
+fn solve_groups<S: Lanes, G: GroupSolve>(
+    simd: S,
+    solver: &G,
+    row: &RowProblem<'_, S>,
+    vectors: GroupVectors<'_, S>,
+) -> [S::f32s; 2] {
+    let GroupVectors { gradient, change, values, masks, uniforms } = vectors;
+    let (n, m, q) = (row.tables.pattern().n(), row.tables.pattern().m(), change.len());
+    change.fill(simd.splat_f32s(0.0));
+    let mut row_change = [simd.splat_f32s(0.0); 2];
+    for group in 0..q / m {
+        let mut current = [simd.splat_f32s(0.0); Pattern::MAX_M];
+        for j in 0..m {
+            current[j] = simd.add_f32s(gradient[group * m + j], change[group * m + j]);
+        }
+        let draw = match row.inverse_temperature {
+            Some(inverse_temperature) => Some(Draw { inverse_temperature, uniform: uniforms[group] }),
+            None => None,
+        };
+        let problem = LaneProblem {
+            gram: row.tables.gram(group),
+            inverses: row.tables.inverses(group),
+            gradient: current,
+            alive: simd.greater_than_f32s(row.inverse, simd.splat_f32s(0.0)),
+            draw,
+        };
+        let mut state = GroupLanes { mask: masks[group], values: [simd.splat_f32s(0.0); Pattern::MAX_M] };
+        state.values[..n].copy_from_slice(&values[group * n..(group + 1) * n]);
+        let Moved { step, loss, terms } = solver.solve(simd, &problem, &mut state);
+        masks[group] = state.mask;
+        values[group * n..(group + 1) * n].copy_from_slice(&state.values[..n]);
+        row_change[0] = simd.add_f32s(row_change[0], loss);
+        row_change[1] = simd.add_f32s(row_change[1], terms);
+        let gram_rows = &row.right_gram[group * m * q..(group + 1) * m * q];
+        if m == 4 {
+            add_outer(simd, &[step[0], step[1], step[2], step[3]], gram_rows, change);
+        } else {
+            for (step, gram_row) in step.iter().zip(gram_rows.chunks_exact(q)) {
+                add_outer(simd, &[*step], gram_row, change);
+            }
+        }
+    }
+    row_change
+}
+
 /// Entry (row, col) of every block's left Gram matrix; zero for lanes without a block.
 #[inline(always)]
-fn diagonal(left_grams: &[f32], shape: Shape, row: usize, col: usize) -> [f32; MOST_LANES] {
-    let Shape { blocks, p, .. } = shape;
+fn diagonal(left_grams: &[f32], shape: BlockShape, row: usize, col: usize) -> [f32; MOST_LANES] {
+    let BlockShape { blocks, p, .. } = shape;
     std::array::from_fn(|block| if block < blocks { left_grams[(block * p + row) * p + col] } else { 0.0 })
 }
 
@@ -185,7 +241,7 @@ const WIDE: usize = 8;
 #[expect(clippy::too_many_arguments, reason = "a part of one loop, inlined into it")]
 fn carry_in<S: Lanes>(
     simd: S,
-    shape: Shape,
+    shape: BlockShape,
     left_grams: &[f32],
     row: usize,
     done: usize,

@@ -2,10 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::descent::mask::initial::largest;
-use crate::descent::mask::selector::MaskSelector;
-use crate::descent::step::Step;
-use crate::error::Error;
+use crate::descent::mask_selector::scores::largest;
+use crate::descent::mask_selector::selector::MaskSelector;
+use crate::error::{BoxError, Error};
 use crate::factors::groups::columns;
 use crate::factors::pattern::Pattern;
 use crate::input::hessian::Hessian;
@@ -31,14 +30,13 @@ use crate::problem::target::Target;
 /// let full = array![[2.0_f32, 0.9, 0.0, 0.4], [0.9, 1.0, 0.2, 0.3], [0.0, 0.2, 1.5, 0.0], [0.4, 0.3, 0.0, 1.0]];
 /// let layer = Layer::new(&weight, Hessian::full(&full)?)?;
 /// let options = Options::exact().block(4);
-/// let updated = Descent::new(&options)?.initial_mask(SparseGpt::new(layer.hessian())).prune(&layer)?;
+/// let updated = Descent::new(&options)?.initial_mask(SparseGpt::new()).prune(&layer)?;
 /// let pruned = Descent::new(&options)?.prune(&layer)?;
 /// assert!(updated.output_error(&layer)? < pruned.output_error(&layer)?);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct SparseGpt {
-    hessian: Hessian,
     dampening: f64,
 }
 
@@ -49,12 +47,12 @@ const HEIGHT: usize = 64;
 const BLOCK: usize = 128;
 
 impl SparseGpt {
-    /// Prunes for inputs with this Hessian, which must be a full one and that of the layer's columns; shares it.
+    /// Prunes with the default dampening.
     ///
-    /// A selection returns [`Error::HessianNotFull`] or [`Error::HessianLength`] where it is not, and
+    /// A selection returns [`Error::HessianNotFull`] where only the diagonal of the layer's Hessian is known, and
     /// [`Error::Option`] for a dampening out of range.
-    pub fn new(hessian: &Hessian) -> Self {
-        SparseGpt { hessian: hessian.clone(), dampening: 0.01 }
+    pub fn new() -> Self {
+        SparseGpt { dampening: 0.01 }
     }
 
     /// What is added to H's diagonal, relative to the mean of its positive entries. Default: 0.01. Range: 0 to 1.
@@ -69,68 +67,76 @@ impl SparseGpt {
         if !(0.0..=1.0).contains(&self.dampening) {
             return Err(Error::Option { name: "dampening", value: self.dampening.to_string(), expected: "0 to 1" });
         }
-        if self.hessian.len() != target.cols() {
-            return Err(Error::HessianLength { len: self.hessian.len(), cols: target.cols() });
-        }
-        if !self.hessian.is_full() {
+        if !target.hessian().is_full() {
             return Err(Error::HessianNotFull { needed_by: "SparseGPT" });
         }
         Ok(())
     }
+}
 
-    /// U, k × k, row-major, zeros below the diagonal.
-    ///
-    /// With rows and columns in reverse order, H is R Rᵀ for a lower triangular R, and U is R⁻¹ back in order: H itself
-    /// need not be inverted.
-    fn inverse_factor(&self) -> Vec<f64> {
-        let k = self.hessian.len();
-        // A Hessian of dead inputs alone has no mean; nothing depends on the scale of it then.
-        let mean = Some(self.hessian.mean()).filter(|mean| *mean > 0.0).unwrap_or(1.0);
-        let (matrix, _) = cholesky_with_ridge(k, self.dampening, |matrix, dampening| {
-            matrix.par_chunks_mut(k).enumerate().for_each(|(i, reversed)| {
-                self.write_row(k - 1 - i, mean, reversed);
-                reversed[i] += dampening * mean;
-            });
+impl Default for SparseGpt {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// U, k × k, row-major, zeros below the diagonal.
+///
+/// With rows and columns in reverse order, H is R Rᵀ for a lower triangular R, and U is R⁻¹ back in order: H itself
+/// need not be inverted.
+fn inverse_factor(hessian: &Hessian, dampening: f64) -> Vec<f64> {
+    let k = hessian.len();
+    // A Hessian of dead inputs alone has no mean; nothing depends on the scale of it then.
+    let mean = Some(hessian.mean()).filter(|mean| *mean > 0.0).unwrap_or(1.0);
+    let (matrix, _) = cholesky_with_ridge(k, dampening, |matrix, dampening| {
+        matrix.par_chunks_mut(k).enumerate().for_each(|(i, reversed)| {
+            write_row(hessian, k - 1 - i, mean, reversed);
+            reversed[i] += dampening * mean;
         });
-        let mut factor = invert_lower(&matrix, k);
-        factor.reverse();
-        factor
-    }
+    });
+    let mut factor = invert_lower(&matrix, k);
+    factor.reverse();
+    factor
+}
 
-    /// Writes a row of H from its end; a dead input, which stands alone, gets the mean on the diagonal.
-    fn write_row(&self, row: usize, mean: f64, reversed: &mut [f64]) {
-        let values = self.hessian.row(row).expect("checked to be full");
-        for (out, &value) in reversed.iter_mut().rev().zip(values) {
-            *out = value.into();
-        }
-        let diagonal = self.hessian.diagonal_values()[row];
-        reversed[values.len() - 1 - row] = if diagonal > 0.0 { diagonal } else { mean };
+/// Writes a row of H from its end; a dead input, which stands alone, gets the mean on the diagonal.
+fn write_row(hessian: &Hessian, row: usize, mean: f64, reversed: &mut [f64]) {
+    let values = hessian.row(row).expect("checked to be full");
+    for (out, &value) in reversed.iter_mut().rev().zip(values) {
+        *out = value.into();
     }
+    let diagonal = hessian.diagonal_values()[row];
+    reversed[values.len() - 1 - row] = if diagonal > 0.0 { diagonal } else { mean };
+}
 
-    /// Writes the caller's weights of a row but for the row's scale; those of dead inputs are zero.
-    fn write_weights(&self, target: &Target, row: usize, out: &mut [f64]) {
-        let (normalization, diagonal) = (target.normalization(), self.hessian.diagonal_values());
-        for (j, out) in out.iter_mut().enumerate() {
-            let scale = normalization.cols[j] / normalization.importance[j].sqrt();
-            *out = if diagonal[j] > 0.0 { f64::from(target.whitened(row, j)) * scale } else { 0.0 };
-        }
+/// Writes the caller's weights of a row but for the row's scale; those of dead inputs are zero.
+fn write_weights(target: &Target, row: usize, out: &mut [f64]) {
+    let (normalization, diagonal) = (target.normalization(), target.hessian().diagonal_values());
+    for (j, out) in out.iter_mut().enumerate() {
+        let scale = normalization.cols[j] / normalization.importance[j].sqrt();
+        *out = if diagonal[j] > 0.0 { f64::from(target.whitened(row, j)) * scale } else { 0.0 };
     }
 }
 
 impl MaskSelector for SparseGpt {
-    fn select(&mut self, state: &mut State<'_>, _step: &Step) -> Result<(), Error> {
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
         let target = state.target();
         self.check(target)?;
         let k = target.cols();
         let scales = &target.normalization().cols;
-        let pruning = Pruning { pattern: target.pattern(), inputs: k, factor: &self.inverse_factor(), scales };
-        let strips: Vec<Strip> = (0..target.rows().div_ceil(HEIGHT))
+        let pruning = Pruning {
+            pattern: target.pattern(),
+            inputs: k,
+            factor: &inverse_factor(target.hessian(), self.dampening),
+            scales,
+        };
+        let strips: Vec<PrunedRows> = (0..target.rows().div_ceil(HEIGHT))
             .into_par_iter()
             .map(|strip| {
                 let rows = strip * HEIGHT..target.rows().min((strip + 1) * HEIGHT);
                 let mut weights = vec![0.0; rows.len() * k];
                 for (row, out) in rows.zip(weights.chunks_exact_mut(k)) {
-                    self.write_weights(target, row, out);
+                    write_weights(target, row, out);
                 }
                 pruning.prune(weights)
             })
@@ -141,7 +147,7 @@ impl MaskSelector for SparseGpt {
 }
 
 /// Consecutive rows of the core: kept values, row by row, and a mask a group.
-struct Strip {
+struct PrunedRows {
     values: Vec<f32>,
     masks: Vec<u8>,
 }
@@ -158,7 +164,7 @@ struct Pruning<'a> {
 
 impl Pruning<'_> {
     /// Prunes rows, from the left.
-    fn prune(&self, mut weights: Vec<f64>) -> Strip {
+    fn prune(&self, mut weights: Vec<f64>) -> PrunedRows {
         let (k, m) = (self.inputs, self.pattern.m());
         let height = weights.len() / k;
         let mut masks = vec![0; height * k / m];
@@ -175,11 +181,11 @@ impl Pruning<'_> {
                 self.prune_block(start, &mut row[start..end], &mut masks[start / m..end / m], errors);
             }
             if end < k {
-                let spread = part_of(&self.factor[start * k + end..], width, k - end, k);
-                add_part_product(&mut weights[end..], k, rows_of(&errors, width), spread);
+                let rows_of_u = part_of(&self.factor[start * k + end..], width, k - end, k);
+                add_part_product(&mut weights[end..], k, rows_of(&errors, width), rows_of_u);
             }
         }
-        Strip { values: self.kept(&weights, &masks), masks }
+        PrunedRows { values: self.kept(&weights, &masks), masks }
     }
 
     /// The kept weights, in the core's scale.
@@ -196,32 +202,31 @@ impl Pruning<'_> {
         let (n, m, width) = (self.pattern.n(), self.pattern.m(), weights.len());
         for (group, mask) in masks.iter_mut().enumerate() {
             let columns = group * m..(group + 1) * m;
-            *mask = largest(n, columns.clone().map(|j| weights[j] / self.spread(start + j)[0]));
+            *mask = largest(n, columns.clone().map(|j| weights[j] / self.factor_row(start + j)[0]));
             for j in columns.filter(|j| *mask >> (j % m) & 1 == 0) {
-                let spread = self.spread(start + j);
-                errors[j] = -weights[j] / spread[0];
+                let row_of_u = self.factor_row(start + j);
+                errors[j] = -weights[j] / row_of_u[0];
                 weights[j] = 0.0;
-                for (weight, spread) in weights[j + 1..].iter_mut().zip(&spread[1..width - j]) {
-                    *weight += errors[j] * spread;
+                for (weight, entry) in weights[j + 1..].iter_mut().zip(&row_of_u[1..width - j]) {
+                    *weight += errors[j] * entry;
                 }
             }
         }
     }
 
     /// Row `column` of U from its diagonal on.
-    fn spread(&self, column: usize) -> &[f64] {
+    fn factor_row(&self, column: usize) -> &[f64] {
         &self.factor[column * self.inputs + column..(column + 1) * self.inputs]
     }
 }
 
 /// Copies pruned rows into the core, which keeps them by panels.
-fn write_core(state: &mut State<'_>, strips: &[Strip]) {
+fn write_core(state: &mut State<'_>, strips: &[PrunedRows]) {
     let target = state.target();
     let (n, m) = (target.pattern().n(), target.pattern().m());
     let groups = target.cols() / m;
-    let mut core = state.take_core();
-    core.pieces_mut(HEIGHT).for_each(|((b, strip), core)| {
-        let Strip { values, masks } = &strips[strip];
+    state.core_mut().pieces_mut(HEIGHT).for_each(|((b, strip), core)| {
+        let PrunedRows { values, masks } = &strips[strip];
         let cols = target.col_blocks().range(b);
         let (start, width) = (cols.start / m, cols.len() / m);
         let from = values.chunks_exact(groups * n).zip(masks.chunks_exact(groups));
@@ -231,5 +236,4 @@ fn write_core(state: &mut State<'_>, strips: &[Strip]) {
             masks_out.copy_from_slice(&masks[start..start + width]);
         }
     });
-    state.put_core(core, None);
 }

@@ -2,13 +2,13 @@
 
 use pulp::Simd;
 
-use super::groups::GroupTables;
+use crate::descent::core_update::group_tables::GroupTables;
 use crate::factors::groups::columns;
 use crate::factors::pattern::Pattern;
 use crate::kernels::instructions::Lanes;
 
 /// One group's least-squares problem in every lane: minimise sᵀ Q s − 2 hᵀ s with h = Q s_old − g.
-pub(super) struct Problem<'a, S: Simd> {
+pub(super) struct LaneProblem<'a, S: Simd> {
     /// Q, M × M.
     pub gram: &'a [f32],
     /// Q_mm⁻¹ of every mask, N × N each.
@@ -21,16 +21,16 @@ pub(super) struct Problem<'a, S: Simd> {
     pub draw: Option<Draw<S>>,
 }
 
-/// Draws the mask with probability ∝ 2^(cold · gain).
+/// Draws the mask with probability ∝ 2^(gain · inverse_temperature).
 pub(super) struct Draw<S: Simd> {
     /// P_rr log₂(e) over the temperature.
-    pub cold: S::f32s,
+    pub inverse_temperature: S::f32s,
     /// Uniform on [0, 1).
     pub uniform: S::f32s,
 }
 
 /// A group's mask, one bit a column, and its N kept values in ascending column order.
-pub(super) struct Group<S: Simd> {
+pub(super) struct GroupLanes<S: Simd> {
     pub mask: S::u32s,
     pub values: [S::f32s; Pattern::MAX_M],
 }
@@ -48,7 +48,7 @@ pub(super) struct Moved<S: Simd> {
 /// Solves groups of one pattern.
 pub(super) trait GroupSolve {
     /// Replaces `group` by the solution and says what changed.
-    fn solve<S: Lanes>(&self, simd: S, problem: &Problem<'_, S>, group: &mut Group<S>) -> Moved<S>;
+    fn solve<S: Lanes>(&self, simd: S, problem: &LaneProblem<'_, S>, group: &mut GroupLanes<S>) -> Moved<S>;
 }
 
 /// 2:4, all in registers.
@@ -60,31 +60,22 @@ const MASKS: [(u32, usize, usize); 6] =
 
 impl GroupSolve for TwoOfFour {
     #[inline(always)]
-    fn solve<S: Lanes>(&self, simd: S, problem: &Problem<'_, S>, group: &mut Group<S>) -> Moved<S> {
+    fn solve<S: Lanes>(&self, simd: S, problem: &LaneProblem<'_, S>, group: &mut GroupLanes<S>) -> Moved<S> {
         let zero = simd.splat_f32s(0.0);
         let gradient: &[S::f32s; 4] = problem.gradient.first_chunk().expect("eight columns at most");
         let gram: &[f32; 16] = problem.gram.first_chunk().expect("Q of a group of four");
         let (inverses, _) = problem.inverses.as_chunks::<4>();
-        let old = spread(simd, group.mask, [group.values[0], group.values[1]]);
+        let old = expand(simd, group.mask, [group.values[0], group.values[1]]);
         let h = subtract(simd, &times(simd, gram, &old), gradient);
 
-        // The two values of every mask, and by how much they lower the loss.
-        let mut values = [[zero; 2]; 6];
-        let mut gains = [zero; 6];
-        for (index, &(_, a, b)) in MASKS.iter().enumerate() {
-            let [aa, ab, ba, bb] = inverses[index];
-            let first = simd.fused(simd.splat_f32s(ab), h[b], simd.mul_f32s(simd.splat_f32s(aa), h[a]));
-            let second = simd.fused(simd.splat_f32s(bb), h[b], simd.mul_f32s(simd.splat_f32s(ba), h[a]));
-            values[index] = [first, second];
-            gains[index] = simd.fused(second, h[b], simd.mul_f32s(first, h[a]));
-        }
+        let (values, gains) = solve_masks(simd, inverses, &h);
 
         let [mut first, mut second] = values[0];
         let mut mask = simd.splat_u32s(MASKS[0].0);
         let mut best = gains[0];
         let (mut cumulative, mut threshold) = ([zero; 6], zero);
-        if let Some(Draw { cold, uniform }) = &problem.draw {
-            cumulative = cumulative_odds(simd, *cold, &gains);
+        if let Some(Draw { inverse_temperature, uniform }) = &problem.draw {
+            cumulative = cumulative_odds(simd, *inverse_temperature, &gains);
             threshold = simd.mul_f32s(*uniform, cumulative[5]);
         }
         for index in 1..6 {
@@ -99,16 +90,10 @@ impl GroupSolve for TwoOfFour {
             mask = simd.select_u32s(takes_over, simd.splat_u32s(MASKS[index].0), mask);
         }
 
-        let new = spread(simd, mask, [first, second]);
+        let new = expand(simd, mask, [first, second]);
         let mut step = subtract(simd, &new, &old);
-        let bend = times(simd, gram, &step);
-        let (mut bent, mut slope) = (zero, zero);
-        for j in 0..4 {
-            bent = simd.fused(step[j], bend[j], bent);
-            slope = simd.fused(step[j], gradient[j], slope);
-        }
-        slope = simd.add_f32s(slope, slope);
-        let change = simd.add_f32s(bent, slope);
+        let (quadratic, linear) = change_terms(simd, gram, gradient, &step);
+        let change = simd.add_f32s(quadratic, linear);
         let mut accepted = problem.alive;
         if problem.draw.is_none() {
             accepted = simd.and_m32s(accepted, simd.less_than_f32s(change, zero));
@@ -121,7 +106,7 @@ impl GroupSolve for TwoOfFour {
         group.mask = simd.select_u32s(accepted, mask, group.mask);
         group.values[0] = simd.select_f32s(accepted, first, group.values[0]);
         group.values[1] = simd.select_f32s(accepted, second, group.values[1]);
-        let terms = simd.add_f32s(simd.abs_f32s(bent), simd.abs_f32s(slope));
+        let terms = simd.add_f32s(simd.abs_f32s(quadratic), simd.abs_f32s(linear));
         let (loss, terms) = (simd.select_f32s(accepted, change, zero), simd.select_f32s(accepted, terms, zero));
         Moved { step: steps, loss, terms }
     }
@@ -129,9 +114,25 @@ impl GroupSolve for TwoOfFour {
 
 // No closures below: they would be compiled without the dispatched instruction set.
 
+/// The two values of every mask, Q_mm⁻¹ h_m, and by how much they lower the loss, h_mᵀ Q_mm⁻¹ h_m.
+#[inline(always)]
+fn solve_masks<S: Lanes>(simd: S, inverses: &[[f32; 4]], h: &[S::f32s; 4]) -> ([[S::f32s; 2]; 6], [S::f32s; 6]) {
+    let zero = simd.splat_f32s(0.0);
+    let mut values = [[zero; 2]; 6];
+    let mut gains = [zero; 6];
+    for (index, &(_, a, b)) in MASKS.iter().enumerate() {
+        let [aa, ab, ba, bb] = inverses[index];
+        let first = simd.fused(simd.splat_f32s(ab), h[b], simd.mul_f32s(simd.splat_f32s(aa), h[a]));
+        let second = simd.fused(simd.splat_f32s(bb), h[b], simd.mul_f32s(simd.splat_f32s(ba), h[a]));
+        values[index] = [first, second];
+        gains[index] = simd.fused(second, h[b], simd.mul_f32s(first, h[a]));
+    }
+    (values, gains)
+}
+
 /// The four entries of a group that keeps two.
 #[inline(always)]
-fn spread<S: Lanes>(simd: S, mask: S::u32s, [first, second]: [S::f32s; 2]) -> [S::f32s; 4] {
+fn expand<S: Lanes>(simd: S, mask: S::u32s, [first, second]: [S::f32s; 2]) -> [S::f32s; 4] {
     let zero = simd.splat_f32s(0.0);
     let (kept_0, kept_1) = (keeps(simd, mask, 0), keeps(simd, mask, 1));
     let (kept_2, kept_3) = (keeps(simd, mask, 2), keeps(simd, mask, 3));
@@ -170,9 +171,26 @@ fn subtract<S: Lanes>(simd: S, a: &[S::f32s; 4], b: &[S::f32s; 4]) -> [S::f32s; 
     difference
 }
 
-/// Running sums of 2^(cold · (gain − largest gain)).
+/// The terms of a step's change of the loss over P_rr: stepᵀ Q step, and 2 stepᵀ g.
 #[inline(always)]
-fn cumulative_odds<S: Lanes>(simd: S, cold: S::f32s, gains: &[S::f32s; 6]) -> [S::f32s; 6] {
+fn change_terms<S: Lanes>(
+    simd: S,
+    gram: &[f32; 16],
+    gradient: &[S::f32s; 4],
+    step: &[S::f32s; 4],
+) -> (S::f32s, S::f32s) {
+    let product = times(simd, gram, step);
+    let (mut quadratic, mut linear) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    for j in 0..4 {
+        quadratic = simd.fused(step[j], product[j], quadratic);
+        linear = simd.fused(step[j], gradient[j], linear);
+    }
+    (quadratic, simd.add_f32s(linear, linear))
+}
+
+/// Running sums of 2^((gain − largest gain) · inverse_temperature).
+#[inline(always)]
+fn cumulative_odds<S: Lanes>(simd: S, inverse_temperature: S::f32s, gains: &[S::f32s; 6]) -> [S::f32s; 6] {
     let mut best = gains[0];
     for &gain in &gains[1..] {
         best = simd.max_f32s(best, gain);
@@ -180,7 +198,7 @@ fn cumulative_odds<S: Lanes>(simd: S, cold: S::f32s, gains: &[S::f32s; 6]) -> [S
     let mut sums = *gains;
     let mut total = simd.splat_f32s(0.0);
     for sum in &mut sums {
-        let below = simd.mul_f32s(simd.sub_f32s(*sum, best), cold);
+        let below = simd.mul_f32s(simd.sub_f32s(*sum, best), inverse_temperature);
         total = simd.add_f32s(total, exp2_of_negative(simd, below));
         *sum = total;
     }
@@ -213,7 +231,7 @@ pub(super) struct AnyPattern<'a>(pub &'a GroupTables);
 
 impl GroupSolve for AnyPattern<'_> {
     #[inline(always)]
-    fn solve<S: Lanes>(&self, simd: S, problem: &Problem<'_, S>, group: &mut Group<S>) -> Moved<S> {
+    fn solve<S: Lanes>(&self, simd: S, problem: &LaneProblem<'_, S>, group: &mut GroupLanes<S>) -> Moved<S> {
         let zero = simd.splat_f32s(0.0);
         let (mut steps, mut changes) = ([zero; Pattern::MAX_M], [zero; 2]);
         let lanes = S::F32_LANES;
@@ -226,7 +244,7 @@ impl GroupSolve for AnyPattern<'_> {
             let gradient: &[f32] = bytemuck::cast_slice(&problem.gradient);
             let gradient = std::array::from_fn(|j| gradient[j * lanes + lane]);
             let draw = problem.draw.as_ref().map(|draw| {
-                let both = [draw.cold, draw.uniform];
+                let both = [draw.inverse_temperature, draw.uniform];
                 let both: &[f32] = bytemuck::cast_slice(&both);
                 (both[lane], both[lanes + lane])
             });
@@ -286,11 +304,11 @@ fn solve_lane(
             chosen = index;
         }
     }
-    if let Some((cold, uniform)) = draw {
+    if let Some((inverse_temperature, uniform)) = draw {
         let best = gains[chosen];
         let mut total = 0.0;
         for gain in &mut gains[..count] {
-            total += ((*gain - best) * cold).exp2();
+            total += ((*gain - best) * inverse_temperature).exp2();
             *gain = total;
         }
         chosen = gains[..count - 1].iter().filter(|&&cumulative| cumulative <= uniform * total).count();
@@ -301,12 +319,12 @@ fn solve_lane(
         new[column] = values[slot];
     }
     let step: [f32; 8] = std::array::from_fn(|j| new[j] - old[j]);
-    let bent = (0..m).map(|i| step[i] * times(&step, i)).sum::<f32>();
-    let slope = 2.0 * (0..m).map(|i| step[i] * gradient[i]).sum::<f32>();
-    if draw.is_none() && !(bent + slope < 0.0) {
+    let quadratic = (0..m).map(|i| step[i] * times(&step, i)).sum::<f32>();
+    let linear = 2.0 * (0..m).map(|i| step[i] * gradient[i]).sum::<f32>();
+    if draw.is_none() && !(quadratic + linear < 0.0) {
         return ([0.0; 8], [0.0; 2]);
     }
     *mask = tables.masks()[chosen];
     *kept = values;
-    (step, [bent + slope, bent.abs() + slope.abs()])
+    (step, [quadratic + linear, quadratic.abs() + linear.abs()])
 }

@@ -1,7 +1,8 @@
 //! The loss that stands in for the network's own: which errors of Ŵ count, and how much.
 
-use crate::error::Error;
+use crate::error::BoxError;
 use crate::input::layer::Layer;
+use crate::problem::correlation::Correlation;
 use crate::problem::normalization::Normalization;
 
 /// A loss of the error Ē = W̄ − Ŵ̄: separable, Σ_ij d_j Ē_ij², as its [`Normalization`] says, or with errors at
@@ -10,14 +11,14 @@ use crate::problem::normalization::Normalization;
 /// Give the descent another one with [`Descent::proxy_loss`](crate::Descent::proxy_loss):
 ///
 /// ```
-/// use armor_core::{Descent, Error, Hessian, Layer, Normalization, Options, ProxyLoss};
+/// use armor_core::{BoxError, Descent, Error, Hessian, Layer, Normalization, Options, ProxyLoss};
 /// use ndarray::Array2;
 ///
 /// /// NoWag's loss, with the first row ten times as important.
 /// struct FirstRowMatters;
 ///
 /// impl ProxyLoss for FirstRowMatters {
-///     fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error> {
+///     fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
 ///         let mut normalization = Normalization::nowag(layer);
 ///         normalization.rows[0] /= 10_f64.sqrt();
 ///         Ok(normalization)
@@ -35,13 +36,28 @@ pub trait ProxyLoss: Send + Sync {
     /// Gives the loss's row scales, column scales and importances for a layer.
     ///
     /// # Errors
-    /// Whatever makes the loss undefined for this layer. The descent itself refuses lengths that do not fit the
-    /// layer and entries that are not positive.
-    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, Error>;
+    /// Whatever makes the loss undefined for this layer: the crate's own [`Error`](crate::Error) reaches the caller as
+    /// it is, any other becomes the source of [`Error::Part`](crate::Error::Part). The descent itself refuses lengths
+    /// that do not fit the layer and entries that are not positive.
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError>;
 
-    /// Couples errors at different inputs: `None`, the default, for a separable loss; `Some(α)`, α from 0 to 1, for
-    /// tr(Ē √D Ω √D Ēᵀ) with D the importances and Ω = (1 − α) corr(H) + α I. Needs a full Hessian.
-    fn shrinkage(&self) -> Option<f64> {
-        None
+    /// Gives the matrix that couples errors at different inputs: `None`, the default, for a separable loss; Ω for
+    /// tr(Ē √D Ω √D Ēᵀ), D the importances.
+    ///
+    /// # Errors
+    /// As [`ProxyLoss::normalize`].
+    fn correlation(&self, layer: &Layer<'_>) -> Result<Option<Correlation>, BoxError> {
+        let _ = layer;
+        Ok(None)
+    }
+}
+
+impl<T: ProxyLoss + ?Sized> ProxyLoss for Box<T> {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
+        (**self).normalize(layer)
+    }
+
+    fn correlation(&self, layer: &Layer<'_>) -> Result<Option<Correlation>, BoxError> {
+        (**self).correlation(layer)
     }
 }
