@@ -67,7 +67,7 @@ pub use problem::state::State;
 pub use problem::target::Target;
 pub use result::factorization::Factorization;
 #[cfg(feature = "safetensors")]
-pub use result::formats::Format;
+pub use result::formats::format::Format;
 pub use result::record::StopReason;
 
 /// Measurements for benches; no part of the interface.

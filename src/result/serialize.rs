@@ -1,5 +1,7 @@
 //! Factorisations as bytes: the safetensors layout, written and read.
 
+use std::time::Duration;
+
 use ndarray::ArrayView2;
 use safetensors::Dtype;
 
@@ -13,10 +15,8 @@ use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
 use crate::factors::triple::Factors;
 use crate::result::factorization::Factorization;
-use crate::result::formats::Format;
-use crate::result::record::RunRecord;
-use crate::result::record::StopReason;
-use std::time::Duration;
+use crate::result::formats::format::Format;
+use crate::result::record::{RunRecord, StopReason};
 
 impl Factorization {
     /// Writes the factorisation of tensor `name` (without `.weight`) as a safetensors file.

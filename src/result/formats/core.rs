@@ -1,9 +1,10 @@
 //! The core alone, dense or with a bitmask, and the dense matrix that replaces the weight.
 
-use super::{Tensor, factors};
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
 use crate::result::factorization::Factorization;
+use crate::result::formats::factors;
+use crate::result::formats::tensor::Tensor;
 
 /// The core with its zeros, m × k.
 pub(super) fn dense<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> Tensor<'a> {

@@ -6,10 +6,11 @@
 
 use safetensors::Dtype;
 
-use super::{Tensor, factors};
 use crate::factors::groups::columns;
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
+use crate::result::formats::factors;
+use crate::result::formats::tensor::Tensor;
 
 /// Rows that are reordered together.
 pub(super) const ROWS: usize = 32;

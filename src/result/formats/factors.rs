@@ -2,13 +2,13 @@
 
 use safetensors::Dtype;
 
-use super::Tensor;
 use crate::bytes::header::Words;
 use crate::bytes::reader::FORMAT;
 use crate::factors::block_diagonal::BlockDiagonal;
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
 use crate::result::factorization::Factorization;
+use crate::result::formats::tensor::Tensor;
 
 /// What the tensors alone do not tell; every key but `armor.format` has `prefix` in front.
 pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {

@@ -1,0 +1,55 @@
+//! A factorisation as a safetensors file in any format.
+
+use crate::bytes::header::{Layout, Words};
+use crate::error::Error;
+use crate::factors::precision::Precision;
+use crate::result::factorization::Factorization;
+use crate::result::formats::contents::tensors;
+use crate::result::formats::factors::metadata;
+use crate::result::formats::format::Format;
+
+impl Factorization {
+    /// Writes the factorisation of the weight `name` (without `.weight`) as a safetensors file in any format.
+    ///
+    /// [`Format::Factors`] in [`Precision::F32`] is [`Factorization::to_safetensors`]. In f16 and bf16 the metadata
+    /// still give the loss of the f32 factors.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where the format cannot hold this core, [`Error::Overflow`] for a value beyond the precision.
+    ///
+    /// ```
+    /// # use armor_core::{Hessian, Layer, Options, factorize};
+    /// use armor_core::{Format, Precision};
+    /// # let weight = ndarray::Array2::from_shape_fn((64, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+    /// # let layer = Layer::new(&weight, Hessian::identity(64))?;
+    /// # let result = factorize(&layer, &Options::exact().block(16).iterations(2))?;
+    /// let file = result.export("layer", Format::Cutlass, Precision::F16)?;
+    /// # assert!(!file.is_empty());
+    /// # Ok::<(), armor_core::Error>(())
+    /// ```
+    pub fn export(&self, name: &str, format: Format, precision: Precision) -> Result<Vec<u8>, Error> {
+        self.to_file(name, (format, precision), metadata(self, ""))
+    }
+
+    /// Writes the same file as [`Factorization::export`], but with the metadata given.
+    ///
+    /// # Errors
+    /// As [`Factorization::export`]; [`Error::Bytes`] where the header would be longer than the format allows.
+    pub(crate) fn to_file(
+        &self,
+        name: &str,
+        (format, precision): (Format, Precision),
+        metadata: Words,
+    ) -> Result<Vec<u8>, Error> {
+        let mut tensors = tensors(self, name, format, precision)?;
+        let shapes = tensors.iter().map(|t| (t.name.as_str(), t.dtype, t.shape.as_slice(), t.len()));
+        let layout = Layout::new(shapes);
+        let mut file = layout.header(&metadata)?;
+        file.reserve(layout.data_len());
+        tensors.sort_by_key(|tensor| layout.start(&tensor.name));
+        for tensor in tensors {
+            file.extend(tensor.into_bytes()?);
+        }
+        Ok(file)
+    }
+}
