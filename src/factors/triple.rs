@@ -5,9 +5,8 @@ use rayon::prelude::*;
 use crate::factors::block_diagonal::BlockDiagonal;
 use crate::factors::sparse_core::SparseCore;
 use crate::kernels::elementwise;
-use crate::problem::target::Target;
 
-/// A, S and B of one approximation, in whatever coordinates their owner says.
+/// The factors A, S and B of one approximation; whoever holds them says in which coordinates they are.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Factors {
     pub left: BlockDiagonal,
@@ -16,12 +15,6 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// Identity wrappers (B̃ = diag(√d)) around a core of zeros.
-    pub fn identity(target: &Target) -> Self {
-        let (left, core, right) = target.identity_factors();
-        Factors { left, core, right }
-    }
-
     /// Copies factors of the same shape.
     pub fn copy_from(&mut self, other: &Factors) {
         self.left.data_mut().copy_from_slice(other.left.data());

@@ -70,7 +70,7 @@ pub(crate) struct SplitState<'s> {
 impl<'t> State<'t> {
     /// Starts from identity wrappers (B̃ = diag(√d)) around a core of zeros that keeps the first N of every M.
     pub fn new(target: &'t Target) -> Self {
-        State { target, factors: Factors::identity(target), loss: None, workspace: Workspace::default() }
+        State { target, factors: target.identity_factors(), loss: None, workspace: Workspace::default() }
     }
 
     /// What is approximated.

@@ -10,6 +10,7 @@ use crate::factors::block_diagonal::BlockDiagonal;
 use crate::factors::partition::Partition;
 use crate::factors::pattern::Pattern;
 use crate::factors::sparse_core::SparseCore;
+use crate::factors::triple::Factors;
 use crate::input::hessian::Hessian;
 use crate::input::layer::Layer;
 use crate::problem::correlation::Correlation;
@@ -213,14 +214,15 @@ impl Target {
         right.scale(|_| 1.0, |j| cols[j] * balance / importance[j].sqrt());
     }
 
-    /// The starting point: identity wrappers (B̃ = diag(√d)) around an all-zero core that keeps the first N of M.
-    pub(crate) fn identity_factors(&self) -> (BlockDiagonal, SparseCore, BlockDiagonal) {
+    /// The factors that a run starts from: identity wrappers (B̃ = diag(√d)) around a core of zeros that keeps the first
+    /// N of every M entries.
+    pub(crate) fn identity_factors(&self) -> Factors {
         let roots: Vec<f64> = self.normalization.importance.iter().map(|d| d.sqrt()).collect();
-        (
-            BlockDiagonal::identity(self.rows.len, self.rows.block),
-            SparseCore::zeros(self.rows.len, self.cols, self.pattern),
-            BlockDiagonal::from_diagonal(&roots, self.cols.block),
-        )
+        Factors {
+            left: BlockDiagonal::identity(self.rows.len, self.rows.block),
+            core: SparseCore::zeros(self.rows.len, self.cols, self.pattern),
+            right: BlockDiagonal::from_diagonal(&roots, self.cols.block),
+        }
     }
 }
 
