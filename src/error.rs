@@ -283,6 +283,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// JSON is malformed, or one of its values is refused.
+    #[error("json: {}: {}", plain(key), plain(problem))]
+    Json {
+        /// The key whose value is refused, or `document` for an error of the whole text.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A value cannot be stored in a type of fewer bits.
     #[error("{part}: value {index} is {value}, beyond the range of {dtype}")]
     Overflow {

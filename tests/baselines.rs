@@ -215,7 +215,7 @@ fn another_loss_of_the_factors_is_that_of_a_run_under_it() {
     let layer = Layer::new(&w, full(&h)).expect("valid");
     let options = options(Pattern::TWO_FOUR);
     let result = pruned(&layer, &options, Wanda);
-    let coupled = FullOutputError { shrinkage: 0.0, row_weighting: RowWeighting::None };
+    let coupled = FullOutputError { shrinkage: 0.0, row_weighting: RowWeighting::Uniform };
     let losses: [&dyn ProxyLoss; 3] = [&NoWagLoss, &OutputError, &coupled];
     let [nowag, plain, output] = losses.map(|loss| result.proxy_loss(&layer, loss).expect("of its shape"));
     let twin = pruned_by(&to_f64(&w), &norms(&diagonal(&h)), Pattern::TWO_FOUR).values;

@@ -97,13 +97,13 @@ fn shrinkage_towards_one_is_the_diagonal_objective() {
     for (rows, cols, left, right) in SHAPES {
         let (w, h) = (weight(rows, cols, 3), full_hessian(cols, 2 * cols, 3));
         let layer = Layer::new(&w, checked(&h)).expect("valid");
-        for weighting in [RowWeighting::None, RowWeighting::NoWag] {
+        for weighting in [RowWeighting::Uniform, RowWeighting::NoWag] {
             let options = options(left, right).temperature(0.0).iterations(15).row_weighting(weighting);
             let full = factorize(&layer, &options.clone().shrinkage(1.0 - 1e-12)).expect("runs");
             let alone = factorize(&layer, &options.clone().shrinkage(1.0)).expect("runs");
             let diagonal = options.objective(Objective::Diagonal);
             let diagonal = match weighting {
-                RowWeighting::None => factorize(&layer, &diagonal),
+                RowWeighting::Uniform => factorize(&layer, &diagonal),
                 _ => Descent::new(&diagonal).expect("valid").proxy_loss(RowsOnly).run(&layer),
             };
             let diagonal = diagonal.expect("runs");
@@ -164,7 +164,7 @@ fn a_ridge_is_added_only_where_it_is_needed() {
 
 #[test]
 fn reported_losses_are_those_of_the_factors() {
-    for weighting in [RowWeighting::None, RowWeighting::NoWag] {
+    for weighting in [RowWeighting::Uniform, RowWeighting::NoWag] {
         let (w, h) = (weight(50, 60, 8), full_hessian(60, 120, 8));
         let heldout = full_hessian(60, 90, 9);
         let layer = Layer::new(&w, checked(&h)).expect("valid");
@@ -173,7 +173,7 @@ fn reported_losses_are_those_of_the_factors() {
         let factors = [common::dense(result.left()), common::dense_core(result.core()), common::dense(result.right())];
         let (wide, approximation) = (to_f64(&w), factors[0].dot(&factors[1]).dot(&factors[2]));
         let rows = match weighting {
-            RowWeighting::None => vec![1.0; 50],
+            RowWeighting::Uniform => vec![1.0; 50],
             _ => Normalization::nowag(&layer).rows,
         };
         // √D Ω √D of the importances and the correlation: H with its off-diagonal shrunk.
@@ -305,7 +305,7 @@ fn what_the_objective_cannot_work_with_is_refused() {
     for alpha in [-0.1, 1.1, f64::NAN] {
         let refused = options.clone().shrinkage(alpha).validate().expect_err("out of range");
         assert!(matches!(refused, Error::Option { name: "shrinkage", .. }), "{refused}");
-        let loss = FullOutputError { shrinkage: alpha, row_weighting: RowWeighting::None };
+        let loss = FullOutputError { shrinkage: alpha, row_weighting: RowWeighting::Uniform };
         let refused = Descent::new(&options).expect("valid").proxy_loss(loss).run(&full).expect_err("out of range");
         assert!(matches!(refused, Error::Option { name: "shrinkage", .. }), "{refused}");
     }

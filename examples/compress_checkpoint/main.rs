@@ -64,7 +64,7 @@ struct Arguments {
     /// How far the whole Hessian is drawn to its diagonal, 0 to 1 [default: the preset's]
     #[arg(long, value_name = "ALPHA")]
     shrinkage: Option<f64>,
-    /// Which rows' errors count more [default: nowag with the diagonal objective, none with the full one]
+    /// Which rows' errors count more [default: nowag with the diagonal objective, uniform with the full one]
     #[arg(long, value_enum)]
     row_weighting: Option<RowWeighting>,
     /// What a weight becomes: factors, dense-core, sparse-24-bitmask, cutlass, or reconstructed, which is dense and not
@@ -106,10 +106,10 @@ enum Objective {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RowWeighting {
-    /// Every row by NoWag's scale
+    /// Every row is weighted by NoWag's scale
     Nowag,
-    /// All rows alike
-    None,
+    /// Every row has the weight 1
+    Uniform,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -167,7 +167,7 @@ fn settings(arguments: Arguments) -> Result<Settings, Box<dyn Error>> {
     settings.shrinkage = arguments.shrinkage;
     settings.row_weighting = arguments.row_weighting.map(|weighting| match weighting {
         RowWeighting::Nowag => RowWeightingName::NoWag,
-        RowWeighting::None => RowWeightingName::None,
+        RowWeighting::Uniform => RowWeightingName::Uniform,
     });
     settings.format = arguments.format;
     settings.dtype = arguments.dtype;

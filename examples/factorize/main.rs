@@ -44,7 +44,7 @@ struct Arguments {
     /// Shrinkage of the full Hessian towards its diagonal, 0 to 1 [default: the preset's]
     #[arg(long, value_name = "ALPHA")]
     shrinkage: Option<f64>,
-    /// Which rows' errors count more [default: nowag with the diagonal objective, none with the full one]
+    /// Which rows' errors count more [default: nowag with the diagonal objective, uniform with the full one]
     #[arg(long, value_enum)]
     row_weighting: Option<RowWeightingName>,
     /// Annealing temperature, 0 for none [default: the preset's]
@@ -89,24 +89,24 @@ impl ObjectiveName {
     fn row_weighting(self) -> RowWeightingName {
         match self {
             ObjectiveName::Diagonal => RowWeightingName::Nowag,
-            ObjectiveName::Full => RowWeightingName::None,
+            ObjectiveName::Full => RowWeightingName::Uniform,
         }
     }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RowWeightingName {
-    /// Every row by NoWag's scale
+    /// Every row is weighted by NoWag's scale
     Nowag,
-    /// All rows alike
-    None,
+    /// Every row has the weight 1
+    Uniform,
 }
 
 impl RowWeightingName {
     fn name(self) -> &'static str {
         match self {
             RowWeightingName::Nowag => "nowag",
-            RowWeightingName::None => "none",
+            RowWeightingName::Uniform => "uniform",
         }
     }
 }
@@ -176,7 +176,7 @@ fn options(arguments: &Arguments) -> Result<Options> {
     if let Some(weighting) = arguments.row_weighting {
         options = options.row_weighting(match weighting {
             RowWeightingName::Nowag => RowWeighting::NoWag,
-            RowWeightingName::None => RowWeighting::None,
+            RowWeightingName::Uniform => RowWeighting::Uniform,
         });
     }
     if let Some(temperature) = arguments.temperature {

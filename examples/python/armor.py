@@ -36,7 +36,7 @@ PRESETS = {"exact": 1, "paper": 2}
 WORDS = {
     "method": {"exact": 1, "paper": 2, "gradient": 3},
     "objective": {"diagonal": 1, "full": 2},
-    "row_weighting": {"nowag": 1, "none": 2},
+    "row_weighting": {"nowag": 1, "uniform": 2},
 }
 KINDS = {"diagonal": 1, "full": 2, "identity": 3}
 PHASES = {1: "annealing", 2: "descending"}

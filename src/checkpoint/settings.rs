@@ -113,8 +113,8 @@ pub enum ObjectiveName {
 pub enum RowWeightingName {
     /// [`RowWeighting::NoWag`].
     NoWag,
-    /// [`RowWeighting::None`].
-    None,
+    /// [`RowWeighting::Uniform`].
+    Uniform,
 }
 
 /// Block sizes of the wrappers.
@@ -217,7 +217,7 @@ impl Settings {
         if let Some(weighting) = self.row_weighting {
             options = options.row_weighting(match weighting {
                 RowWeightingName::NoWag => RowWeighting::NoWag,
-                RowWeightingName::None => RowWeighting::None,
+                RowWeightingName::Uniform => RowWeighting::Uniform,
             });
         }
         options = options.objective(match self.objective {
@@ -234,7 +234,7 @@ impl Settings {
     fn weighting(&self) -> RowWeightingName {
         self.row_weighting.unwrap_or(match self.objective {
             ObjectiveName::Diagonal => RowWeightingName::NoWag,
-            ObjectiveName::Full => RowWeightingName::None,
+            ObjectiveName::Full => RowWeightingName::Uniform,
         })
     }
 

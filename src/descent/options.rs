@@ -1,68 +1,126 @@
-//! What the caller chooses.
+//! The options of a run: presets, fields, setters and ranges.
+
+#[cfg(feature = "serde")]
+mod json;
 
 use std::time::Duration;
+
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::factors::pattern::Pattern;
 use crate::problem::proxy_loss::output_error::RowWeighting;
 
-/// Which updates an iteration is made of.
+/// Which updates make up an iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Method {
     /// Exact least squares for both wrappers, then a sweep that solves every group exactly.
     Exact,
-    /// The paper's: one joint Adam step, then one sampled group per block.
+    /// The paper's procedure: one joint Adam step, then one sampled group per block.
     Paper,
-    /// The paper's convergence proof: one gradient step of length 1/L on A, B and W', then one sampled group per
-    /// block.
+    /// The procedure of the paper's convergence proof: one gradient step of length 1/L on A, B and W', then one sampled
+    /// group per block.
     Gradient,
 }
 
 /// Which output error a run minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Objective {
-    /// The paper's: every input on its own, weighted by the Hessian's diagonal.
+    /// The paper's objective: every input on its own, weighted by the Hessian's diagonal.
     Diagonal,
     /// The layer's output error under the whole Hessian, [`FullOutputError`](crate::FullOutputError).
     Full,
 }
 
-/// How a layer is factorised: a preset, [`Options::exact`] or [`Options::paper`], and what is changed of it.
+/// How a layer is factorised: a preset, [`Options::exact`] or [`Options::paper`], with some options changed.
 ///
-/// Setters take any value; [`Options::validate`], which every run calls first, refuses those out of range.
+/// Each option is a public field, and a method of the same name sets it. A setter takes any value;
+/// [`Options::validate`], which every run calls first, refuses values out of range.
 ///
 /// ```
 /// use armor_core::{Options, Pattern};
 /// let options = Options::exact().block(128).pattern(Pattern::new(4, 8)?).iterations(300).seed(7);
+/// assert_eq!(options.left_block, 128);
 /// options.validate()?;
 /// assert!(Options::exact().iterations(0).validate().is_err());
 /// # Ok::<(), armor_core::Error>(())
 /// ```
+#[cfg_attr(
+    feature = "serde",
+    doc = r#"
+# JSON
+
+With the feature `serde` options are an object with one key for each field. Enum values are lowercase words, the pattern
+is a text such as `"2:4"`, `time_budget` is a number of seconds or `null`, and `memory_limit` is a number of bytes or
+`null`. A reader may leave out every key. The key `preset` (`"exact"`, the default, or `"paper"`) says which preset the
+missing options come from; the key `block`, a size p or a pair `[p, q]`, sets both block sizes. Unknown keys are refused.
+A time budget below 97 days keeps every nanosecond; a longer one is rounded to the nearest double.
+"#
+)]
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(Serialize))]
+#[non_exhaustive]
 pub struct Options {
-    pub(crate) method: Method,
-    pub(crate) objective: Objective,
-    pub(crate) shrinkage: f64,
-    pub(crate) row_weighting: Option<RowWeighting>,
-    pub(crate) memory_limit: Option<usize>,
-    pub(crate) left_block: usize,
-    pub(crate) right_block: usize,
-    pub(crate) pattern: Pattern,
-    pub(crate) iterations: usize,
-    pub(crate) time_budget: Option<Duration>,
-    pub(crate) tolerance: f64,
-    pub(crate) patience: usize,
-    pub(crate) temperature: f64,
-    pub(crate) max_extrapolation: f64,
-    pub(crate) learning_rate: f64,
-    pub(crate) seed: u64,
-    pub(crate) threads: usize,
+    /// Which updates make up an iteration. Default: the preset's, [`Method::Exact`] or [`Method::Paper`].
+    pub method: Method,
+    /// Which output error is minimised. Default: [`Objective::Diagonal`]. The full objective needs [`Method::Exact`] and
+    /// a layer with a full Hessian, and takes O(m k²) operations an iteration.
+    pub objective: Objective,
+    /// Shrinkage α of the full Hessian towards its diagonal, H ← (1 − α) H + α diag(H). Default: 0.5, the best value on
+    /// held-out text (`docs/benchmarks.md`); a small or narrow calibration text needs more. Range: 0 to 1.
+    pub shrinkage: f64,
+    /// Which rows' errors count more. `None`, the default, is [`RowWeighting::NoWag`] with the diagonal objective, which
+    /// is the paper's proxy loss, and [`RowWeighting::Uniform`], the true output error, with the full one.
+    pub row_weighting: Option<RowWeighting>,
+    /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
+    /// limit. Under a limit a run takes narrower spans of columns, which is slower. The least that it needs is
+    /// max(12 k² + 1024 k, 4 k² + 12 m k) bytes, and the memory for a span of one block.
+    pub memory_limit: Option<usize>,
+    /// Rows of a block of the left wrapper, p. Default: 64 (`exact`), 128 (`paper`). Range: 1 to 4096.
+    ///
+    /// Larger blocks lower the loss and raise the overhead, m·p + k·q stored numbers. A block larger than the layer
+    /// is the whole layer; where blocks do not divide it, the last one is smaller.
+    pub left_block: usize,
+    /// Columns of a block of the right wrapper, q. Default and range: as [`left_block`](field@Options::left_block), and
+    /// a multiple of the pattern's M.
+    pub right_block: usize,
+    /// Sparsity pattern N:M of the core. Default: 2:4. The layer's columns must be a multiple of M.
+    pub pattern: Pattern,
+    /// Most iterations, and the length of the annealing schedule. Default: 120 (`exact`), 20,000 (`paper`). Range:
+    /// 1 to 10,000,000.
+    pub iterations: usize,
+    /// Longest time a run may take; `None`, the default, is no limit. Range: above zero.
+    ///
+    /// The run ends after the first iteration that passes this time, and annealing cools in time to finish. A run that a
+    /// budget shortens is not repeatable to the bit.
+    #[cfg_attr(feature = "serde", serde(with = "json::seconds"))]
+    pub time_budget: Option<Duration>,
+    /// Relative fall of the loss that counts as progress. Default: 1e-6. Range: 0 to below 1.
+    pub tolerance: f64,
+    /// Iterations without progress, while not annealing, before the run stops as converged. Default: 100. Range: at
+    /// least 1.
+    pub patience: usize,
+    /// Annealing temperature τ at the start, in units of the mean loss of one group. Default: 1.5 (`exact`), 0
+    /// (`paper`). Range: 0 (greedy) to 100. Only [`Method::Exact`] anneals.
+    pub temperature: f64,
+    /// Largest extrapolation β_max: how far the factors move on along their last change before an iteration.
+    /// Default: 0.95 (`exact`), 0 (`paper`). Range: 0 (none) to below 1. Only [`Method::Exact`] extrapolates.
+    pub max_extrapolation: f64,
+    /// Learning rate of [`Method::Paper`]'s Adam. Default: 1e-4. Range: above 0 to 1.
+    pub learning_rate: f64,
+    /// Seed of every random choice. Default: 0. The same seed gives the same bits for any number of threads.
+    pub seed: u64,
+    /// Worker threads. Default: 0, the rayon pool that the call runs in. Range: 0 to 1024.
+    pub threads: usize,
 }
 
 impl Options {
-    /// The default preset: exact updates, annealed and extrapolated; blocks of 64, 120 iterations.
+    /// Returns the default preset: exact updates, annealed and extrapolated; blocks of 64, 120 iterations.
     pub fn exact() -> Self {
         Options {
             method: Method::Exact,
@@ -85,8 +143,8 @@ impl Options {
         }
     }
 
-    /// The paper's procedure: Adam at 1e-4, one sampled group per block and iteration, blocks of 128, at most 20,000
-    /// iterations, stopped when 100 of them bring less than a factor 1e-6.
+    /// Returns the preset of the paper: Adam at 1e-4, one sampled group per block and iteration, blocks of 128, at most
+    /// 20,000 iterations; a run stops when 100 iterations lower the loss by less than a factor 1e-6.
     pub fn paper() -> Self {
         Options {
             method: Method::Paper,
@@ -99,124 +157,108 @@ impl Options {
         }
     }
 
-    /// Which updates an iteration is made of. Default: the preset's.
+    /// Sets [`method`](field@Options::method).
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
         self
     }
 
-    /// Which output error is minimised. Default: [`Objective::Diagonal`]. The full one needs [`Method::Exact`] and a
-    /// layer with a full Hessian, and takes O(m k²) an iteration.
+    /// Sets [`objective`](field@Options::objective).
     pub fn objective(mut self, objective: Objective) -> Self {
         self.objective = objective;
         self
     }
 
-    /// Shrinkage α of the full Hessian towards its diagonal, H ← (1 − α) H + α diag(H). Default: 0.5, the best on
-    /// text held out (`docs/benchmarks.md`); a small or narrow calibration text wants more. Range: 0 to 1.
+    /// Sets [`shrinkage`](field@Options::shrinkage).
     pub fn shrinkage(mut self, alpha: f64) -> Self {
         self.shrinkage = alpha;
         self
     }
 
-    /// Which rows' errors count more. Default: [`RowWeighting::NoWag`] with the diagonal objective, which is the
-    /// paper's proxy loss, and [`RowWeighting::None`], the true output error, with the full one.
+    /// Sets [`row_weighting`](field@Options::row_weighting).
     pub fn row_weighting(mut self, weighting: RowWeighting) -> Self {
         self.row_weighting = Some(weighting);
         self
     }
 
-    /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
-    /// limit. Below what is fastest a run takes narrower spans of columns; what it cannot do without is
-    /// max(12 k² + 1024 k, 4 k² + 12 m k) bytes, and some more for a span of one block.
+    /// Sets [`memory_limit`](field@Options::memory_limit).
     pub fn memory_limit(mut self, bytes: Option<usize>) -> Self {
         self.memory_limit = bytes;
         self
     }
 
-    /// Rows of a left block (p) and columns of a right block (q) at once; see [`Options::left_block`].
+    /// Sets [`left_block`](field@Options::left_block) and [`right_block`](field@Options::right_block) to the same size.
     pub fn block(self, size: usize) -> Self {
         self.left_block(size).right_block(size)
     }
 
-    /// Rows of a block of the left wrapper, p. Default: 64 (`exact`), 128 (`paper`). Range: 1 to 4096.
-    ///
-    /// Larger blocks lower the loss and raise the overhead, m·p + k·q stored numbers. A block larger than the layer
-    /// is the whole layer; where blocks do not divide it, the last one is smaller.
+    /// Sets [`left_block`](field@Options::left_block).
     pub fn left_block(mut self, rows: usize) -> Self {
         self.left_block = rows;
         self
     }
 
-    /// Columns of a block of the right wrapper, q. Default and range as [`Options::left_block`], and a multiple of
-    /// the pattern's M.
+    /// Sets [`right_block`](field@Options::right_block).
     pub fn right_block(mut self, cols: usize) -> Self {
         self.right_block = cols;
         self
     }
 
-    /// Sparsity pattern N:M of the core. Default: 2:4. The layer's columns must be a multiple of M.
+    /// Sets [`pattern`](field@Options::pattern).
     pub fn pattern(mut self, pattern: Pattern) -> Self {
         self.pattern = pattern;
         self
     }
 
-    /// Most iterations, and the length of the annealing schedule. Default: 120 (`exact`), 20,000 (`paper`). Range:
-    /// 1 to 10,000,000.
+    /// Sets [`iterations`](field@Options::iterations).
     pub fn iterations(mut self, iterations: usize) -> Self {
         self.iterations = iterations;
         self
     }
 
-    /// Longest time a run may take; `None`, the default, is no limit. Range: above zero.
-    ///
-    /// The run ends after the first iteration that passes it, and annealing cools in time to finish. A run that a
-    /// budget shortens is not repeatable to the bit.
+    /// Sets [`time_budget`](field@Options::time_budget).
     pub fn time_budget(mut self, budget: Option<Duration>) -> Self {
         self.time_budget = budget;
         self
     }
 
-    /// Relative fall of the loss that counts as progress. Default: 1e-6. Range: 0 to below 1.
+    /// Sets [`tolerance`](field@Options::tolerance).
     pub fn tolerance(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// Iterations without progress, while not annealing, before the run stops as converged. Default: 100. Range: at
-    /// least 1.
+    /// Sets [`patience`](field@Options::patience).
     pub fn patience(mut self, iterations: usize) -> Self {
         self.patience = iterations;
         self
     }
 
-    /// Annealing τ: the temperature at the start, in units of the mean loss of one group. Default: 1.5 (`exact`), 0
-    /// (`paper`). Range: 0 (greedy) to 100. Only [`Method::Exact`] anneals.
+    /// Sets [`temperature`](field@Options::temperature).
     pub fn temperature(mut self, tau: f64) -> Self {
         self.temperature = tau;
         self
     }
 
-    /// Largest extrapolation β_max: how far the factors move on along their last change before an iteration.
-    /// Default: 0.95 (`exact`), 0 (`paper`). Range: 0 (none) to below 1. Only [`Method::Exact`] extrapolates.
+    /// Sets [`max_extrapolation`](field@Options::max_extrapolation).
     pub fn max_extrapolation(mut self, beta: f64) -> Self {
         self.max_extrapolation = beta;
         self
     }
 
-    /// Learning rate of [`Method::Paper`]'s Adam. Default: 1e-4. Range: above 0 to 1.
+    /// Sets [`learning_rate`](field@Options::learning_rate).
     pub fn learning_rate(mut self, rate: f64) -> Self {
         self.learning_rate = rate;
         self
     }
 
-    /// Seed of every random choice. Default: 0. The same seed gives the same bits for any number of threads.
+    /// Sets [`seed`](field@Options::seed).
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Worker threads. Default: 0, the rayon pool that the call runs in. Range: 0 to 1024.
+    /// Sets [`threads`](field@Options::threads).
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self

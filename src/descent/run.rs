@@ -293,11 +293,11 @@ fn updates(options: &Options) -> (Box<dyn WrapperUpdate>, Box<dyn CoreUpdate>) {
 fn proxy_loss(options: &Options) -> Box<dyn ProxyLoss> {
     let rows = options.row_weighting;
     match options.objective {
-        Objective::Diagonal if rows == Some(RowWeighting::None) => Box::new(OutputError),
+        Objective::Diagonal if rows == Some(RowWeighting::Uniform) => Box::new(OutputError),
         Objective::Diagonal => Box::new(NoWagLoss),
         Objective::Full => Box::new(FullOutputError {
             shrinkage: options.shrinkage,
-            row_weighting: rows.unwrap_or(RowWeighting::None),
+            row_weighting: rows.unwrap_or(RowWeighting::Uniform),
         }),
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "serde")]
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::error::Error;
 
 /// At most `n` non-zeros in each `m` consecutive columns of a row, with 0 < n < m ≤ 8.
@@ -78,5 +81,19 @@ impl FromStr for Pattern {
         let bad = || Error::PatternText { text: text.to_owned() };
         let (n, m) = text.split_once(':').ok_or_else(bad)?;
         Pattern::new(n.parse().map_err(|_| bad())?, m.parse().map_err(|_| bad())?)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

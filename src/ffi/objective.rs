@@ -54,7 +54,7 @@ pub unsafe extern "C" fn armor_options_set_row_weighting(options: *mut OptionsHa
     guard(|| {
         let weighting = match weighting {
             ARMOR_ROWS_NOWAG => RowWeighting::NoWag,
-            ARMOR_ROWS_ALIKE => RowWeighting::None,
+            ARMOR_ROWS_ALIKE => RowWeighting::Uniform,
             other => {
                 let message = format!("row_weighting: {other} is not a weighting of rows, expected 1 or 2");
                 return Err(Failure::new(ARMOR_UNKNOWN_VALUE, message));

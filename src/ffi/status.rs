@@ -142,7 +142,7 @@ impl From<Error> for Failure {
             Error::HessianNotFull { .. } => ARMOR_HESSIAN_NOT_FULL,
             Error::MemoryLimit { .. } => ARMOR_MEMORY_LIMIT,
             Error::Overflow { .. } | Error::Precision { .. } | Error::Format { .. } => ARMOR_UNREPRESENTABLE,
-            Error::Settings { .. } | Error::UnknownName { .. } => ARMOR_INVALID_SETTINGS,
+            Error::Json { .. } | Error::Settings { .. } | Error::UnknownName { .. } => ARMOR_INVALID_SETTINGS,
             Error::File { .. } => ARMOR_FILE,
             Error::Tensor { .. } => ARMOR_INVALID_CHECKPOINT,
             Error::OtherJob { .. } => ARMOR_OTHER_JOB,

@@ -101,7 +101,7 @@ impl Factorization {
     /// let weight = Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
     /// let layer = Layer::new(&weight, Hessian::identity(64))?;
     /// let options = Options::exact().block(16).iterations(5);
-    /// let unweighted = factorize(&layer, &options.clone().row_weighting(RowWeighting::None))?;
+    /// let unweighted = factorize(&layer, &options.clone().row_weighting(RowWeighting::Uniform))?;
     /// assert_eq!(factorize(&layer, &options)?.loss(), factorize(&layer, &options)?.proxy_loss(&layer, &NoWagLoss)?);
     /// assert_ne!(unweighted.loss(), unweighted.proxy_loss(&layer, &NoWagLoss)?);
     /// # Ok::<(), armor_core::Error>(())

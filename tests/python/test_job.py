@@ -80,7 +80,7 @@ def test_an_unfinished_job_has_no_report_and_cannot_be_finished(tmp_path):
         ({"format": "best"}, "best"),
         ({"iterations": 0}, "iterations"),
         ({"iterations": "x"}, 'iterations: invalid type: string "x"'),
-        ({"row_weighting": "alike"}, "row_weighting: unknown variant `alike`, expected `nowag` or `none`"),
+        ({"row_weighting": "alike"}, "row_weighting: unknown variant `alike`, expected `nowag` or `uniform`"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, change, message):
@@ -132,5 +132,5 @@ def test_a_layer_that_is_none_is_named(tmp_path, index):
 def test_the_report_tells_how_rows_are_weighted(tmp_path):
     settings = small_model.write(tmp_path, tmp_path / "default")
     assert finish(settings).report()["settings"]["row_weighting"] == "nowag"
-    settings = {**settings, "row_weighting": "none", "out": str(tmp_path / "none")}
-    assert finish(settings).report()["settings"]["row_weighting"] == "none"
+    settings = {**settings, "row_weighting": "uniform", "out": str(tmp_path / "uniform")}
+    assert finish(settings).report()["settings"]["row_weighting"] == "uniform"

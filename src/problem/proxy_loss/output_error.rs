@@ -8,12 +8,13 @@ use crate::problem::proxy_loss::loss::ProxyLoss;
 
 /// Which rows' errors count more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum RowWeighting {
-    /// Every row by NoWag's scale: an error counts relative to the size of its row.
+    /// Every row is weighted by NoWag's scale: an error counts relative to the size of its row.
     NoWag,
-    /// All rows alike: the layer's own output error.
-    None,
+    /// Every row has the weight 1: the layer's own output error.
+    Uniform,
 }
 
 /// The output error under the whole Hessian, tr((W − Ŵ) H (W − Ŵ)ᵀ), rows weighted or not.
@@ -33,7 +34,7 @@ impl ProxyLoss for FullOutputError {
         let plain = Normalization::plain(layer);
         match self.row_weighting {
             RowWeighting::NoWag => Ok(Normalization { rows: Normalization::nowag(layer).rows, ..plain }),
-            RowWeighting::None => Ok(plain),
+            RowWeighting::Uniform => Ok(plain),
         }
     }
 

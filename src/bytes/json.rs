@@ -1,0 +1,26 @@
+//! Reading a value from a JSON object, with errors that name the key.
+
+use serde::de::DeserializeOwned;
+
+use crate::bytes::keys::check_unique;
+use crate::error::Error;
+
+/// The key of errors that concern the whole text.
+const DOCUMENT: &str = "document";
+
+/// Reads a value from a JSON object. The value's type must refuse unknown keys itself.
+pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    let refuse = |key: &str, problem: String| Err(Error::Json { key: key.to_owned(), problem });
+    if let Err(error) = check_unique(json) {
+        return refuse(DOCUMENT, error.to_string());
+    }
+    // Serde would also read an array that holds all values in the order of the fields.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return refuse(DOCUMENT, "is not a JSON object".to_owned());
+    }
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json)).or_else(|error| {
+        let path = error.path().to_string();
+        let key = if path == "." { DOCUMENT } else { path.as_str() };
+        refuse(key, error.inner().to_string())
+    })
+}
