@@ -1,6 +1,9 @@
 //! Groups of the core: which columns a mask keeps, and groups as dense rows.
 
 use crate::factors::pattern::Pattern;
+use crate::kernels::cache_line::CacheLine;
+use crate::kernels::instructions::{InstructionSet, Kernel};
+use crate::kernels::lanes::{Lanes, SixteenLanes};
 
 /// The kept columns of a group, ascending.
 pub(crate) fn columns(mask: u8) -> impl Iterator<Item = usize> {
@@ -9,17 +12,12 @@ pub(crate) fn columns(mask: u8) -> impl Iterator<Item = usize> {
 
 /// Writes groups as dense rows.
 pub(crate) fn expand_groups(pattern: Pattern, masks: &[u8], values: &[f32], out: &mut [f32]) {
-    let mut done = 0;
-    #[cfg(target_arch = "x86_64")]
-    if pattern == Pattern::TWO_FOUR
-        && let Some(simd) = pulp::x86::V4::try_new()
-    {
-        simd.vectorize(
-            #[inline(always)]
-            || expand_two_of_four(simd, masks, values, out),
-        );
-        done = masks.len() / 4 * 4;
-    }
+    let done = match pattern {
+        Pattern::TWO_FOUR => {
+            InstructionSet::best().dispatch(CacheLine::LEN, TwoFourExpansion { masks, values, out: &mut *out })
+        }
+        _ => 0,
+    };
     let (n, m) = (pattern.n(), pattern.m());
     let dense = out[done * m..].chunks_exact_mut(m);
     for ((&mask, values), dense) in masks[done..].iter().zip(values[done * n..].chunks_exact(n)).zip(dense) {
@@ -30,17 +28,31 @@ pub(crate) fn expand_groups(pattern: Pattern, masks: &[u8], values: &[f32], out:
     }
 }
 
-/// Writes groups of 2:4 as dense rows, four groups (one AVX-512 register) at once; up to three are left.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn expand_two_of_four(simd: pulp::x86::V4, masks: &[u8], values: &[f32], out: &mut [f32]) {
-    let registers = masks.as_chunks::<4>().0.iter().zip(values.as_chunks::<8>().0).zip(out.as_chunks_mut::<16>().0);
-    for ((masks, values), dense) in registers {
-        let nibbles = u32::from_le_bytes(*masks);
-        let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff;
-        let kept = (bytes | bytes >> 8) as u16;
-        let packed = simd.avx512f._mm512_castps256_ps512(bytemuck::cast(*values));
-        *dense = bytemuck::cast(simd.avx512f._mm512_maskz_expand_ps(kept, packed));
+/// Groups of 2:4 that are written as dense rows, four groups, which are one cache line, at once.
+struct TwoFourExpansion<'a> {
+    masks: &'a [u8],
+    values: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for TwoFourExpansion<'_> {
+    /// Groups that were written: none where the instruction set cannot expand a line; else all but the last three at
+    /// most.
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, simd: S) -> usize {
+        let (masks, values) = (self.masks.as_chunks::<4>().0, self.values.as_chunks::<8>().0);
+        for ((masks, values), dense) in masks.iter().zip(values).zip(self.out.as_chunks_mut().0) {
+            let nibbles = u32::from_le_bytes(*masks);
+            let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff;
+            let kept = (bytes | bytes >> 8) as u16;
+            match simd.sixteen().expand(kept, values) {
+                Some(line) => *dense = line,
+                None => return 0,
+            }
+        }
+        4 * masks.len()
     }
 }
 

@@ -1,31 +1,33 @@
 //! Passes over arrays entry by entry, compiled for the widest instructions that the CPU has.
 
 use half::bf16;
-use pulp::{Arch, Simd, WithSimd};
+
+use crate::kernels::instructions::{InstructionSet, Kernel};
+use crate::kernels::lanes::Lanes;
 
 /// Numbers that are worked on side by side: one AVX-512 register of f32.
 const LANES: usize = 16;
 
 /// Defines a function whose body is compiled for every instruction set and dispatched at run time.
 ///
-/// A closure would do, were it certain to be inlined: one that is not loses the instruction set.
+/// A closure would not do: one that the compiler does not inline is compiled without the instruction set.
 macro_rules! dispatched {
     ($(#[$doc:meta])* fn $name:ident<$life:lifetime>($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
         $(#[$doc])*
         pub(crate) fn $name<$life>($($argument: $type),*) $(-> $output)? {
             struct Pass<$life>($($type,)* std::marker::PhantomData<&$life ()>);
 
-            impl<$life> WithSimd for Pass<$life> {
+            impl<$life> Kernel for Pass<$life> {
                 type Output = dispatched!(@output $($output)?);
 
                 #[inline(always)]
-                fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
+                fn run<S: Lanes>(self, _simd: S) -> Self::Output {
                     let Pass($($argument,)* _) = self;
                     $body
                 }
             }
 
-            Arch::new().dispatch(Pass($($argument,)* std::marker::PhantomData))
+            InstructionSet::best().dispatch(LANES, Pass($($argument,)* std::marker::PhantomData))
         }
     };
     (@output) => { () };

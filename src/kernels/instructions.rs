@@ -1,10 +1,12 @@
-//! Instruction sets for the sweep: one SIMD lane for each of the blocks that are swept side by side.
+//! Instruction sets, and the one place that chooses among them at run time.
 
-use pulp::{Scalar256b, Simd};
+use pulp::Scalar256b;
 
-/// An instruction set that the sweep's inner kernel is compiled for.
+use crate::kernels::lanes::Lanes;
+
+/// An instruction set that the kernels of sweeps and of packed products are compiled for.
 ///
-/// The best one that the CPU has is chosen at run time; the others are there to be compared with it.
+/// The library runs the best one that the CPU has; a caller may name another one to compare the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InstructionSet {
@@ -12,7 +14,7 @@ pub enum InstructionSet {
     Avx512,
     /// AVX2 with FMA: 8 lanes.
     Avx2,
-    /// Whatever the compilation target has for certain: 8 lanes, no fused multiply-add.
+    /// The instructions that the compilation target always has: 8 lanes, no fused multiply-add.
     Portable,
 }
 
@@ -60,9 +62,13 @@ impl InstructionSet {
         }
     }
 
-    /// Runs `kernel` for `lanes` blocks, at most [`InstructionSet::lanes`], on a set that the CPU has.
+    /// Runs `kernel`, which works on `lanes` numbers side by side, compiled for this set, or for the best one that the
+    /// CPU has instead.
     ///
-    /// Half a 512-bit register is as good as a whole 256-bit one, and cheaper where the CPU splits the former in two.
+    /// Up to eight lanes run on 256-bit registers even with AVX-512: half a 512-bit register holds as much as a whole
+    /// 256-bit one, and the latter is cheaper on CPUs that split 512-bit operations in two. A kernel of more lanes than
+    /// a register has must take several registers for them.
+    #[inline(always)]
     pub(crate) fn dispatch<K: Kernel>(self, lanes: usize, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         {
@@ -71,124 +77,41 @@ impl InstructionSet {
                 && lanes > 8
                 && let Some(simd) = V4::try_new()
             {
-                return simd.vectorize(OnLanes(simd, kernel));
+                return simd.vectorize(BoundKernel(simd, kernel));
             }
             if self != InstructionSet::Portable
                 && let Some(simd) = V3::try_new()
             {
-                return simd.vectorize(OnLanes(simd, kernel));
+                return simd.vectorize(BoundKernel(simd, kernel));
             }
         }
-        assert!(lanes <= 8, "{lanes} blocks do not fit the portable lanes");
+        let _ = lanes;
         kernel.run(Scalar256b)
     }
 }
 
 /// Code that is compiled once for each instruction set.
+///
+/// Every function that `run` calls must be `#[inline(always)]`: one that is not inlined is compiled without the set.
 pub(crate) trait Kernel {
+    /// What the kernel returns.
     type Output;
+
+    /// Runs the kernel on the instruction set of `simd`.
     fn run<S: Lanes>(self, simd: S) -> Self::Output;
 }
 
-/// Binds a kernel to an instruction set, so that all of it is compiled with that set enabled.
+/// A kernel with the token of its instruction set, which enables that set for all of the kernel.
 #[cfg(target_arch = "x86_64")]
-struct OnLanes<S, K>(S, K);
+struct BoundKernel<S, K>(S, K);
 
 #[cfg(target_arch = "x86_64")]
-impl<S: Lanes, K: Kernel> pulp::NullaryFnOnce for OnLanes<S, K> {
+impl<S: Lanes, K: Kernel> pulp::NullaryFnOnce for BoundKernel<S, K> {
     type Output = K::Output;
 
     #[inline(always)]
     fn call(self) -> K::Output {
         self.1.run(self.0)
-    }
-}
-
-/// What a kernel needs beyond plain vector arithmetic.
-pub(crate) trait Lanes: Simd {
-    /// a · b + c in the fewest instructions.
-    #[inline(always)]
-    fn fused(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
-        self.mul_add_e_f32s(a, b, c)
-    }
-
-    /// Transposes a square tile of `F32_LANES` vectors in place.
-    fn transpose(self, tile: &mut [Self::f32s]);
-}
-
-impl Lanes for Scalar256b {
-    #[inline(always)]
-    fn fused(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
-        self.add_f32s(self.mul_f32s(a, b), c)
-    }
-
-    #[inline(always)]
-    fn transpose(self, tile: &mut [Self::f32s]) {
-        let entries: &mut [f32] = bytemuck::cast_slice_mut(tile);
-        for i in 0..8 {
-            for j in 0..i {
-                entries.swap(8 * i + j, 8 * j + i);
-            }
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Lanes for pulp::x86::V3 {
-    #[inline(always)]
-    fn transpose(self, tile: &mut [Self::f32s]) {
-        let avx = self.avx;
-        let r: [_; 8] = std::array::from_fn(|i| bytemuck::cast(tile[i]));
-        // Pairs of columns within each half, then quadruples, then the halves themselves.
-        let mut pairs = r;
-        let mut quads = r;
-        for i in 0..4 {
-            pairs[2 * i] = avx._mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-            pairs[2 * i + 1] = avx._mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-        }
-        for i in [0, 4] {
-            for j in 0..2 {
-                quads[i + 2 * j] = avx._mm256_shuffle_ps::<0x44>(pairs[i + j], pairs[i + j + 2]);
-                quads[i + 2 * j + 1] = avx._mm256_shuffle_ps::<0xee>(pairs[i + j], pairs[i + j + 2]);
-            }
-        }
-        for i in 0..4 {
-            tile[i] = bytemuck::cast(avx._mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]));
-            tile[i + 4] = bytemuck::cast(avx._mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]));
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Lanes for pulp::x86::V4 {
-    #[inline(always)]
-    fn transpose(self, tile: &mut [Self::f32s]) {
-        let avx = self.avx512f;
-        let r: [_; 16] = std::array::from_fn(|i| bytemuck::cast(tile[i]));
-        // Within each quarter: pairs of columns, then quadruples. Then quarters change places, twice.
-        let (mut pairs, mut quads, mut eights) = (r, r, r);
-        for i in 0..8 {
-            pairs[2 * i] = avx._mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-            pairs[2 * i + 1] = avx._mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-        }
-        for i in [0, 4, 8, 12] {
-            for j in 0..2 {
-                quads[i + 2 * j] = avx._mm512_shuffle_ps::<0x44>(pairs[i + j], pairs[i + j + 2]);
-                quads[i + 2 * j + 1] = avx._mm512_shuffle_ps::<0xee>(pairs[i + j], pairs[i + j + 2]);
-            }
-        }
-        for i in 0..4 {
-            for (half, j) in [(0, i), (8, i + 8)] {
-                eights[half + i] = avx._mm512_shuffle_f32x4::<0x88>(quads[j], quads[j + 4]);
-                eights[half + 4 + i] = avx._mm512_shuffle_f32x4::<0xdd>(quads[j], quads[j + 4]);
-            }
-        }
-        for i in 0..4 {
-            tile[i] = bytemuck::cast(avx._mm512_shuffle_f32x4::<0x88>(eights[i], eights[8 + i]));
-            tile[8 + i] = bytemuck::cast(avx._mm512_shuffle_f32x4::<0xdd>(eights[i], eights[8 + i]));
-            tile[4 + i] = bytemuck::cast(avx._mm512_shuffle_f32x4::<0x88>(eights[4 + i], eights[12 + i]));
-            tile[12 + i] = bytemuck::cast(avx._mm512_shuffle_f32x4::<0xdd>(eights[4 + i], eights[12 + i]));
-        }
     }
 }
 

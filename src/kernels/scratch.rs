@@ -2,19 +2,12 @@
 
 use std::cell::Cell;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 
-/// A cache line, which is also the widest SIMD register: no load of one straddles two lines.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; Line::LEN]);
-
-impl Line {
-    const LEN: usize = 16;
-}
+use crate::kernels::cache_line::CacheLine;
 
 thread_local! {
-    static BUFFER: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Cell<Vec<CacheLine>> = const { Cell::new(Vec::new()) };
 }
 
 /// Runs `body` with slices of the given lengths, each at the start of a cache line, whose content is whatever was left
@@ -24,13 +17,13 @@ pub(crate) fn with_scratch<const COUNT: usize, R>(
     body: impl FnOnce([&mut [f32]; COUNT]) -> R,
 ) -> R {
     let mut buffer = BUFFER.take();
-    let needed = lengths.iter().map(|length| length.div_ceil(Line::LEN)).sum();
+    let needed = lengths.iter().map(|length| length.div_ceil(CacheLine::LEN)).sum();
     if buffer.len() < needed {
-        buffer.resize(needed, Line::zeroed());
+        buffer.resize(needed, CacheLine::zeroed());
     }
     let mut rest = buffer.as_mut_slice();
     let slices = lengths.map(|length| {
-        let (lines, tail) = std::mem::take(&mut rest).split_at_mut(length.div_ceil(Line::LEN));
+        let (lines, tail) = std::mem::take(&mut rest).split_at_mut(length.div_ceil(CacheLine::LEN));
         rest = tail;
         &mut bytemuck::cast_slice_mut(lines)[..length]
     });

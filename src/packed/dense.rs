@@ -1,10 +1,12 @@
 //! The wrappers' kernel: strips of a dense block times one or more vectors.
 
-use super::lanes::{Lanes, Line, ROWS};
+use super::layout::ROWS;
 use super::layout::{STRIP, Strip};
 use super::store::Store;
 use super::strip::{Matrix, Part};
 use super::wide::{WIDTH, WideRow};
+use crate::kernels::cache_line::CacheLine;
+use crate::kernels::lanes::SixteenLanes;
 
 /// Pairs of columns that are added up before they go to the total.
 const PAIRS: usize = 16;
@@ -18,12 +20,12 @@ impl Matrix for Dense {
     /// A strip is a run of column pairs: two numbers a row for every panel. The last pair of an odd number of columns has
     /// one that counts.
     #[inline(always)]
-    fn tile<L: Lanes, S: Store, const R: usize, const V: usize>(
+    fn tile<L: SixteenLanes, S: Store, const R: usize, const V: usize>(
         lanes: L,
-        strip: &[Line],
+        strip: &[CacheLine],
         part: Part,
         vectors: [&[f32]; V],
-    ) -> [[L::Floats; V]; R] {
+    ) -> [[L::F32x16; V]; R] {
         let Part { panels, first } = part;
         let mut total = [[lanes.zero(); V]; R];
         let pairs: [&[[f32; 2]]; V] = vectors.map(|x| x.as_chunks().0);
@@ -67,7 +69,7 @@ impl Matrix for Dense {
     }
 
     #[inline(always)]
-    fn wide<L: Lanes, S: Store>(lanes: L, strip: Strip<'_>, x: &[WideRow], totals: &mut [WideRow; STRIP]) {
+    fn wide<L: SixteenLanes, S: Store>(lanes: L, strip: Strip<'_>, x: &[WideRow], totals: &mut [WideRow; STRIP]) {
         let panels = strip.panels();
         let mut values = [[0.0; ROWS]; 2 * PAIRS];
         let lines = strip.lines.chunks(PAIRS * panels * S::LINES);
@@ -80,7 +82,7 @@ impl Matrix for Dense {
                     lanes.store(other, &mut values[2 * pair + 1]);
                 }
                 let totals = &mut totals[panel * ROWS..(panel + 1) * ROWS];
-                if L::TILE >= 16 {
+                if L::ACCUMULATORS >= 16 {
                     add_rows::<L, 4>(lanes, &values, x, totals);
                 } else {
                     add_rows::<L, 1>(lanes, &values, x, totals);
@@ -96,7 +98,7 @@ impl Matrix for Dense {
                     let total = &mut totals[panel * ROWS + row];
                     for w in 0..WIDTH / ROWS {
                         let sum =
-                            lanes.fused(lanes.splat(values[0][row]), lanes.array(&x[even][w]), lanes.array(&total[w]));
+                            lanes.fused(lanes.splat(values[0][row]), lanes.load(&x[even][w]), lanes.load(&total[w]));
                         lanes.store(sum, &mut total[w]);
                     }
                 }
@@ -107,7 +109,7 @@ impl Matrix for Dense {
 
 /// Adds some columns' part to the totals of a panel, `R` rows at a time.
 #[inline(always)]
-fn add_rows<L: Lanes, const R: usize>(
+fn add_rows<L: SixteenLanes, const R: usize>(
     lanes: L,
     values: &[[f32; ROWS]; 2 * PAIRS],
     x: &[WideRow],
@@ -120,13 +122,13 @@ fn add_rows<L: Lanes, const R: usize>(
             for r in 0..R {
                 let value = lanes.splat(values[row + r]);
                 for w in 0..WIDTH / ROWS {
-                    sums[r][w] = lanes.fused(value, lanes.array(&x[w]), sums[r][w]);
+                    sums[r][w] = lanes.fused(value, lanes.load(&x[w]), sums[r][w]);
                 }
             }
         }
         for (total, sums) in totals.iter_mut().zip(sums) {
             for w in 0..WIDTH / ROWS {
-                let sum = lanes.add(lanes.array(&total[w]), sums[w]);
+                let sum = lanes.add(lanes.load(&total[w]), sums[w]);
                 lanes.store(sum, &mut total[w]);
             }
         }

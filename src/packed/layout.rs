@@ -3,7 +3,6 @@
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-use super::lanes::{Line, ROWS};
 use super::memory::Lines;
 use crate::error::Error;
 use crate::factors::block_diagonal::BlockDiagonal;
@@ -11,6 +10,10 @@ use crate::factors::groups::columns;
 use crate::factors::partition::Partition;
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
+use crate::kernels::cache_line::CacheLine;
+
+/// Rows of a panel, one for each number of a cache line.
+pub(super) const ROWS: usize = CacheLine::LEN;
 
 /// Panels of a strip; its last one may have fewer, and the last panel fewer rows than [`ROWS`].
 pub(super) const PANELS: usize = 4;
@@ -26,12 +29,12 @@ pub(super) const GROUPS: usize = 10;
 pub(super) const CODES: [(u8, u32); 6] = [(0b0011, 0), (0b0110, 1), (0b1100, 2), (0b1001, 3), (0b0101, 4), (0b1010, 5)];
 
 /// Column of the second value by code; twice, for tables of sixteen words.
-pub(super) const SECOND: Line = Line([1, 2, 3, 0, 2, 3, 0, 1, 1, 2, 3, 0, 2, 3, 0, 1]);
+pub(super) const SECOND: CacheLine = CacheLine([1, 2, 3, 0, 2, 3, 0, 1, 1, 2, 3, 0, 2, 3, 0, 1]);
 
 /// Where a strip stands: its rows and its panels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strip<'a> {
-    pub lines: &'a [Line],
+    pub lines: &'a [CacheLine],
     /// First row.
     pub start: usize,
     /// Rows, at most [`STRIP`].
@@ -61,7 +64,7 @@ impl PackedCore {
         let (rows, cols, groups) = (core.rows(), core.cols(), core.groups());
         let panel = panel_of_groups(groups, precision);
         let mut lines = Lines::zeroed(rows.div_ceil(ROWS) * panel);
-        let pack = |(index, strip): (usize, &mut [Line])| pack_groups(core, index * STRIP, precision, strip);
+        let pack = |(index, strip): (usize, &mut [CacheLine])| pack_groups(core, index * STRIP, precision, strip);
         for_each_part(lines.as_mut_slice(), PANELS * panel, threads, pack)?;
         Ok(PackedCore { rows, cols, precision, lines })
     }
@@ -83,14 +86,14 @@ impl PackedCore {
 }
 
 /// Packs the rows of one strip.
-fn pack_groups(core: &SparseCore, start: usize, precision: Precision, out: &mut [Line]) -> Result<(), Error> {
+fn pack_groups(core: &SparseCore, start: usize, precision: Precision, out: &mut [CacheLine]) -> Result<(), Error> {
     let (rows, groups) = (core.rows(), core.groups());
     let panels = STRIP.min(rows - start).div_ceil(ROWS);
     let mut lines = Vec::with_capacity(out.len());
     for first in (0..groups).step_by(GROUPS) {
         let chunk = first..groups.min(first + GROUPS);
         for panel in 0..panels {
-            lines.push(Line(std::array::from_fn(|lane| {
+            lines.push(CacheLine(std::array::from_fn(|lane| {
                 let row = start + panel * ROWS + lane;
                 let code = |group| if row < rows { code(core.group(row, group).0).0 } else { 0 };
                 chunk.clone().rev().fold(0, |codes, group| codes << 3 | code(group))
@@ -122,10 +125,10 @@ fn code(mask: u8) -> (u32, bool) {
 
 /// Makes each of equal parts, on the current pool unless one thread is enough.
 fn for_each_part(
-    lines: &mut [Line],
+    lines: &mut [CacheLine],
     part: usize,
     threads: usize,
-    make: impl Fn((usize, &mut [Line])) -> Result<(), Error> + Send + Sync,
+    make: impl Fn((usize, &mut [CacheLine])) -> Result<(), Error> + Send + Sync,
 ) -> Result<(), Error> {
     if threads == 1 {
         lines.chunks_mut(part).enumerate().try_for_each(make)
@@ -220,7 +223,7 @@ fn lines_of_block(size: usize, precision: Precision) -> usize {
 }
 
 /// Packs a block, strip by strip.
-fn pack_block(block: ArrayView2<'_, f32>, precision: Precision) -> Vec<Line> {
+fn pack_block(block: ArrayView2<'_, f32>, precision: Precision) -> Vec<CacheLine> {
     let size = block.nrows();
     let entry = |i: usize, j: usize| if i < size && j < size { block[[i, j]] } else { 0.0 };
     let mut lines = Vec::with_capacity(lines_of_block(size, precision));

@@ -7,7 +7,6 @@
 
 mod any_pattern;
 mod dense;
-mod lanes;
 mod layout;
 mod memory;
 pub(crate) mod multiply;

@@ -2,13 +2,14 @@
 
 use ndarray::{ArrayViewMut1, ArrayViewMut2, s};
 
-use super::lanes::{Line, ROWS};
+use super::layout::ROWS;
 use super::stages::{self, Room};
 use super::vectors::{Input, Vectors};
 use super::wide::{WIDTH, side_by_side};
 use super::{Core, PackedFactorization};
 use crate::error::Error;
 use crate::input::weight::Weight;
+use crate::kernels::cache_line::CacheLine;
 use crate::kernels::elementwise;
 use crate::kernels::instructions::InstructionSet;
 
@@ -75,7 +76,7 @@ struct Memory<'a> {
 
 impl<'a> Memory<'a> {
     fn new(packed: &PackedFactorization, batch: usize, scratch: &'a mut [f32]) -> Self {
-        let aligned = scratch.as_ptr().align_offset(size_of::<Line>()).min(ROWS);
+        let aligned = scratch.as_ptr().align_offset(size_of::<CacheLine>()).min(ROWS);
         let (rows, cols, count) = (stride(packed.rows), stride(packed.cols), batch.min(WIDTH));
         let (x, rest) = scratch[aligned..].split_at_mut(count * cols);
         let (z, rest) = rest.split_at_mut(count * cols);

@@ -1,10 +1,14 @@
 //! The core's kernel: strips of a 2:4 matrix times one or more vectors.
 
-use super::lanes::{Lanes, Line, ROWS, ask_ahead, guesses_stop_at_pages};
+use super::layout::ROWS;
 use super::layout::{GROUPS, PANELS, SECOND, STRIP, Strip};
 use super::store::Store;
 use super::strip::{Matrix, Part};
 use super::wide::{WIDTH, WideRow};
+use crate::kernels::cache_line::CacheLine;
+use crate::kernels::lanes::SixteenLanes;
+use crate::kernels::prefetch::hardware_prefetcher_stops_at_pages;
+use crate::kernels::prefetch::prefetch;
 
 /// Groups by which lines are asked for ahead of their use, about the latency of memory at its full rate.
 const AHEAD: usize = 32;
@@ -25,12 +29,12 @@ impl Matrix for Sparse {
     /// A strip is a run of chunks. Each holds a line of codes for every panel, then a group's values for every panel, group
     /// by group. A lane's row picks its two numbers of the group's four by its code.
     #[inline(always)]
-    fn tile<L: Lanes, S: Store, const R: usize, const V: usize>(
+    fn tile<L: SixteenLanes, S: Store, const R: usize, const V: usize>(
         lanes: L,
-        strip: &[Line],
+        strip: &[CacheLine],
         part: Part,
         vectors: [&[f32]; V],
-    ) -> [[L::Floats; V]; R] {
+    ) -> [[L::F32x16; V]; R] {
         let Part { panels, first } = part;
         let mut total = [[lanes.zero(); V]; R];
         let mut sums = [[lanes.zero(); V]; R];
@@ -38,11 +42,11 @@ impl Matrix for Sparse {
         let groups = quads[0].len();
         let mut done = 0;
         // Where the processor's own guess goes on, two lines a row come as fast as memory gives them without asking.
-        let ahead = S::LINES == 1 || guesses_stop_at_pages();
+        let ahead = S::LINES == 1 || hardware_prefetcher_stops_at_pages();
         for (index, chunk) in strip.chunks(panels * (1 + GROUPS * S::LINES)).enumerate() {
-            let mut codes = [lanes.words(&SECOND); R];
+            let mut codes = [lanes.line_of_words(&SECOND); R];
             for r in 0..R {
-                codes[r] = lanes.words(&chunk[first + r]);
+                codes[r] = lanes.line_of_words(&chunk[first + r]);
             }
             let count = GROUPS.min(groups - done);
             let mut quads_here = [&quads[0][..0]; V];
@@ -54,18 +58,18 @@ impl Matrix for Sparse {
                 let values = &values[first * S::LINES..(first + R) * S::LINES];
                 if ahead {
                     for line in values {
-                        ask_ahead(line, AHEAD * PANELS * size_of::<Line>());
+                        prefetch(line, AHEAD * PANELS * size_of::<CacheLine>());
                     }
                 }
                 for r in 0..R {
                     let [value, other] = S::pair(lanes, &values[r * S::LINES..(r + 1) * S::LINES]);
                     let second = lanes.look_up(&SECOND, codes[r]);
                     for v in 0..V {
-                        let quad = lanes.quads(&quads_here[v][group]);
+                        let quad = lanes.repeat_four(&quads_here[v][group]);
                         sums[r][v] = lanes.fused(value, lanes.select(quad, codes[r]), sums[r][v]);
                         sums[r][v] = lanes.fused(other, lanes.select(quad, second), sums[r][v]);
                     }
-                    codes[r] = lanes.drop_three_bits(codes[r]);
+                    codes[r] = lanes.shift_right_by_three(codes[r]);
                 }
             }
             done += count;
@@ -83,7 +87,7 @@ impl Matrix for Sparse {
 
     /// Works through x some columns at a time, so that they stay in the first-level cache for all rows of the strip.
     #[inline(always)]
-    fn wide<L: Lanes, S: Store>(lanes: L, strip: Strip<'_>, x: &[WideRow], totals: &mut [WideRow; STRIP]) {
+    fn wide<L: SixteenLanes, S: Store>(lanes: L, strip: Strip<'_>, x: &[WideRow], totals: &mut [WideRow; STRIP]) {
         let panels = strip.panels();
         let (mut values, mut columns) = ([[0.0; ROWS]; KEPT], [[0; ROWS]; KEPT]);
         let lines = strip.lines.chunks(CHUNKS * panels * (1 + GROUPS * S::LINES));
@@ -92,7 +96,7 @@ impl Matrix for Sparse {
                 let part = Part { panels, first: panel };
                 unpack::<L, S>(lanes, lines, part, &mut values, &mut columns);
                 let totals = &mut totals[panel * ROWS..(panel + 1) * ROWS];
-                if L::TILE >= 16 {
+                if L::ACCUMULATORS >= 16 {
                     add_rows::<L, 2>(lanes, &values, &columns, x, totals);
                 } else {
                     add_rows::<L, 1>(lanes, &values, &columns, x, totals);
@@ -104,7 +108,7 @@ impl Matrix for Sparse {
 
 /// Adds some columns' part to the totals of a panel, `R` rows at a time.
 #[inline(always)]
-fn add_rows<L: Lanes, const R: usize>(
+fn add_rows<L: SixteenLanes, const R: usize>(
     lanes: L,
     values: &[[f32; ROWS]; KEPT],
     columns: &[[u32; ROWS]; KEPT],
@@ -120,13 +124,13 @@ fn add_rows<L: Lanes, const R: usize>(
                 let value = lanes.splat(values[row + r]);
                 let x = &x[columns[row + r] as usize];
                 for w in 0..WIDTH / ROWS {
-                    sums[r][w] = lanes.fused(value, lanes.array(&x[w]), sums[r][w]);
+                    sums[r][w] = lanes.fused(value, lanes.load(&x[w]), sums[r][w]);
                 }
             }
         }
         for (total, sums) in totals.iter_mut().zip(sums) {
             for w in 0..WIDTH / ROWS {
-                let sum = lanes.add(lanes.array(&total[w]), sums[w]);
+                let sum = lanes.add(lanes.load(&total[w]), sums[w]);
                 lanes.store(sum, &mut total[w]);
             }
         }
@@ -136,9 +140,9 @@ fn add_rows<L: Lanes, const R: usize>(
 /// Unpacks a panel's kept numbers and their columns, counted from the first of these chunks; a row's are in the order in
 /// which they are added.
 #[inline(always)]
-fn unpack<L: Lanes, S: Store>(
+fn unpack<L: SixteenLanes, S: Store>(
     lanes: L,
-    lines: &[Line],
+    lines: &[CacheLine],
     Part { panels, first }: Part,
     values: &mut [[f32; ROWS]; KEPT],
     columns: &mut [[u32; ROWS]; KEPT],
@@ -149,7 +153,7 @@ fn unpack<L: Lanes, S: Store>(
             let group = index * GROUPS + group;
             let lines = &lines[first * S::LINES..(first + 1) * S::LINES];
             for line in lines {
-                ask_ahead(line, CHUNKS * panels * (1 + GROUPS * S::LINES) * size_of::<Line>());
+                prefetch(line, CHUNKS * panels * (1 + GROUPS * S::LINES) * size_of::<CacheLine>());
             }
             let [value, other] = S::pair(lanes, lines);
             lanes.store(value, &mut values[2 * group]);

@@ -3,8 +3,7 @@
 use ndarray::{ArrayViewMut2, ShapeBuilder};
 
 use super::dense::Dense;
-use super::lanes::dispatch;
-use super::layout::{PackedBlocks, Strip};
+use super::layout::{PackedBlocks, ROWS, Strip};
 use super::multiply::{Factors, How, Product, stride};
 use super::sparse::Sparse;
 use super::store::{Bf16, F16, F32, Store};
@@ -117,9 +116,9 @@ fn strip_product<M: Matrix>(how: How, precision: Precision, strip: Strip<'_>, x:
 
 fn strip_product_of<M: Matrix, S: Store>(how: How, strip: Strip<'_>, x: Input<'_>, out: Target<'_>) {
     match (x, out) {
-        (Input::Wide(rows), out) => dispatch(how.set, WideProduct::<M, S>::new(strip, rows, out)),
+        (Input::Wide(rows), out) => how.set.dispatch(ROWS, WideProduct::<M, S>::new(strip, rows, out)),
         (Input::Apart(vectors), Target::Vectors(out) | Target::Wide(out)) => {
-            dispatch(how.set, StripProduct::<M, S>::new(strip, vectors, out));
+            how.set.dispatch(ROWS, StripProduct::<M, S>::new(strip, vectors, out));
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use half::{bf16, f16};
 
-use super::lanes::{Lanes, Line, ROWS};
+use super::layout::ROWS;
 use crate::factors::precision::Precision;
+use crate::kernels::cache_line::CacheLine;
+use crate::kernels::lanes::SixteenLanes;
 
 impl Precision {
     /// Lines of two numbers for every row of a panel.
     pub(super) fn lines(self) -> usize {
-        2 * size_of::<f32>() * ROWS / size_of::<Line>() / (4 / self.width())
+        2 * size_of::<f32>() * ROWS / size_of::<CacheLine>() / (4 / self.width())
     }
 
     /// Appends two numbers for every row of a panel.
-    pub(super) fn push(self, lines: &mut Vec<Line>, pairs: &[[f32; 2]; ROWS]) {
+    pub(super) fn push(self, lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {
         match self {
             Precision::F32 => F32::push(lines, pairs),
             Precision::F16 => F16::push(lines, pairs),
@@ -27,10 +29,10 @@ pub(super) trait Store {
     const LINES: usize;
 
     /// Appends two numbers a row.
-    fn push(lines: &mut Vec<Line>, pairs: &[[f32; 2]; ROWS]);
+    fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]);
 
     /// Reads what `push` appended.
-    fn pair<L: Lanes>(lanes: L, lines: &[Line]) -> [L::Floats; 2];
+    fn pair<L: SixteenLanes>(lanes: L, lines: &[CacheLine]) -> [L::F32x16; 2];
 }
 
 pub(super) struct F32;
@@ -40,42 +42,42 @@ pub(super) struct Bf16;
 impl Store for F32 {
     const LINES: usize = 2;
 
-    fn push(lines: &mut Vec<Line>, pairs: &[[f32; 2]; ROWS]) {
-        lines.extend([0, 1].map(|slot| Line(pairs.map(|pair| pair[slot].to_bits()))));
+    fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {
+        lines.extend([0, 1].map(|slot| CacheLine(pairs.map(|pair| pair[slot].to_bits()))));
     }
 
     #[inline(always)]
-    fn pair<L: Lanes>(lanes: L, lines: &[Line]) -> [L::Floats; 2] {
-        [lanes.floats(&lines[0]), lanes.floats(&lines[1])]
+    fn pair<L: SixteenLanes>(lanes: L, lines: &[CacheLine]) -> [L::F32x16; 2] {
+        [lanes.line_of_floats(&lines[0]), lanes.line_of_floats(&lines[1])]
     }
 }
 
 impl Store for F16 {
     const LINES: usize = 1;
 
-    fn push(lines: &mut Vec<Line>, pairs: &[[f32; 2]; ROWS]) {
+    fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {
         let halves = [0, 1].map(|slot| pairs.map(|pair| f16::from_f32(pair[slot]).to_bits()));
-        lines.push(Line(bytemuck::cast(halves)));
+        lines.push(CacheLine(bytemuck::cast(halves)));
     }
 
     #[inline(always)]
-    fn pair<L: Lanes>(lanes: L, lines: &[Line]) -> [L::Floats; 2] {
-        lanes.pair_of_f16(&lines[0])
+    fn pair<L: SixteenLanes>(lanes: L, lines: &[CacheLine]) -> [L::F32x16; 2] {
+        lanes.widen_f16(&lines[0])
     }
 }
 
 impl Store for Bf16 {
     const LINES: usize = 1;
 
-    fn push(lines: &mut Vec<Line>, pairs: &[[f32; 2]; ROWS]) {
+    fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {
         let word = |[lower, upper]: [f32; 2]| {
             u32::from(bf16::from_f32(lower).to_bits()) | u32::from(bf16::from_f32(upper).to_bits()) << 16
         };
-        lines.push(Line(pairs.map(word)));
+        lines.push(CacheLine(pairs.map(word)));
     }
 
     #[inline(always)]
-    fn pair<L: Lanes>(lanes: L, lines: &[Line]) -> [L::Floats; 2] {
-        lanes.pair_of_bf16(&lines[0])
+    fn pair<L: SixteenLanes>(lanes: L, lines: &[CacheLine]) -> [L::F32x16; 2] {
+        lanes.widen_bf16(&lines[0])
     }
 }

@@ -6,13 +6,15 @@
 
 use std::marker::PhantomData;
 
-use super::lanes::{Kernel, Lanes, ROWS};
+use super::layout::ROWS;
 use super::layout::{STRIP, Strip};
 use super::multiply::zero_unless_finite;
 use super::store::Store;
 use super::strip::Matrix;
 use super::vectors::Target;
 use crate::input::weight::Weight;
+use crate::kernels::instructions::Kernel;
+use crate::kernels::lanes::{Lanes, SixteenLanes};
 
 /// Vectors of a wide matrix. Fewer are faster in panels, where this has too few multiply-adds for a weight's own loads.
 pub(super) const WIDTH: usize = 64;
@@ -36,8 +38,17 @@ impl<'a, M, S> WideProduct<'a, M, S> {
 }
 
 impl<M: Matrix, S: Store> Kernel for WideProduct<'_, M, S> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<I: Lanes>(self, simd: I) {
+        self.multiply(simd.sixteen());
+    }
+}
+
+impl<M: Matrix, S: Store> WideProduct<'_, M, S> {
+    #[inline(always)]
+    fn multiply<L: SixteenLanes>(&self, lanes: L) {
         let Strip { start, rows, cols: (first, count), .. } = self.strip;
         let mut totals = [[[0.0; ROWS]; WIDTH / ROWS]; STRIP];
         M::wide::<L, S>(lanes, self.strip, &self.x[first..first + count], &mut totals);

@@ -5,7 +5,7 @@ use pulp::Simd;
 use crate::descent::core_update::group_tables::GroupTables;
 use crate::factors::groups::columns;
 use crate::factors::pattern::Pattern;
-use crate::kernels::instructions::Lanes;
+use crate::kernels::lanes::Lanes;
 
 /// One group's least-squares problem in every lane: minimise sᵀ Q s − 2 hᵀ s with h = Q s_old − g.
 pub(super) struct LaneProblem<'a, S: Simd> {

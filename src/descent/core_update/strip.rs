@@ -14,7 +14,8 @@ use crate::descent::core_update::group_tables::GroupTables;
 use crate::descent::core_update::tracked_loss::Change;
 use crate::factors::pattern::Pattern;
 use crate::factors::sparse_core::CoreRowsMut;
-use crate::kernels::instructions::{Kernel, Lanes};
+use crate::kernels::instructions::Kernel;
+use crate::kernels::lanes::Lanes;
 
 /// Rows that are swept between two products with the rest of the block: enough for an efficient product, few enough
 /// for their changes to stay in the second-level cache.
