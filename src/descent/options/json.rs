@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Method, Objective, Options};
 use crate::factors::pattern::Pattern;
-use crate::problem::loss::output_error::RowWeighting;
+use crate::problem::proxy_loss::output_error::RowWeighting;
 
 #[cfg(feature = "safetensors")]
 impl Options {
