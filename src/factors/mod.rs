@@ -5,5 +5,6 @@ pub(crate) mod groups;
 pub(crate) mod partition;
 pub(crate) mod pattern;
 pub(crate) mod precision;
+pub(crate) mod range;
 pub(crate) mod sparse_core;
 pub(crate) mod triple;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use half::{bf16, f16};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
@@ -40,15 +39,6 @@ impl Precision {
         match self {
             Precision::F32 => 4,
             Precision::F16 | Precision::Bf16 => 2,
-        }
-    }
-
-    /// Rounds to the nearest number of this type; an infinity where there is none.
-    pub(crate) fn nearest(self, value: f32) -> f32 {
-        match self {
-            Precision::F32 => value,
-            Precision::F16 => f16::from_f32(value).to_f32(),
-            Precision::Bf16 => bf16::from_f32(value).to_f32(),
         }
     }
 }

@@ -196,7 +196,12 @@ impl SparseCore {
         CoreRows { values: &self.values[range.start * n..range.end * n], masks: &self.masks[range] }
     }
 
-    /// Kept values by column panel, then row, then ascending column; the mask stays.
+    /// Gives the kept values by column panel, then row, then ascending column.
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Gives the kept values in the same order, to be changed; the masks stay.
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }

@@ -19,7 +19,7 @@ use crate::input::weight::Weight;
 use crate::kernels::instructions::InstructionSet;
 use crate::kernels::pool;
 use crate::packed::PackedFactorization;
-use crate::packed::multiply::{Factors, How, multiply};
+use crate::packed::execution::Execution;
 
 /// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
 /// armor_packed_free frees it. It does not need the factorisation that it was made from.
@@ -305,8 +305,8 @@ impl Packed {
             0 => pool::threads()?,
             threads => threads,
         };
-        let multiply =
-            || multiply(&self.layer, Factors::All, x, y, scratch, How { set: InstructionSet::best(), threads });
+        let execution = Execution { set: InstructionSet::best(), threads };
+        let multiply = || self.layer.multiply(execution, &x, y, scratch);
         let done = match &self.pool {
             Some(pool) => pool.install(multiply),
             None => multiply(),

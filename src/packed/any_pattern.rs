@@ -1,76 +1,85 @@
-//! Cores of other patterns than 2:4: a plain path, row by row.
+//! Cores of other patterns than 2:4, which are multiplied row by row without SIMD kernels.
 
 use half::{bf16, f16};
 
-use super::layout::fits;
-use super::vectors::{Outputs, Vectors};
-use crate::error::Error;
 use crate::factors::groups::columns;
 use crate::factors::pattern::Pattern;
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
+use crate::packed::output_rows::OutputRows;
+use crate::packed::vectors::VectorBatch;
 
-/// Groups that are added up before they go to the total.
+/// Groups that are added up before their sum is added to the total.
 const GROUPS: usize = 32;
 
 /// A core of any pattern: kept values and masks by row.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Rows {
+pub(super) struct AnyPatternCore {
     pattern: Pattern,
     rows: usize,
     groups: usize,
-    values: Values,
-    /// One a group, bit j for column j.
+    values: KeptValues,
+    /// One for each group, bit j for column j.
     masks: Vec<u8>,
 }
 
+/// Kept values in their number type.
 #[derive(Clone, Debug, PartialEq)]
-enum Values {
+enum KeptValues {
     F32(Vec<f32>),
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
 }
 
-impl Rows {
-    pub fn new(core: &SparseCore, precision: Precision) -> Result<Self, Error> {
+impl AnyPatternCore {
+    /// Packs a core.
+    pub fn new(core: &SparseCore, precision: Precision) -> Self {
         let (rows, groups, pattern) = (core.rows(), core.groups(), core.pattern());
         let mut values = Vec::with_capacity(rows * groups * pattern.n());
         let mut masks = Vec::with_capacity(rows * groups);
         for (row, group) in (0..rows).flat_map(|row| (0..groups).map(move |group| (row, group))) {
             let (mask, kept) = core.group(row, group);
-            for (column, &value) in columns(mask).zip(kept) {
-                fits("core", (row, group * pattern.m() + column), value, precision)?;
-                values.push(value);
-            }
+            values.extend_from_slice(kept);
             masks.push(mask);
         }
         let values = match precision {
-            Precision::F32 => Values::F32(values),
-            Precision::F16 => Values::F16(values.into_iter().map(f16::from_f32).collect()),
-            Precision::Bf16 => Values::Bf16(values.into_iter().map(bf16::from_f32).collect()),
+            Precision::F32 => KeptValues::F32(values),
+            Precision::F16 => KeptValues::F16(values.into_iter().map(f16::from_f32).collect()),
+            Precision::Bf16 => KeptValues::Bf16(values.into_iter().map(bf16::from_f32).collect()),
         };
-        Ok(Rows { pattern, rows, groups, values, masks })
+        AnyPatternCore { pattern, rows, groups, values, masks }
     }
 
+    /// Gives the number type of the kept values.
+    pub fn precision(&self) -> Precision {
+        match self.values {
+            KeptValues::F32(_) => Precision::F32,
+            KeptValues::F16(_) => Precision::F16,
+            KeptValues::Bf16(_) => Precision::Bf16,
+        }
+    }
+
+    /// Counts the rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
+    /// Counts the bytes of values and masks.
     pub fn bytes(&self) -> usize {
         let values = match &self.values {
-            Values::F32(values) => size_of_val(values.as_slice()),
-            Values::F16(values) => size_of_val(values.as_slice()),
-            Values::Bf16(values) => size_of_val(values.as_slice()),
+            KeptValues::F32(values) => size_of_val(values.as_slice()),
+            KeptValues::F16(values) => size_of_val(values.as_slice()),
+            KeptValues::Bf16(values) => size_of_val(values.as_slice()),
         };
         values + self.masks.len()
     }
 
     /// Multiplies one row with every vector.
-    pub fn multiply(&self, row: usize, vectors: Vectors<'_>, out: Outputs<'_>) {
+    pub fn multiply(&self, row: usize, vectors: VectorBatch<'_>, out: OutputRows<'_>) {
         match &self.values {
-            Values::F32(values) => self.multiply_of(values, |x| x, row, vectors, out),
-            Values::F16(values) => self.multiply_of(values, f16::to_f32, row, vectors, out),
-            Values::Bf16(values) => self.multiply_of(values, bf16::to_f32, row, vectors, out),
+            KeptValues::F32(values) => self.multiply_of(values, |x| x, row, vectors, out),
+            KeptValues::F16(values) => self.multiply_of(values, f16::to_f32, row, vectors, out),
+            KeptValues::Bf16(values) => self.multiply_of(values, bf16::to_f32, row, vectors, out),
         }
     }
 
@@ -79,8 +88,8 @@ impl Rows {
         values: &[T],
         widen: impl Fn(T) -> f32,
         row: usize,
-        vectors: Vectors<'_>,
-        out: Outputs<'_>,
+        vectors: VectorBatch<'_>,
+        out: OutputRows<'_>,
     ) {
         let (n, m) = (self.pattern.n(), self.pattern.m());
         let groups = row * self.groups..(row + 1) * self.groups;

@@ -1,124 +1,152 @@
-//! The three stages of a product, z = B x, t = S z and y = A t, each strip by strip on all threads.
+//! The three stages of a product, z = B x, t = S z and y = A t, each of them strip by strip on all threads.
 
 use ndarray::{ArrayViewMut2, ShapeBuilder};
 
-use super::dense::Dense;
-use super::layout::{PackedBlocks, ROWS, Strip};
-use super::multiply::{Factors, How, Product, stride};
-use super::sparse::Sparse;
-use super::store::{Bf16, F16, F32, Store};
-use super::strip::{Matrix, StripProduct};
-use super::team::{self, Stage};
-use super::vectors::{Input, Outputs, Target};
-use super::wide::{WIDTH, WideProduct};
-use super::{Core, PackedFactorization};
 use crate::factors::precision::Precision;
+use crate::kernels::cache_line::CacheLine;
+use crate::kernels::instructions::InstructionSet;
+use crate::packed::core::PackedCore;
+use crate::packed::dense_kernel::DenseKernel;
+use crate::packed::execution::{Execution, FactorSelection};
+use crate::packed::factors::PackedFactors;
+use crate::packed::interleaved_product::InterleavedProduct;
+use crate::packed::matrix_kernel::MatrixKernel;
+use crate::packed::number::{PackedBf16, PackedF16, PackedF32, PackedNumber};
+use crate::packed::output_rows::{OutputRows, ProductOutput};
+use crate::packed::strip::PackedStrip;
+use crate::packed::team::{self, ProductStage};
+use crate::packed::two_four_kernel::TwoFourKernel;
+use crate::packed::vector_product::VectorProduct;
+use crate::packed::vectors::{INTERLEAVED, ProductInput, stride};
+use crate::packed::workspace::StageBuffers;
+use crate::packed::wrapper::PackedWrapper;
 
-/// Memory for what lies between the stages.
-pub(super) struct Room<'a> {
-    /// B x, k entries of every vector.
-    pub z: &'a mut [f32],
-    /// S B x, m entries.
-    pub t: &'a mut [f32],
+/// A layer, which of its factors are multiplied, and how.
+#[derive(Clone, Copy)]
+pub(super) struct ProductRun<'a> {
+    pub packed: &'a PackedFactors,
+    pub factors: FactorSelection,
+    pub execution: Execution,
 }
 
-impl Room<'_> {
-    pub fn reborrow(&mut self) -> Room<'_> {
-        Room { z: self.z, t: self.t }
+/// Multiplies the vectors of `x`.
+pub(super) fn multiply_vectors(
+    run: ProductRun<'_>,
+    x: ProductInput<'_>,
+    buffers: StageBuffers<'_>,
+    y: ArrayViewMut2<'_, f32>,
+) {
+    let ProductRun { packed, factors, execution: Execution { set, threads } } = run;
+    // SAFETY: each strip writes its own rows, and one thread multiplies it.
+    let y = ProductOutput::Separate(unsafe { OutputRows::new(y) });
+    if factors == FactorSelection::Core {
+        let core = |index| multiply_core(&packed.core, index, set, x, y);
+        return team::run(threads, &[ProductStage::new(packed.core.pieces(), &core)]);
     }
-}
-
-/// Multiplies a few vectors.
-pub(super) fn run(product: Product<'_>, x: Input<'_>, room: Room<'_>, y: ArrayViewMut2<'_, f32>) {
-    let Product { packed, factors, how } = product;
-    // SAFETY: a strip writes its own rows.
-    let y = Target::Vectors(unsafe { Outputs::new(y) });
-    if factors == Factors::Core {
-        let core = |index| core_piece(packed, how, index, x, y);
-        return team::run(how.threads, &[Stage::new(core_pieces(packed), &core)]);
-    }
-    let z = Between::new(x, packed.cols, room.z);
-    let t = Between::new(x, packed.rows, room.t);
-    let right = |index| blocks_piece(&packed.right, how, index, x, z.target());
-    // SAFETY: z is written in the stage before alone.
-    let core = |index| core_piece(packed, how, index, unsafe { z.input() }, t.target());
-    // SAFETY: as above, of t.
-    let left = |index| blocks_piece(&packed.left, how, index, unsafe { t.input() }, y);
+    let z = IntermediateVectors::new(x, packed.cols, buffers.z);
+    let t = IntermediateVectors::new(x, packed.rows, buffers.t);
+    let right = |index| multiply_wrapper(&packed.right, index, set, x, z.output());
+    // SAFETY: only the stage before writes z.
+    let core = |index| multiply_core(&packed.core, index, set, unsafe { z.input() }, t.output());
+    // SAFETY: only the stage before writes t.
+    let left = |index| multiply_wrapper(&packed.left, index, set, unsafe { t.input() }, y);
     team::run(
-        how.threads,
+        threads,
         &[
-            Stage::new(packed.right.strips(), &right),
-            Stage::new(core_pieces(packed), &core),
-            Stage::new(packed.left.strips(), &left),
+            ProductStage::new(packed.right.strips(), &right),
+            ProductStage::new(packed.core.pieces(), &core),
+            ProductStage::new(packed.left.strips(), &left),
         ],
     );
 }
 
-/// What one stage writes and the next one reads.
-struct Between<'a> {
-    entries: Outputs<'a>,
-    wide: bool,
+/// The vectors that one stage writes and the next one reads.
+struct IntermediateVectors<'a> {
+    rows: OutputRows<'a>,
+    interleaved: bool,
 }
 
-impl<'a> Between<'a> {
-    /// Cuts memory into as many vectors of `len` entries as x has, and in its layout.
-    fn new(x: Input<'_>, len: usize, room: &'a mut [f32]) -> Self {
-        let (shape, wide) = match x {
-            Input::Apart(vectors) => ((vectors.count, len).strides((stride(len), 1)), false),
-            Input::Wide(_) => ((len, WIDTH).strides((WIDTH, 1)), true),
+impl<'a> IntermediateVectors<'a> {
+    /// Divides a buffer into as many vectors of `len` entries as x has, in the layout of x.
+    fn new(x: ProductInput<'_>, len: usize, buffer: &'a mut [f32]) -> Self {
+        let (shape, interleaved) = match x {
+            ProductInput::Separate(vectors) => ((vectors.count, len).strides((stride(len), 1)), false),
+            ProductInput::Interleaved(_) => ((len, INTERLEAVED).strides((INTERLEAVED, 1)), true),
         };
-        let view = ArrayViewMut2::from_shape(shape, room).expect("the room is as long as its vectors");
-        // SAFETY: a strip writes its own rows.
-        Between { entries: unsafe { Outputs::new(view) }, wide }
+        let view = ArrayViewMut2::from_shape(shape, buffer).expect("the buffer is as long as its vectors");
+        // SAFETY: each strip writes its own rows, and one thread multiplies it.
+        IntermediateVectors { rows: unsafe { OutputRows::new(view) }, interleaved }
     }
 
-    fn target(&self) -> Target<'a> {
-        if self.wide { Target::Wide(self.entries) } else { Target::Vectors(self.entries) }
+    fn output(&self) -> ProductOutput<'a> {
+        if self.interleaved { ProductOutput::Interleaved(self.rows) } else { ProductOutput::Separate(self.rows) }
     }
 
+    /// Gives the vectors as the input of the next stage.
+    ///
     /// # Safety
-    /// Nobody writes any more.
-    unsafe fn input(&self) -> Input<'a> {
-        // SAFETY: by this function's own contract.
-        let vectors = unsafe { self.entries.read() };
-        if self.wide { Input::Wide(vectors.data.as_chunks().0.as_chunks().0) } else { Input::Apart(vectors) }
+    /// No thread writes to the vectors any more.
+    unsafe fn input(&self) -> ProductInput<'a> {
+        // SAFETY: this function has the same contract.
+        let vectors = unsafe { self.rows.read() };
+        if self.interleaved {
+            ProductInput::Interleaved(vectors.data.as_chunks().0.as_chunks().0)
+        } else {
+            ProductInput::Separate(vectors)
+        }
     }
 }
 
-fn core_pieces(packed: &PackedFactorization) -> usize {
-    match &packed.core {
-        Core::TwoFour(core) => core.strips(),
-        Core::Any(rows) => rows.rows(),
-    }
-}
-
-fn core_piece(packed: &PackedFactorization, how: How, index: usize, x: Input<'_>, out: Target<'_>) {
-    match &packed.core {
-        Core::TwoFour(core) => strip_product::<Sparse>(how, packed.precision, core.strip(index), x, out),
-        Core::Any(rows) => match (x, out) {
-            (Input::Apart(vectors), Target::Vectors(out)) => rows.multiply(index, vectors, out),
-            _ => unreachable!("only 2:4 cores are given wide matrices"),
+/// Multiplies one piece of the core.
+fn multiply_core(core: &PackedCore, index: usize, set: InstructionSet, x: ProductInput<'_>, out: ProductOutput<'_>) {
+    match core {
+        PackedCore::TwoFour(core) => {
+            multiply_strip::<TwoFourKernel>(core.strip(index), core.precision(), set, x, out);
+        }
+        PackedCore::AnyPattern(core) => match (x, out) {
+            (ProductInput::Separate(vectors), ProductOutput::Separate(out)) => core.multiply(index, vectors, out),
+            _ => unreachable!("only a 2:4 core is multiplied with interleaved vectors"),
         },
     }
 }
 
-fn blocks_piece(blocks: &PackedBlocks, how: How, index: usize, x: Input<'_>, out: Target<'_>) {
-    strip_product::<Dense>(how, blocks.precision(), blocks.strip(index), x, out);
+/// Multiplies one strip of a wrapper.
+fn multiply_wrapper(
+    wrapper: &PackedWrapper,
+    index: usize,
+    set: InstructionSet,
+    x: ProductInput<'_>,
+    out: ProductOutput<'_>,
+) {
+    multiply_strip::<DenseKernel>(wrapper.strip(index), wrapper.precision(), set, x, out);
 }
 
-fn strip_product<M: Matrix>(how: How, precision: Precision, strip: Strip<'_>, x: Input<'_>, out: Target<'_>) {
+fn multiply_strip<M: MatrixKernel>(
+    strip: PackedStrip<'_>,
+    precision: Precision,
+    set: InstructionSet,
+    x: ProductInput<'_>,
+    out: ProductOutput<'_>,
+) {
     match precision {
-        Precision::F32 => strip_product_of::<M, F32>(how, strip, x, out),
-        Precision::F16 => strip_product_of::<M, F16>(how, strip, x, out),
-        Precision::Bf16 => strip_product_of::<M, Bf16>(how, strip, x, out),
+        Precision::F32 => multiply_strip_of::<M, PackedF32>(strip, set, x, out),
+        Precision::F16 => multiply_strip_of::<M, PackedF16>(strip, set, x, out),
+        Precision::Bf16 => multiply_strip_of::<M, PackedBf16>(strip, set, x, out),
     }
 }
 
-fn strip_product_of<M: Matrix, S: Store>(how: How, strip: Strip<'_>, x: Input<'_>, out: Target<'_>) {
+fn multiply_strip_of<M: MatrixKernel, N: PackedNumber>(
+    strip: PackedStrip<'_>,
+    set: InstructionSet,
+    x: ProductInput<'_>,
+    out: ProductOutput<'_>,
+) {
     match (x, out) {
-        (Input::Wide(rows), out) => how.set.dispatch(ROWS, WideProduct::<M, S>::new(strip, rows, out)),
-        (Input::Apart(vectors), Target::Vectors(out) | Target::Wide(out)) => {
-            how.set.dispatch(ROWS, StripProduct::<M, S>::new(strip, vectors, out));
+        (ProductInput::Interleaved(x), out) => {
+            set.dispatch(CacheLine::LEN, InterleavedProduct::<M, N>::new(strip, x, out));
+        }
+        (ProductInput::Separate(x), ProductOutput::Separate(out) | ProductOutput::Interleaved(out)) => {
+            set.dispatch(CacheLine::LEN, VectorProduct::<M, N>::new(strip, x, out));
         }
     }
 }

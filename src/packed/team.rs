@@ -5,42 +5,45 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::yield_now;
 
-/// Looks at a stage's end before a thread offers its core to others: some microseconds.
+/// Times that a thread tests for the end of a stage before it yields its core to other threads: some microseconds.
 const SPINS: usize = 4096;
 
 /// Pieces of work that may run in any order, all of them after those of the stage before.
-pub(super) struct Stage<'a> {
+pub(super) struct ProductStage<'a> {
     count: usize,
     work: &'a (dyn Fn(usize) + Sync),
-    /// The first piece that nobody has taken.
-    next: OwnLines,
-    done: OwnLines,
+    /// The first piece that no thread has taken.
+    next: PaddedCounter,
+    done: PaddedCounter,
 }
 
-/// A counter whose writers disturb no reader of its neighbours.
+/// A counter with cache lines of its own: writes to it do not slow down reads of its neighbours.
 #[repr(align(128))]
-struct OwnLines(AtomicUsize);
+struct PaddedCounter(AtomicUsize);
 
-impl<'a> Stage<'a> {
+impl<'a> ProductStage<'a> {
+    /// Makes a stage of `count` pieces; `work` gets the index of a piece.
     pub fn new(count: usize, work: &'a (dyn Fn(usize) + Sync)) -> Self {
-        Stage { count, work, next: OwnLines(AtomicUsize::new(0)), done: OwnLines(AtomicUsize::new(0)) }
+        let counter = || PaddedCounter(AtomicUsize::new(0));
+        ProductStage { count, work, next: counter(), done: counter() }
     }
 
-    /// Does what nobody else does, then waits for the others.
+    /// Does the pieces that no other thread takes, then waits for the others.
     ///
-    /// Only pieces that somebody is at are waited for, so a thread that comes late, or never, keeps nobody.
+    /// A thread waits only for pieces that another thread has begun, so a thread that comes late, or never, delays no
+    /// other.
     fn take_part(&self, threads: usize) {
         while let Some(pieces) = self.take(threads) {
             for index in pieces {
-                let _done = Done(&self.done.0);
+                let _done = CountOnDrop(&self.done.0);
                 (self.work)(index);
             }
         }
         wait_until(|| self.done.0.load(Ordering::Acquire) == self.count);
     }
 
-    /// Takes some pieces, fewer and fewer: neighbours, which are one stream of memory, as long as much is left, and the
-    /// last ones singly, so that all end at the same time.
+    /// Takes some consecutive pieces, which are one stream of memory: many as long as many are left, and the last ones
+    /// one by one, so that all threads end at the same time.
     fn take(&self, threads: usize) -> Option<Range<usize>> {
         let share = |left: usize| (left / (2 * threads)).max(1);
         let after = |first: usize| (first < self.count).then(|| first + share(self.count - first));
@@ -49,33 +52,34 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Looks until something holds, which is a matter of microseconds where no thread has lost its core.
+/// Waits until a condition holds: some microseconds, unless a thread has lost its core.
 fn wait_until(holds: impl Fn() -> bool) {
-    let mut looks = 0_usize;
+    let mut tests = 0_usize;
     while !holds() {
-        looks += 1;
-        if looks < SPINS { spin_loop() } else { yield_now() }
+        tests += 1;
+        if tests < SPINS { spin_loop() } else { yield_now() }
     }
 }
 
-/// Counts a piece, also one that panicked: nobody waits for it, and the panic goes on to the caller.
-struct Done<'a>(&'a AtomicUsize);
+/// Counts a piece when it ends, even by a panic: then no thread waits for it, and the panic goes on to the caller.
+struct CountOnDrop<'a>(&'a AtomicUsize);
 
-impl Drop for Done<'_> {
+impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Release);
     }
 }
 
-/// Runs stages on so many threads of the current pool. They are woken once, not once a stage, and nothing is allocated.
-pub(super) fn run(threads: usize, stages: &[Stage<'_>]) {
+/// Runs stages on `threads` threads of the current pool. The threads are woken once, not once for each stage, and nothing
+/// is allocated.
+pub(super) fn run(threads: usize, stages: &[ProductStage<'_>]) {
     fork(threads, &|| stages.iter().for_each(|stage| stage.take_part(threads)));
 }
 
-/// Runs the same on so many threads, if they are free.
+/// Runs `work` on up to `threads` threads of the current pool, those that are free.
 ///
-/// A thread that waits in `join` begins other tasks of the pool meanwhile, on its own stack. So it first waits here for
-/// the other half, if that has begun, and `join` finds nothing to wait for.
+/// A thread that waits in `join` begins other tasks of the pool on its own stack meanwhile. So the first half waits here
+/// until the other half has ended, if that half has begun; then `join` does not wait.
 fn fork(threads: usize, work: &(dyn Fn() + Sync)) {
     if threads > 1 {
         let [begun, ended] = [const { AtomicUsize::new(0) }; 2];
@@ -86,7 +90,7 @@ fn fork(threads: usize, work: &(dyn Fn() + Sync)) {
             },
             || {
                 begun.fetch_add(1, Ordering::AcqRel);
-                let _ended = Done(&ended);
+                let _ended = CountOnDrop(&ended);
                 fork(threads - threads / 2, work);
             },
         );

@@ -52,7 +52,7 @@ impl Factorization {
         &mut self.factors
     }
 
-    /// All three factors.
+    /// Gives the three factors.
     pub(crate) fn factors(&self) -> &Factors {
         &self.factors
     }

@@ -1,45 +1,50 @@
-//! Number types of packed matrices, two numbers a row at a time.
+//! Number types of packed matrices: how two numbers of every row of a panel are kept in cache lines.
 
 use half::{bf16, f16};
 
-use super::layout::ROWS;
 use crate::factors::precision::Precision;
 use crate::kernels::cache_line::CacheLine;
 use crate::kernels::lanes::SixteenLanes;
+use crate::packed::strip::ROWS;
 
 impl Precision {
-    /// Lines of two numbers for every row of a panel.
+    /// Counts the lines that hold two numbers of every row of a panel.
     pub(super) fn lines(self) -> usize {
-        2 * size_of::<f32>() * ROWS / size_of::<CacheLine>() / (4 / self.width())
+        2 * ROWS * self.width() / size_of::<CacheLine>()
     }
 
-    /// Appends two numbers for every row of a panel.
+    /// Appends two numbers of every row of a panel, rounded to this type.
     pub(super) fn push(self, lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {
         match self {
-            Precision::F32 => F32::push(lines, pairs),
-            Precision::F16 => F16::push(lines, pairs),
-            Precision::Bf16 => Bf16::push(lines, pairs),
+            Precision::F32 => PackedF32::push(lines, pairs),
+            Precision::F16 => PackedF16::push(lines, pairs),
+            Precision::Bf16 => PackedBf16::push(lines, pairs),
         }
     }
 }
 
-/// One such type, for the kernels: two numbers a row in one line or two.
-pub(super) trait Store {
-    /// Lines of two numbers for every row of a panel.
+/// A number type that kernels are compiled for: it keeps two numbers of every row of a panel in one line or two.
+pub(super) trait PackedNumber {
+    /// Lines that hold two numbers of every row of a panel.
     const LINES: usize;
 
-    /// Appends two numbers a row.
+    /// Appends two numbers of every row, rounded to the type.
     fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]);
 
     /// Reads what `push` appended.
     fn pair<L: SixteenLanes>(lanes: L, lines: &[CacheLine]) -> [L::F32x16; 2];
 }
 
-pub(super) struct F32;
-pub(super) struct F16;
-pub(super) struct Bf16;
+/// Two lines of f32: the first numbers of all rows, then the second numbers.
+pub(super) struct PackedF32;
 
-impl Store for F32 {
+/// One line of f16: the first numbers of all rows, then the second numbers.
+pub(super) struct PackedF16;
+
+/// One line of bf16: a word for each row, with the first number in the lower half.
+pub(super) struct PackedBf16;
+
+impl PackedNumber for PackedF32 {
     const LINES: usize = 2;
 
     fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {
@@ -52,7 +57,7 @@ impl Store for F32 {
     }
 }
 
-impl Store for F16 {
+impl PackedNumber for PackedF16 {
     const LINES: usize = 1;
 
     fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {
@@ -66,7 +71,7 @@ impl Store for F16 {
     }
 }
 
-impl Store for Bf16 {
+impl PackedNumber for PackedBf16 {
     const LINES: usize = 1;
 
     fn push(lines: &mut Vec<CacheLine>, pairs: &[[f32; 2]; ROWS]) {

@@ -1,35 +1,32 @@
-//! The wrappers' kernel: strips of a dense block times one or more vectors.
+//! The kernel of the wrappers: strips of a dense block times vectors.
 
-use super::layout::ROWS;
-use super::layout::{STRIP, Strip};
-use super::store::Store;
-use super::strip::{Matrix, Part};
-use super::wide::{WIDTH, WideRow};
 use crate::kernels::cache_line::CacheLine;
 use crate::kernels::lanes::SixteenLanes;
+use crate::packed::matrix_kernel::MatrixKernel;
+use crate::packed::number::PackedNumber;
+use crate::packed::strip::{PackedStrip, PanelOffset, ROWS, STRIP_ROWS};
+use crate::packed::vectors::{INTERLEAVED, InterleavedEntry};
 
-/// Pairs of columns that are added up before they go to the total.
+/// Pairs of columns that are added up before their sum is added to the total. Sums of sums keep the error of a long row
+/// small.
 const PAIRS: usize = 16;
 
-/// A dense block of a wrapper.
-pub(super) struct Dense;
+/// The dense blocks of a wrapper.
+pub(super) struct DenseKernel;
 
-impl Matrix for Dense {
-    /// Multiplies `R` panels of a strip with `V` vectors; sums[r][v] gets panel r's rows.
-    ///
-    /// A strip is a run of column pairs: two numbers a row for every panel. The last pair of an odd number of columns has
-    /// one that counts.
+impl MatrixKernel for DenseKernel {
+    /// Multiplies column pair by column pair; of the last pair of an odd number of columns, only the first number counts.
     #[inline(always)]
-    fn tile<L: SixteenLanes, S: Store, const R: usize, const V: usize>(
+    fn tile<L: SixteenLanes, N: PackedNumber, const R: usize, const V: usize>(
         lanes: L,
         strip: &[CacheLine],
-        part: Part,
+        offset: PanelOffset,
         vectors: [&[f32]; V],
     ) -> [[L::F32x16; V]; R] {
-        let Part { panels, first } = part;
+        let PanelOffset { panels, first } = offset;
         let mut total = [[lanes.zero(); V]; R];
         let pairs: [&[[f32; 2]]; V] = vectors.map(|x| x.as_chunks().0);
-        let width = panels * S::LINES;
+        let width = panels * N::LINES;
         let count = pairs[0].len();
         for (index, strip) in strip[..count * width].chunks(PAIRS * width).enumerate() {
             let mut sums = [[lanes.zero(); V]; R];
@@ -40,9 +37,9 @@ impl Matrix for Dense {
                 pairs_here[v] = &pairs[v][start..start + here];
             }
             for (pair, lines) in strip.chunks_exact(width).enumerate().take(here) {
-                let lines = &lines[first * S::LINES..(first + R) * S::LINES];
+                let lines = &lines[first * N::LINES..(first + R) * N::LINES];
                 for r in 0..R {
-                    let [value, other] = S::pair(lanes, &lines[r * S::LINES..(r + 1) * S::LINES]);
+                    let [value, other] = N::pair(lanes, &lines[r * N::LINES..(r + 1) * N::LINES]);
                     for v in 0..V {
                         let [x, next] = pairs_here[v][pair];
                         sums[r][v] = lanes.fused(value, lanes.splat(x), sums[r][v]);
@@ -57,9 +54,9 @@ impl Matrix for Dense {
             }
         }
         if vectors[0].len() % 2 == 1 {
-            let lines = &strip[count * width + first * S::LINES..][..R * S::LINES];
+            let lines = &strip[count * width + first * N::LINES..][..R * N::LINES];
             for r in 0..R {
-                let [value, _] = S::pair(lanes, &lines[r * S::LINES..(r + 1) * S::LINES]);
+                let [value, _] = N::pair(lanes, &lines[r * N::LINES..(r + 1) * N::LINES]);
                 for v in 0..V {
                     total[r][v] = lanes.fused(value, lanes.splat(vectors[v][2 * count]), total[r][v]);
                 }
@@ -69,15 +66,20 @@ impl Matrix for Dense {
     }
 
     #[inline(always)]
-    fn wide<L: SixteenLanes, S: Store>(lanes: L, strip: Strip<'_>, x: &[WideRow], totals: &mut [WideRow; STRIP]) {
+    fn interleaved<L: SixteenLanes, N: PackedNumber>(
+        lanes: L,
+        strip: PackedStrip<'_>,
+        x: &[InterleavedEntry],
+        totals: &mut [InterleavedEntry; STRIP_ROWS],
+    ) {
         let panels = strip.panels();
         let mut values = [[0.0; ROWS]; 2 * PAIRS];
-        let lines = strip.lines.chunks(PAIRS * panels * S::LINES);
+        let lines = strip.lines.chunks(PAIRS * panels * N::LINES);
         let even = x.len() / 2 * 2;
         for (lines, x) in lines.zip(x[..even].chunks(2 * PAIRS)) {
             for panel in 0..panels {
-                for (pair, lines) in lines.chunks_exact(panels * S::LINES).enumerate() {
-                    let [value, other] = S::pair(lanes, &lines[panel * S::LINES..(panel + 1) * S::LINES]);
+                for (pair, lines) in lines.chunks_exact(panels * N::LINES).enumerate() {
+                    let [value, other] = N::pair(lanes, &lines[panel * N::LINES..(panel + 1) * N::LINES]);
                     lanes.store(value, &mut values[2 * pair]);
                     lanes.store(other, &mut values[2 * pair + 1]);
                 }
@@ -90,13 +92,13 @@ impl Matrix for Dense {
             }
         }
         if even < x.len() {
-            let lines = &strip.lines[even / 2 * panels * S::LINES..];
+            let lines = &strip.lines[even / 2 * panels * N::LINES..];
             for panel in 0..panels {
-                let [value, _] = S::pair(lanes, &lines[panel * S::LINES..(panel + 1) * S::LINES]);
+                let [value, _] = N::pair(lanes, &lines[panel * N::LINES..(panel + 1) * N::LINES]);
                 lanes.store(value, &mut values[0]);
                 for row in 0..ROWS {
                     let total = &mut totals[panel * ROWS + row];
-                    for w in 0..WIDTH / ROWS {
+                    for w in 0..INTERLEAVED / ROWS {
                         let sum =
                             lanes.fused(lanes.splat(values[0][row]), lanes.load(&x[even][w]), lanes.load(&total[w]));
                         lanes.store(sum, &mut total[w]);
@@ -107,27 +109,27 @@ impl Matrix for Dense {
     }
 }
 
-/// Adds some columns' part to the totals of a panel, `R` rows at a time.
+/// Adds the products of up to 2 · [`PAIRS`] columns to the totals of a panel, `R` rows at a time.
 #[inline(always)]
 fn add_rows<L: SixteenLanes, const R: usize>(
     lanes: L,
     values: &[[f32; ROWS]; 2 * PAIRS],
-    x: &[WideRow],
-    totals: &mut [WideRow],
+    x: &[InterleavedEntry],
+    totals: &mut [InterleavedEntry],
 ) {
     for (index, totals) in totals.chunks_exact_mut(R).enumerate() {
         let row = index * R;
-        let mut sums = [[lanes.zero(); WIDTH / ROWS]; R];
+        let mut sums = [[lanes.zero(); INTERLEAVED / ROWS]; R];
         for (x, values) in x.iter().zip(values) {
             for r in 0..R {
                 let value = lanes.splat(values[row + r]);
-                for w in 0..WIDTH / ROWS {
+                for w in 0..INTERLEAVED / ROWS {
                     sums[r][w] = lanes.fused(value, lanes.load(&x[w]), sums[r][w]);
                 }
             }
         }
         for (total, sums) in totals.iter_mut().zip(sums) {
-            for w in 0..WIDTH / ROWS {
+            for w in 0..INTERLEAVED / ROWS {
                 let sum = lanes.add(lanes.load(&total[w]), sums[w]);
                 lanes.store(sum, &mut total[w]);
             }
