@@ -78,8 +78,8 @@ fn through_the_abi(weight: &Array2<f16>, hessian: &Array2<f32>, iterations: usiz
     let hessian = HessianView { data, len: cols, row_stride: cols, kind: ARMOR_HESSIAN_FULL, dtype };
     let (mut options, mut result) = (ptr::null_mut(), ptr::null_mut());
     // SAFETY: a report of zeros is one.
-    let mut report: Report = unsafe { std::mem::zeroed() };
-    report.struct_size = size_of::<Report>();
+    let mut report: RunReport = unsafe { std::mem::zeroed() };
+    report.struct_size = size_of::<RunReport>();
     // SAFETY: all memory is this function's or its caller's, and both handles are freed once.
     unsafe {
         assert_eq!(armor_options_create(ARMOR_PRESET_EXACT, &mut options), ARMOR_OK);

@@ -1,12 +1,14 @@
 /*
- * armor: factorises the weight of a linear layer into A * S * B, an N:M sparse core between two block-diagonal wrappers.
+ * armor factorises the weight W of a linear layer, an m x k matrix (m outputs, k inputs), into a product A * S * B. The
+ * core S is an N:M sparse m x k matrix: of every M neighbouring entries of a row, it keeps N. The wrappers A (m x m) and
+ * B (k x k) are block-diagonal matrices. The method is ARMOR (arXiv 2510.05528).
  *
- * Generated from the library's source by cbindgen; changes made here are lost. docs/c-api.md is the manual.
+ * cbindgen generates this file from the source of the library, so do not edit it. docs/c-api.md is the manual.
  *
- * Every call that can fail returns a status, ARMOR_OK or why not; armor_last_error_message then says which argument,
- * what was wrong with it, and where. What a call writes comes last among its arguments and is written on success only
- * (but for `needed`, see armor_factorization_copy_left). Sizes and strides count elements. Only handles are freed, by
- * their own function, and freeing NULL is fine. Texts are UTF-8 and end with a NUL.
+ * Every call that can fail returns a status: ARMOR_OK, or the reason of the failure. After a failure,
+ * armor_last_error_message returns a text that names the argument, what was wrong with it, and where. A call that
+ * fails does not write its results; the only exception is `needed`, see armor_factorization_copy_left. Sizes and strides count elements. Handles are the only objects that the caller frees, with
+ * the function of their type; NULL is allowed. Texts are UTF-8 and end with a NUL byte.
  */
 
 
@@ -16,294 +18,310 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The ABI that this header describes. It grows by one when functions, status numbers or fields are added, and the
-// library's soname changes when any are removed or altered; docs/c-api.md lists what counts as which.
-#define ARMOR_ABI_VERSION 2
+// The version of the ABI that this header describes. It grows by one whenever the ABI changes. docs/c-api.md says
+// which changes also change the library's soname.
+#define ARMOR_ABI_VERSION 3
 
-// The call did what it was asked.
+// The library has the functions armor_job_*: it was built with the feature `checkpoint`.
+#define ARMOR_FEATURE_CHECKPOINT 1
+
+// The library computes Cholesky factorisations with the system's LAPACK: it was built with the feature `lapack`.
+#define ARMOR_FEATURE_LAPACK 2
+
+// The call succeeded.
 #define ARMOR_OK 0
 
-// A pointer that must not be NULL is.
+// A required pointer is NULL.
 #define ARMOR_NULL_POINTER 1
 
-// A pointer is not a multiple of its type's alignment.
+// A pointer is not a multiple of the alignment of its type.
 #define ARMOR_MISALIGNED 2
 
-// Memory that the call writes overlaps other memory that it uses.
+// Memory that the call writes overlaps other memory that the call uses.
 #define ARMOR_OVERLAP 3
 
-// Sizes or strides reach beyond the address space.
+// A size or a stride reaches beyond the address space.
 #define ARMOR_SIZE_OVERFLOW 4
 
-// A dtype is none of ARMOR_DTYPE_*.
+// A dtype is not one of ARMOR_DTYPE_*, or the call does not support it.
 #define ARMOR_UNKNOWN_DTYPE 5
 
-// Another number is none of its constants.
+// Another constant is not one of those that the argument accepts.
 #define ARMOR_UNKNOWN_VALUE 6
 
-// A matrix is empty, or sizes do not fit one another.
+// A matrix is empty, or two sizes do not match.
 #define ARMOR_INVALID_SHAPE 7
 
-// A weight or Hessian entry is NaN, infinite or beyond f32.
+// An entry is NaN, infinite or outside the range of a 32-bit float.
 #define ARMOR_NOT_FINITE 8
 
-// A Hessian's diagonal entry is negative, or an entry is larger than its diagonal allows.
+// A diagonal entry of a Hessian is negative, or another entry is larger than the diagonal allows.
 #define ARMOR_NEGATIVE 9
 
-// An option lies outside its range.
+// An option is outside its range.
 #define ARMOR_OPTION_OUT_OF_RANGE 10
 
-// The caller's buffer is too small; the needed size was written.
+// The caller's buffer is too small. The needed size was written to `needed`, if that is an argument.
 #define ARMOR_BUFFER_TOO_SMALL 11
 
-// Bytes do not hold a factorisation.
+// The bytes do not contain a valid factorisation or accumulator.
 #define ARMOR_INVALID_BYTES 12
 
-// A text is not UTF-8.
+// A text is not valid UTF-8.
 #define ARMOR_INVALID_TEXT 13
 
-// A handle is not of the type that the call takes.
+// A handle has another type than the call expects.
 #define ARMOR_WRONG_HANDLE 14
 
-// A struct's struct_size is below that of its first version.
+// The struct_size of a struct is smaller than the first version of that struct.
 #define ARMOR_STRUCT_SIZE 15
 
-// The worker threads could not be started, or the process was forked from the one that has them.
+// The worker threads could not be started, or they belong to the parent of a forked process.
 #define ARMOR_THREADS 16
 
 // A full Hessian is not symmetric.
 #define ARMOR_ASYMMETRIC 17
 
-// The full Hessian is needed, and only its diagonal was given.
+// The call needs the full Hessian, but only its diagonal was given.
 #define ARMOR_HESSIAN_NOT_FULL 18
 
 // The run needs more working memory than its options allow.
 #define ARMOR_MEMORY_LIMIT 19
 
-// A file or folder cannot be read or written.
+// A file or a folder cannot be read or written.
 #define ARMOR_FILE 32
 
-// A file does not hold the tensors that it should.
+// A file does not contain the expected tensors.
 #define ARMOR_INVALID_CHECKPOINT 33
 
-// A job's settings are no JSON, or one of them is wrong.
+// Settings or options are not valid JSON, or one of them is wrong.
 #define ARMOR_INVALID_SETTINGS 34
 
-// The output folder holds something else than this job.
+// The output folder contains files that do not belong to this job.
 #define ARMOR_OTHER_JOB 35
 
-// A job is not as far as the call needs it to be.
+// The job has not reached the state that the call needs.
 #define ARMOR_JOB_UNFINISHED 36
 
-// The progress function cancelled; nothing was kept.
+// The progress function cancelled the call, and nothing was stored.
 #define ARMOR_CANCELLED 37
 
-// A value is beyond the type that it was to be stored in, or the core is none that the format can hold.
+// A value is outside the range of the type in which it would be stored, or the format cannot store this core.
 #define ARMOR_UNREPRESENTABLE 38
 
-// A job has no layer of this index.
+// The job has no layer with this index.
 #define ARMOR_NO_SUCH_LAYER 39
 
-// The library has a bug, which was caught; the caller's handles and buffers remain valid.
+// An internal error of the library. The caller's handles and buffers stay valid.
 #define ARMOR_PANIC 255
 
-// IEEE single precision, `float`.
+// IEEE single precision, 32 bits: `float`.
 #define ARMOR_DTYPE_F32 1
 
-// IEEE double precision, `double`.
+// IEEE double precision, 64 bits: `double`.
 #define ARMOR_DTYPE_F64 2
 
 // IEEE half precision, 16 bits.
 #define ARMOR_DTYPE_F16 3
 
-// bfloat16: the upper 16 bits of a `float`.
+// bfloat16, 16 bits: the upper half of a `float`.
 #define ARMOR_DTYPE_BF16 4
 
-// The Hessian's diagonal: len numbers.
+// The diagonal of the Hessian: len numbers.
 #define ARMOR_HESSIAN_DIAGONAL 1
 
-// The whole Hessian: len rows of len numbers, symmetric. With ARMOR_OBJECTIVE_DIAGONAL only its diagonal is read.
+// The full Hessian: len rows of len numbers, symmetric. A run with ARMOR_OBJECTIVE_DIAGONAL reads its diagonal only.
 #define ARMOR_HESSIAN_FULL 2
 
-// No calibration data: all inputs weigh alike, and data, row_stride and dtype are ignored.
+// No calibration data: all inputs have the weight 1, and the library ignores data, row_stride and dtype.
 #define ARMOR_HESSIAN_IDENTITY 3
 
-// Exact updates, annealed and extrapolated: the default.
+// Exact updates with annealing and extrapolation. This is the default.
 #define ARMOR_PRESET_EXACT 1
 
-// The paper's procedure.
+// The procedure of the ARMOR paper (arXiv 2510.05528).
 #define ARMOR_PRESET_PAPER 2
 
-// Exact least squares for both wrappers, then a sweep that solves every group exactly.
+// An iteration solves the least-squares problem of each wrapper exactly, then finds the best mask and values of every
+// group of the core.
 #define ARMOR_METHOD_EXACT 1
 
-// The paper's: one joint Adam step, then one sampled group in every block.
+// An iteration makes one Adam step on all factors, then updates one randomly chosen group in every block, as in the
+// ARMOR paper.
 #define ARMOR_METHOD_PAPER 2
 
-// The paper's convergence proof: one gradient step on A, B and the core's values, then one sampled group in every block.
+// An iteration makes one gradient step on A, on B and on the values of the core, then updates one randomly chosen group
+// in every block, as in the convergence proof of the ARMOR paper.
 #define ARMOR_METHOD_GRADIENT 3
 
-// Every input on its own, weighted by the Hessian's diagonal: the paper's.
+// The squared errors of the entries, each weighted by its input's entry on the Hessian's diagonal, as in the ARMOR paper.
 #define ARMOR_OBJECTIVE_DIAGONAL 1
 
-// The output error under the whole Hessian; needs ARMOR_HESSIAN_FULL and ARMOR_METHOD_EXACT.
+// The output error under the full Hessian. It needs ARMOR_HESSIAN_FULL and ARMOR_METHOD_EXACT.
 #define ARMOR_OBJECTIVE_FULL 2
 
-// Every row by NoWag's scale: an error counts relative to the size of its row.
+// Every row has the weight that NoWag gives it: an error counts relative to the size of its row.
 #define ARMOR_ROWS_NOWAG 1
 
-// All rows alike.
-#define ARMOR_ROWS_ALIKE 2
+// All rows have the same weight.
+#define ARMOR_ROWS_UNIFORM 2
 
-// Masks are drawn at a temperature above zero: the loss may rise.
+// The run draws the masks at random, at a temperature above zero: the loss may rise.
 #define ARMOR_PHASE_ANNEALING 1
 
-// Every step takes the best it can find.
+// Every step takes the best mask that it finds.
 #define ARMOR_PHASE_DESCENDING 2
 
-// All iterations were done.
+// The run has done all its iterations.
 #define ARMOR_STOP_ITERATIONS 1
 
-// The loss stopped falling: no progress for the options' patience.
+// The loss has stopped falling: no progress in as many iterations as the option patience says.
 #define ARMOR_STOP_CONVERGED 2
 
-// The time budget was used up.
+// The time budget is used up.
 #define ARMOR_STOP_TIME_BUDGET 3
 
-// The progress function asked for it.
+// The progress function has cancelled the run.
 #define ARMOR_STOP_CANCELLED 4
 
-// Adds up H = (1/N) sum of x * x^T over the activations x of N tokens, for armor_hessian. Made by
-// armor_accumulator_create or armor_accumulator_deserialize, freed by armor_accumulator_free. Any thread may use it at
-// any time, but one call works on it at a time and the others wait: to work in parallel, give every thread its own and
-// merge them.
+// An accumulator of the Hessian H = (1/N) * sum of x * x^T over the activations x of N tokens. The result can be the data
+// of an armor_hessian. armor_accumulator_create or armor_accumulator_deserialize creates an accumulator, and
+// armor_accumulator_free frees it. Any thread may use it at any time, but only one call at a time works with it, and the
+// other calls wait. To work in parallel, create one accumulator per thread and merge them.
 typedef struct armor_accumulator armor_accumulator;
 
-// A factorised layer, A * S * B for the caller's own W: all scaling folded into the wrappers A and B. It never
-// changes, so any number of threads may read it; armor_factorization_free frees it.
+// A factorised layer: the product A * S * B that replaces the weight W. The wrappers A and B include all scales. A
+// factorisation never changes, so any number of threads may read it. armor_factorization_free frees it.
 typedef struct armor_factorization armor_factorization;
 
-// A checkpoint that is being compressed. Any thread may use it, layers may run side by side, and any number of processes
-// may have the same job open, each with "resume": true in its settings; armor_job_free frees it.
+// A job that compresses a checkpoint, layer by layer. armor_job_free frees it. Any thread may use it, and several threads
+// may run layers at the same time. Several processes may open the same job, each with "resume": true in its settings.
+//
+// Only a library that was built with the feature `checkpoint` has the functions armor_job_*: a program that calls them
+// does not link with another library. armor_features tells at run time whether the library has them.
 typedef struct armor_job armor_job;
 
-// How a layer is factorised. Made by armor_options_create, freed by armor_options_free; any thread may use it at any
-// time, and a run keeps what was set when it began.
+// The options of a factorisation. armor_options_create creates them, armor_options_free frees them. Any thread may use
+// them at any time. A run uses the values at the time of its start, and later changes do not affect it.
 typedef struct armor_options armor_options;
 
 // A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
 // armor_packed_free frees it. It does not need the factorisation that it was made from.
 typedef struct armor_packed armor_packed;
 
-// A matrix of the caller's, read in place. Entry (i, j) is element i * row_stride + j of data.
+// A matrix in the caller's memory, which the library reads in place. Entry (i, j) is the element
+// data[i * row_stride + j].
 //
-// It must cover (rows - 1) * row_stride + cols elements; those between the rows are not read. rows * row_stride elements
-// have to fit the address space, of a single row too.
+// data must point to (rows - 1) * row_stride + cols elements. The library does not read the elements between the rows.
+// rows * row_stride elements must fit into the address space, also for a matrix of one row.
 typedef struct armor_matrix {
-    // First element, aligned to its type.
+    // Pointer to the first element, aligned to its type.
     const void *data;
-    // Rows: output features, m, or tokens.
+    // Number of rows: the output features of a weight (m), or tokens, or vectors of a batch.
     size_t rows;
-    // Columns: input features, k.
+    // Number of columns: the input features (k).
     size_t cols;
-    // Elements from one row to the next, at least cols.
+    // Distance between the starts of two rows, in elements; at least cols.
     size_t row_stride;
-    // ARMOR_DTYPE_*.
+    // Type of the elements, ARMOR_DTYPE_*.
     uint32_t dtype;
 } armor_matrix;
 
-// The Hessian of a layer's inputs, H = (1/N) sum of x * x^T over N tokens, read in place.
+// The Hessian of a layer's inputs, H = (1/N) * sum of x * x^T over N tokens, in the caller's memory. The library reads
+// it in place.
 typedef struct armor_hessian {
-    // First element, aligned to its type.
+    // Pointer to the first element, aligned to its type.
     const void *data;
-    // Inputs that it covers: the weight's columns, k.
+    // Number of inputs: the columns of the weight (k).
     size_t len;
-    // Elements from one row to the next, at least len; for ARMOR_HESSIAN_FULL only.
+    // Distance between the starts of two rows, in elements; at least len. Only ARMOR_HESSIAN_FULL uses it.
     size_t row_stride;
-    // ARMOR_HESSIAN_*.
+    // What data contains, ARMOR_HESSIAN_*.
     uint32_t kind;
-    // ARMOR_DTYPE_*.
+    // Type of the elements, ARMOR_DTYPE_*.
     uint32_t dtype;
 } armor_hessian;
 
-// What a progress function is told after every iteration. New fields go to the end.
+// The state of a run after an iteration. Later versions add fields at the end only.
 typedef struct armor_progress {
-    // The iteration that has just ended, from 1.
+    // Number of the iteration that has just ended, from 1.
     size_t iteration;
-    // Most iterations of the run.
+    // Largest number of iterations of the run.
     size_t iterations;
-    // Relative proxy loss after it.
+    // Relative proxy loss after this iteration.
     double loss;
-    // Lowest relative proxy loss so far, that of NoWag-P included.
+    // Lowest relative proxy loss so far, including the loss of NoWag-P.
     double best_loss;
-    // Seconds since the run began.
+    // Seconds since the start of the run.
     double seconds;
     // ARMOR_PHASE_*.
     uint32_t phase;
 } armor_progress;
 
-// Called once an iteration, by one thread at a time but not always the one that called armor_factorize. A result
-// other than 0 cancels the run, which then returns its best state. It must return: no exception and no longjmp may
-// leave it. `progress` lives until it returns; `user` is what armor_factorize was given.
+// A function of the caller that the library calls after every iteration. Only one thread at a time calls it, but this
+// need not be the thread that called armor_factorize. A result other than 0 cancels the run. The function must return:
+// no exception and no longjmp may leave it. `progress` is valid until the function returns; `user` is the pointer that
+// the caller passed with the function.
 typedef int (*armor_progress_fn)(const struct armor_progress *progress, void *user);
 
-// Shapes of a factorisation, and the elements of every array that it can be copied to.
+// The shape of a factorisation, and the length of every array that the copies return.
 typedef struct armor_sizes {
-    // Set to sizeof(armor_sizes) before the call; afterwards the bytes that were written.
+    // Set this to sizeof(armor_sizes) before the call. The call changes it to the number of bytes that it has written.
     size_t struct_size;
-    // Rows of the layer, m.
+    // Rows of the layer (m).
     size_t rows;
-    // Columns of the layer, k.
+    // Columns of the layer (k).
     size_t cols;
-    // Rows of a left block, p.
+    // Rows of a block of the left wrapper (p).
     size_t left_block;
-    // Left blocks, m / p rounded up.
+    // Number of blocks of the left wrapper: m / p, rounded up.
     size_t left_blocks;
-    // Columns of a right block, q.
+    // Columns of a block of the right wrapper (q).
     size_t right_block;
-    // Right blocks, k / q rounded up.
+    // Number of blocks of the right wrapper: k / q, rounded up.
     size_t right_blocks;
-    // Entries kept of each group, N.
+    // Kept entries in each group of the core (N).
     size_t pattern_n;
-    // Entries of a group, M.
+    // Entries in each group of the core (M).
     size_t pattern_m;
-    // float of the left wrapper: left_blocks * p * p.
+    // Number of float values of the left wrapper: left_blocks * p * p.
     size_t left;
-    // float of the right wrapper: right_blocks * q * q.
+    // Number of float values of the right wrapper: right_blocks * q * q.
     size_t right;
-    // float of the core's kept values: m * k * N / M.
+    // Number of kept float values of the core: m * k * N / M.
     size_t core_values;
-    // Bytes of the core's bitmask: m * (k / 8 rounded up).
+    // Number of bytes of the core's bitmask: m * (k / 8, rounded up).
     size_t core_bitmask;
-    // float of the dense core, and of the reconstruction: m * k.
+    // Number of float values of the dense core and of the reconstruction: m * k.
     size_t dense;
-    // double of the history: iterations + 1.
+    // Number of double values of the history: iterations + 1.
     size_t history;
 } armor_sizes;
 
-// The record of a run.
+// The report of a run.
 typedef struct armor_report {
-    // Set to sizeof(armor_report) before the call; afterwards the bytes that were written.
+    // Set this to sizeof(armor_report) before the call. The call changes it to the number of bytes that it has written.
     size_t struct_size;
-    // Iterations done.
+    // Number of iterations that were done.
     size_t iterations;
-    // Bytes of the factors in f32, the mask's bits included.
+    // Size of the stored factors in bytes, with 32-bit values, including the bitmask.
     size_t stored_bytes_f32;
-    // The same with values and wrappers in f16.
+    // Size of the stored factors in bytes, with 16-bit values, including the bitmask.
     size_t stored_bytes_f16;
-    // Relative proxy loss; 1 would be a reconstruction of zeros.
+    // Relative proxy loss: 0 for an exact reconstruction, 1 for a reconstruction that is zero everywhere.
     double loss;
-    // Relative proxy loss of pruning alone (NoWag-P); loss is never above it.
+    // Relative proxy loss of pruning without wrappers (the method NoWag-P). loss is never above it.
     double nowag_p_loss;
-    // Numbers in both wrappers over entries of the weight.
+    // Number of values in both wrappers divided by the number of entries of the weight.
     double overhead;
-    // Wall time of the run; 0 for a factorisation that was read from bytes.
+    // Duration of the run in seconds; 0 for a factorisation that was read from bytes.
     double seconds;
-    // Why the run ended, ARMOR_STOP_*.
+    // Why the run has ended, ARMOR_STOP_*.
     uint32_t stop_reason;
-    // 0; room for a later field.
+    // Always 0; reserved for a later field.
     uint32_t reserved;
-    // Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed.
+    // Number that was added to the unit diagonal of the inputs' correlation matrix so that it could be factorised; 0 if
+    // this was not necessary.
     double ridge;
 } armor_report;
 
@@ -333,127 +351,135 @@ typedef struct armor_packed_sizes {
 extern "C" {
 #endif // __cplusplus
 
-// Gives the ABI of the library that is loaded. It serves a program compiled against a header whose
-// ARMOR_ABI_VERSION is not above it. Any thread may call it.
+// Returns the ABI version of the loaded library. The library serves a program that was compiled with a header whose
+// ARMOR_ABI_VERSION is equal or lower. Any thread may call this function.
 uint32_t armor_abi_version(void);
 
-// Gives the version of the library that is loaded, such as "0.1.0". The text lives as long as the library; any
-// thread may call this.
+// Returns the version of the loaded library as text, for example "0.1.0". The text stays valid as long as the library
+// is loaded. Any thread may call this function.
 const char *armor_version(void);
 
-// Says in a few words what a status number means; "unknown status" for a number that is none. Never NULL; the text
-// lives as long as the library. Any thread may call it.
+// Returns the optional parts of the loaded library: the sum of the ARMOR_FEATURE_* that it was built with. Any thread
+// may call this function.
+uint32_t armor_features(void);
+
+// Returns a short description of a status number; "unknown status" for a number that is not a status. The result is
+// never NULL, and stays valid as long as the library is loaded. Any thread may call this function.
 const char *armor_status_message(uint32_t status);
 
-// Says why the last call on this thread that failed did: which argument, what was wrong with it, and where (the
-// first bad index). An empty text if none has failed. Never NULL, UTF-8; the text lives until the next call on this
-// thread that fails, or the thread's end.
+// Returns the message of the last call that failed on this thread: which argument was wrong, what was wrong with it,
+// and where (the first bad index). The text is empty if no call has failed on this thread. A call that succeeds does
+// not change it. The result is never NULL, is UTF-8, and stays valid until the next failure on this thread or until
+// the thread ends.
 const char *armor_last_error_message(void);
 
-// Makes options of a preset, ARMOR_PRESET_*, and writes their handle to out.
-uint32_t armor_options_create(uint32_t preset, struct armor_options **out);
+// Creates the options of a preset, ARMOR_PRESET_*, and writes their handle to out. Free it with armor_options_free.
+uint32_t armor_options_create(uint32_t preset,
+                              struct armor_options **out);
 
-// Frees options; NULL is fine. No run that uses them may be under way.
+// Frees options; NULL is allowed. No other call may use the options at this time, also no run.
 uint32_t armor_options_free(struct armor_options *options);
 
-// Sets which updates an iteration is made of, ARMOR_METHOD_*. Default: the preset's.
-uint32_t armor_options_set_method(struct armor_options *options, uint32_t method);
+// Sets the updates of an iteration, ARMOR_METHOD_*. Default: ARMOR_METHOD_EXACT (preset exact), ARMOR_METHOD_PAPER (preset
+// paper).
+uint32_t armor_options_set_method(struct armor_options *options,
+                                  uint32_t method);
 
-// Sets the rows of a block of the left wrapper, p, 1 to 4096. Default: 64 (exact), 128 (paper). Larger blocks lower
-// the loss and raise the overhead; one larger than the layer is the whole layer.
+// Sets the number of rows of a block of the left wrapper (p), from 1 to 4096. Default: 64 (preset exact), 128 (preset
+// paper). Larger blocks give a lower loss and larger wrappers. A block that is larger than the layer is the whole layer.
 uint32_t armor_options_set_left_block(struct armor_options *options,
                                       size_t rows);
 
-// Sets the columns of a block of the right wrapper, q, 1 to 4096 and a multiple of the pattern's M: set the pattern
-// first. Default: 64 (exact), 128 (paper).
+// Sets the number of columns of a block of the right wrapper (q), from 1 to 4096 and a multiple of the pattern's M. Set
+// the pattern before the block. Default: 64 (preset exact), 128 (preset paper).
 uint32_t armor_options_set_right_block(struct armor_options *options,
                                        size_t cols);
 
-// Sets the core's sparsity pattern n:m, 0 < n < m <= 8. Default: 2:4. The layer's columns must be a multiple of m,
-// and so must the right block when a run begins.
+// Sets the sparsity pattern n:m of the core, with 0 < n < m <= 8: the core keeps n of every m neighbouring entries of a
+// row. Default: 2:4. At the start of a run the number of columns of the layer and the right block must be multiples of m.
 uint32_t armor_options_set_pattern(struct armor_options *options,
                                    size_t n,
                                    size_t m);
 
-// Sets the most iterations, 1 to 10,000,000, and with it the annealing's length. Default: 120 (exact), 20,000 (paper).
+// Sets the largest number of iterations, from 1 to 10,000,000, and with it the length of the annealing. Default: 120
+// (preset exact), 20,000 (preset paper).
 uint32_t armor_options_set_iterations(struct armor_options *options,
                                       size_t iterations);
 
-// Sets the longest time of a run in seconds, above 0; infinity, the default, is no limit. A run that it shortens is
-// not repeatable to the bit.
+// Sets the time limit of a run in seconds, above 0. Default: infinity, which means no limit. Two runs that a time limit
+// has shortened may give different results.
 uint32_t armor_options_set_time_budget(struct armor_options *options,
                                        double seconds);
 
-// Sets the relative fall of the loss that counts as progress, 0 to below 1. Default: 1e-6.
+// Sets the smallest relative fall of the loss that counts as progress, at least 0 and below 1. Default: 1e-6.
 uint32_t armor_options_set_tolerance(struct armor_options *options, double tolerance);
 
-// Sets the iterations without progress, while not annealing, before a run stops as converged, at least 1. Default: 100.
+// Sets the number of iterations without progress after which a run stops as converged, at least 1. Iterations of the
+// annealing do not count. Default: 100.
 uint32_t armor_options_set_patience(struct armor_options *options,
                                     size_t iterations);
 
-// Sets the annealing's temperature at the start, 0 (greedy) to 100, in units of the mean loss of one group. Default:
-// 1.5 (exact), 0 (paper). Only ARMOR_METHOD_EXACT anneals.
+// Sets the temperature at the start of the annealing, from 0 (no annealing) to 100, in units of the mean loss of one group.
+// Default: 1.5 (preset exact), 0 (preset paper). Only ARMOR_METHOD_EXACT uses it.
 uint32_t armor_options_set_temperature(struct armor_options *options,
                                        double tau);
 
-// Sets the largest extrapolation along the factors' last change, 0 (none) to below 1. Default: 0.95 (exact), 0
-// (paper). Only ARMOR_METHOD_EXACT extrapolates.
+// Sets the largest factor of the extrapolation: before an iteration the factors continue their last change by up to this
+// factor. At least 0 (no extrapolation) and below 1. Default: 0.95 (preset exact), 0 (preset paper). Only
+// ARMOR_METHOD_EXACT uses it.
 uint32_t armor_options_set_max_extrapolation(struct armor_options *options,
                                              double beta);
 
-// Sets the learning rate of ARMOR_METHOD_PAPER's Adam, above 0 to 1. Default: 1e-4.
+// Sets the learning rate of the Adam steps of ARMOR_METHOD_PAPER, above 0 and at most 1. Default: 1e-4.
 uint32_t armor_options_set_learning_rate(struct armor_options *options, double rate);
 
-// Sets the seed of every random choice. Default: 0. The same seed gives the same bits for any number of threads.
+// Sets the seed of all random choices. Default: 0. The same seed gives exactly the same result, for any number of threads.
 uint32_t armor_options_set_seed(struct armor_options *options,
                                 uint64_t seed);
 
-// Sets the worker threads of a run, 0 to 1024. Default: 0, one pool for the whole process with a thread a core, or as
-// many as the environment variable RAYON_NUM_THREADS says; another number starts a pool for the run.
+// Sets the number of worker threads of a run, from 0 to 1024. Default: 0, which means the thread pool that all calls of the
+// process share. That pool has one thread per core, or as many as the environment variable RAYON_NUM_THREADS says. Any
+// other number starts a separate pool for the run.
 uint32_t armor_options_set_threads(struct armor_options *options,
                                    size_t threads);
 
-// Sets which output error is minimised, ARMOR_OBJECTIVE_*. Default: ARMOR_OBJECTIVE_DIAGONAL. The full one takes
-// O(m k^2) an iteration.
+// Sets the error that a run minimises, ARMOR_OBJECTIVE_*. Default: ARMOR_OBJECTIVE_DIAGONAL. An iteration with
+// ARMOR_OBJECTIVE_FULL takes a time in O(m k^2).
 uint32_t armor_options_set_objective(struct armor_options *options,
                                      uint32_t objective);
 
-// Sets the shrinkage of the full Hessian towards its diagonal, 0 (as it is) to 1 (its diagonal). Default: 0.5.
+// Sets the shrinkage of the full Hessian towards its diagonal, from 0 (the Hessian itself) to 1 (only its diagonal).
+// Default: 0.5.
 uint32_t armor_options_set_shrinkage(struct armor_options *options,
                                      double alpha);
 
-// Sets which rows' errors count more, ARMOR_ROWS_*. Default: ARMOR_ROWS_NOWAG with the diagonal objective, which is the
-// paper's proxy loss, and ARMOR_ROWS_ALIKE, the true output error, with the full one.
+// Sets the weights of the rows' errors, ARMOR_ROWS_*. Default: ARMOR_ROWS_NOWAG with ARMOR_OBJECTIVE_DIAGONAL, which is the
+// proxy loss of the ARMOR paper; ARMOR_ROWS_UNIFORM with ARMOR_OBJECTIVE_FULL, which is the output error of the layer.
 uint32_t armor_options_set_row_weighting(struct armor_options *options,
                                          uint32_t weighting);
 
-// Sets the most bytes of working memory that the full objective may take on top of the diagonal one's; 0, the default,
-// is no limit. A run that cannot keep within it fails with ARMOR_MEMORY_LIMIT and says what it needs.
+// Sets the limit in bytes for the working memory that ARMOR_OBJECTIVE_FULL uses in addition to the memory of
+// ARMOR_OBJECTIVE_DIAGONAL. Default: 0, which means no limit. A run that needs more fails with ARMOR_MEMORY_LIMIT, and the
+// message contains the needed number of bytes.
 uint32_t armor_options_set_memory_limit(struct armor_options *options,
                                         size_t bytes);
 
-// Writes to out the relative output error tr((W - V) H (W - V)^T) / tr(W H W^T) of a factorisation V = A S B of the
-// weight W, computed in double precision. The Hessian may be another than the one fitted to: one held out says what the
-// fit is worth. ARMOR_HESSIAN_FULL takes all of H, ARMOR_HESSIAN_DIAGONAL its diagonal.
-//
-// Any thread may call it. Fails as armor_factorize does for its weight and Hessian, and with ARMOR_INVALID_SHAPE for a
-// weight of another shape than the factorisation's.
-uint32_t armor_factorization_output_error(const struct armor_factorization *factorization,
-                                          const struct armor_matrix *weight,
-                                          const struct armor_hessian *hessian,
-                                          double *out);
+// Frees a factorisation; NULL is allowed. No other call may use the factorisation at this time.
+uint32_t armor_factorization_free(struct armor_factorization *factorization);
 
-// Factorises a weight, m x k, under the Hessian of its k inputs, and writes the handle of the result to out; free it
-// with armor_factorization_free. weight and hessian are read in place and not kept.
+// Factorises a weight (m x k) under the Hessian of its k inputs, and writes a handle of the result to out. Free the
+// handle with armor_factorization_free. The library reads weight and hessian in place, and only during the call.
 //
-// options may be NULL: the preset exact. progress may be NULL; user is handed to it as it is and may be NULL. A run that
-// progress cancels is a success: its best state, with ARMOR_STOP_CANCELLED in the report.
+// options may be NULL, which means the preset ARMOR_PRESET_EXACT. progress may be NULL. The library passes user to
+// progress unchanged; user may be NULL. If progress cancels the run, the call succeeds: the result is the best state so
+// far, and its report contains ARMOR_STOP_CANCELLED.
 //
-// Any thread may call it, several at once. Fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_OVERLAP (out lies in
-// memory that is read), ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, ARMOR_INVALID_SHAPE (an empty
-// weight, a row stride below the columns, a Hessian of another length, columns that are no multiple of the pattern's
-// M), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_WRONG_HANDLE, ARMOR_THREADS; and with the full
-// objective ARMOR_ASYMMETRIC, ARMOR_HESSIAN_NOT_FULL, ARMOR_MEMORY_LIMIT.
+// Any thread may call this function, and several threads may call it at the same time. It fails with ARMOR_NULL_POINTER,
+// ARMOR_MISALIGNED, ARMOR_OVERLAP (out is inside memory that the call reads), ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE,
+// ARMOR_UNKNOWN_VALUE, ARMOR_INVALID_SHAPE (an empty weight, a row stride below the number of columns, a Hessian for
+// another number of columns, or columns that are not a multiple of the pattern's M), ARMOR_NOT_FINITE (the message
+// contains the row and column), ARMOR_NEGATIVE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_WRONG_HANDLE or ARMOR_THREADS. With
+// ARMOR_OBJECTIVE_FULL it also fails with ARMOR_HESSIAN_NOT_FULL, ARMOR_ASYMMETRIC or ARMOR_MEMORY_LIMIT.
 uint32_t armor_factorize(const struct armor_matrix *weight,
                          const struct armor_hessian *hessian,
                          const struct armor_options *options,
@@ -461,69 +487,70 @@ uint32_t armor_factorize(const struct armor_matrix *weight,
                          void *user,
                          struct armor_factorization **out);
 
-// Frees a factorisation; NULL is fine. No other call may be using it.
-uint32_t armor_factorization_free(struct armor_factorization *factorization);
-
-// Writes the shapes of a factorisation to out, whose struct_size the caller has set.
+// Writes the sizes of a factorisation to out. Set out->struct_size before the call.
 uint32_t armor_factorization_get_sizes(const struct armor_factorization *factorization,
                                        struct armor_sizes *out);
 
-// Writes the record of a run to out, whose struct_size the caller has set.
+// Writes the report of the run to out. Set out->struct_size before the call.
 uint32_t armor_factorization_get_report(const struct armor_factorization *factorization,
                                         struct armor_report *out);
 
-// Gives a lower-case word for a reason to stop, ARMOR_STOP_*; "unknown" for a number that is none. Never NULL; the
-// text lives as long as the library. Any thread may call it.
+// Returns the name of an ARMOR_STOP_* in lower case; "unknown" for another number. The result is never NULL, and stays
+// valid as long as the library is loaded. Any thread may call this function.
 const char *armor_stop_reason_name(uint32_t stop_reason);
 
-// Copies the left wrapper A to buffer, which holds capacity elements: left_blocks blocks of p x p, row-major, a smaller
-// last one padded with zeros.
+// Copies the left wrapper A to buffer, which has space for capacity elements: left_blocks blocks of p x p values,
+// row-major. A smaller last block is padded with zeros.
 //
-// In this and the other copies: needed, which may be NULL, gets the number of elements, also on ARMOR_BUFFER_TOO_SMALL,
-// when nothing else is written; buffer NULL with capacity 0 asks for it. Any thread may call them, several at once.
+// For this copy and the others: needed may be NULL; otherwise the number of elements is written there, also on
+// ARMOR_BUFFER_TOO_SMALL, when nothing else is written. To ask for the number only, pass NULL and 0 for buffer and
+// capacity. Any thread may call the copies, and several threads may call them at the same time.
 uint32_t armor_factorization_copy_left(const struct armor_factorization *factorization,
                                        float *buffer,
                                        size_t capacity,
                                        size_t *needed);
 
-// Copies the right wrapper B, as armor_factorization_copy_left does A: right_blocks blocks of q x q.
+// Copies the right wrapper B in the layout of armor_factorization_copy_left: right_blocks blocks of q x q values.
 uint32_t armor_factorization_copy_right(const struct armor_factorization *factorization,
                                         float *buffer,
                                         size_t capacity,
                                         size_t *needed);
 
-// Copies the core's kept values: m x kN/M, row by row in ascending column order.
+// Copies the kept values of the core: m rows of k * N / M values, each row in ascending order of the columns.
 uint32_t armor_factorization_copy_core_values(const struct armor_factorization *factorization,
                                               float *buffer,
                                               size_t capacity,
                                               size_t *needed);
 
-// Copies which columns the core keeps: m rows of k / 8 bytes, rounded up; column j is bit j % 8 of byte j / 8.
+// Copies the bitmask of the kept entries of the core: m rows of k / 8 bytes, rounded up. Column j is bit j % 8 of byte
+// j / 8; the bit is 1 if the entry is kept.
 uint32_t armor_factorization_copy_core_bitmask(const struct armor_factorization *factorization,
                                                uint8_t *buffer,
                                                size_t capacity,
                                                size_t *needed);
 
-// Copies the core S as a dense matrix, m x k, row-major, zeros included.
+// Copies the core S as a dense matrix: m x k values, row-major, including the zeros.
 uint32_t armor_factorization_copy_core_dense(const struct armor_factorization *factorization,
                                              float *buffer,
                                              size_t capacity,
                                              size_t *needed);
 
-// Copies the relative proxy loss as the run saw it: of the initial mask, then after every iteration.
+// Copies the history of the relative proxy loss during the run: first with the initial mask, then after every iteration.
 uint32_t armor_factorization_copy_history(const struct armor_factorization *factorization,
                                           double *buffer,
                                           size_t capacity,
                                           size_t *needed);
 
-// Computes what replaces the weight, A * S * B, m x k, row-major; in f64, rounded to the nearest f32.
+// Computes the product A * S * B, which replaces the weight: m x k values, row-major. The computation is in double
+// precision, and the result is rounded to the nearest float.
 uint32_t armor_factorization_reconstruct(const struct armor_factorization *factorization,
                                          float *buffer,
                                          size_t capacity,
                                          size_t *needed);
 
-// Computes y = A * (S * (B * x)) for one input x of x_len = k elements, in f64; writes m elements to y. NaN and
-// infinities in x spread as in any product. x and y may not overlap. A plain reference, not a fast kernel.
+// Computes y = A * (S * (B * x)) in double precision for one input x with x_len = k elements, and writes m elements to y,
+// which has space for capacity elements. x and y may not overlap. If x contains NaN or infinities, y contains what the
+// products give. This is a simple reference; armor_packed_apply is the fast product.
 uint32_t armor_factorization_apply(const struct armor_factorization *factorization,
                                    const float *x,
                                    size_t x_len,
@@ -531,137 +558,105 @@ uint32_t armor_factorization_apply(const struct armor_factorization *factorizati
                                    size_t capacity,
                                    size_t *needed);
 
-// Writes a factorisation as a safetensors file to buffer, which holds capacity bytes. name is that of the weight
-// without ".weight", UTF-8; docs/c-api.md lists the tensors. Equal factorisations give equal bytes.
+// Writes the relative output error tr((W - V) H (W - V)^T) / tr(W H W^T) to out, where W is the weight and V = A * S * B
+// is the factorisation. The computation is in double precision. The Hessian need not be the one of the factorisation: a
+// Hessian from other data shows how good the factorisation is for data that it has not seen. With ARMOR_HESSIAN_FULL
+// the call uses all of H, with ARMOR_HESSIAN_DIAGONAL only the diagonal.
 //
-// needed, which may be NULL, gets the number of bytes, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
-// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_TEXT for a name that is not UTF-8.
+// Any thread may call this function. It fails like armor_factorize for a wrong weight or Hessian, and with
+// ARMOR_INVALID_SHAPE if the weight does not have the shape of the factorisation.
+uint32_t armor_factorization_output_error(const struct armor_factorization *factorization,
+                                          const struct armor_matrix *weight,
+                                          const struct armor_hessian *hessian,
+                                          double *out);
+
+// Writes a factorisation as the bytes of a safetensors file to buffer, which has space for capacity bytes. name is the
+// name of the weight without ".weight", in UTF-8. docs/c-api.md lists the tensors. Equal factorisations give equal
+// bytes.
+//
+// needed may be NULL; otherwise the number of bytes is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with
+// ARMOR_INVALID_TEXT if name is not UTF-8.
 uint32_t armor_factorization_serialize(const struct armor_factorization *factorization,
                                        const char *name,
                                        uint8_t *buffer,
                                        size_t capacity,
                                        size_t *needed);
 
-// Reads the factorisation of name from len bytes of a safetensors file, and writes its handle to out; free it with
-// armor_factorization_free. The bytes need no alignment and are not kept.
+// Reads the factorisation of the weight name from the len bytes of a safetensors file, and writes its handle to out. Free
+// the handle with armor_factorization_free. The bytes need no alignment, and the library reads them only during the call.
 //
-// Fails with ARMOR_INVALID_BYTES, and a message that names the key, for a file that is cut off, lies about its data,
-// lacks a tensor, or holds a wrong shape, a mask that is not N:M or a value that is not finite.
+// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if its header does
+// not match its data, if a tensor is missing or has a wrong shape, if a mask does not have the pattern N:M, or if a value
+// is not finite.
 uint32_t armor_factorization_deserialize(const uint8_t *bytes,
                                          size_t len,
                                          const char *name,
                                          struct armor_factorization **out);
 
-// Makes an accumulator over so many inputs, k, with no tokens, and writes its handle to out. kind is
-// ARMOR_HESSIAN_DIAGONAL, for k doubles of memory, or ARMOR_HESSIAN_FULL, for at most k x k.
+// Creates an accumulator for a layer with this number of inputs (k), without tokens, and writes its handle to out. kind is
+// ARMOR_HESSIAN_DIAGONAL, which needs memory for k doubles, or ARMOR_HESSIAN_FULL, which needs at most k x k doubles.
 //
-// Fails with ARMOR_INVALID_SHAPE for no inputs, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_VALUE.
-uint32_t armor_accumulator_create(size_t inputs, uint32_t kind, struct armor_accumulator **out);
+// The call fails with ARMOR_INVALID_SHAPE for 0 inputs, with ARMOR_SIZE_OVERFLOW or with ARMOR_UNKNOWN_VALUE.
+uint32_t armor_accumulator_create(size_t inputs,
+                                  uint32_t kind,
+                                  struct armor_accumulator **out);
 
-// Frees an accumulator; NULL is fine. No other call may be using it.
+// Frees an accumulator; NULL is allowed. No other call may use the accumulator at this time.
 uint32_t armor_accumulator_free(struct armor_accumulator *accumulator);
 
-// Adds the activations of some tokens, a row each of k columns, read in place and not kept. Some hundred rows a call
-// run fastest; it works on the process's pool of threads.
+// Adds the activations of some tokens: one row of k columns per token. The library reads them in place, and only during
+// the call. Calls with some hundred rows are the fastest. The call uses the thread pool of the process.
 //
-// Fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_INVALID_SHAPE (no
-// rows, a row stride below the columns, other columns than k) or ARMOR_NOT_FINITE (an entry that is NaN, infinite or
-// beyond 1e18 either way, with its row and column); nothing is added then.
+// The call fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_INVALID_SHAPE
+// (no rows, a row stride below the number of columns, or a number of columns that is not k) or ARMOR_NOT_FINITE (an entry
+// that is NaN or not within -1e18 to 1e18; the message contains its row and column). It adds nothing if it fails.
 uint32_t armor_accumulator_add(struct armor_accumulator *accumulator,
                                const struct armor_matrix *activations);
 
-// Adds the tokens of another accumulator, which is left as it is.
+// Adds the tokens of another accumulator, which does not change.
 //
-// Fails with ARMOR_INVALID_SHAPE where the two are not of the same kind and inputs, and with ARMOR_OVERLAP where they
-// are one.
+// The call fails with ARMOR_INVALID_SHAPE if the accumulators differ in their kind or their number of inputs, and with
+// ARMOR_OVERLAP if both arguments are the same accumulator.
 uint32_t armor_accumulator_merge(struct armor_accumulator *accumulator,
                                  const struct armor_accumulator *other);
 
-// Writes the number of tokens added so far to out.
+// Writes the number of tokens that were added so far to out.
 uint32_t armor_accumulator_tokens(const struct armor_accumulator *accumulator, uint64_t *out);
 
-// Copies the mean over all tokens so far to buffer, which holds capacity elements: k for the diagonal, k x k, row-major
-// and symmetric, for the whole Hessian. More tokens may follow.
+// Copies the Hessian, the mean over all tokens so far, to buffer, which has space for capacity elements: k elements for
+// the diagonal; k x k elements, row-major and symmetric, for the full Hessian. You may add more tokens afterwards.
 //
-// needed, which may be NULL, gets the number of elements, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
-// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_SHAPE where no tokens were added, and with
-// ARMOR_NOT_FINITE where sums that were read from bytes leave float's range.
+// needed may be NULL; otherwise the number of elements is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with
+// ARMOR_INVALID_SHAPE if no tokens were added, and with ARMOR_NOT_FINITE if sums that were read from bytes are outside the
+// range of float.
 uint32_t armor_accumulator_copy(const struct armor_accumulator *accumulator,
                                 float *buffer,
                                 size_t capacity,
                                 size_t *needed);
 
-// Writes an accumulator as a safetensors file to buffer, which holds capacity bytes. name is that of the weight without
-// ".weight", UTF-8; docs/c-api.md lists the tensors. Equal accumulators give equal bytes.
+// Writes an accumulator as the bytes of a safetensors file to buffer, which has space for capacity bytes. name is the name
+// of the weight without ".weight", in UTF-8. docs/c-api.md lists the tensors. Equal accumulators give equal bytes.
 //
-// needed, which may be NULL, gets the number of bytes, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
-// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_TEXT for a name that is not UTF-8.
+// needed may be NULL; otherwise the number of bytes is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with
+// ARMOR_INVALID_TEXT if name is not UTF-8.
 uint32_t armor_accumulator_serialize(const struct armor_accumulator *accumulator,
                                      const char *name,
                                      uint8_t *buffer,
                                      size_t capacity,
                                      size_t *needed);
 
-// Reads the accumulator of name from len bytes of a safetensors file, and writes its handle to out. The bytes need no
-// alignment and are not kept.
+// Reads the accumulator of the weight name from the len bytes of a safetensors file, and writes its handle to out. Free
+// the handle with armor_accumulator_free. The bytes need no alignment, and the library reads them only during the call.
 //
-// Fails with ARMOR_INVALID_BYTES, and a message that names the key, for a file that is cut off, lies about its data,
-// lacks the tensor, or holds sums that no activations have.
+// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if its header does
+// not match its data, if the tensor is missing, or if no activations can have these sums.
 uint32_t armor_accumulator_deserialize(const uint8_t *bytes,
                                        size_t len,
                                        const char *name,
                                        struct armor_accumulator **out);
-
-// Opens a job that len bytes of JSON in UTF-8 describe, and writes its handle to out; free it with armor_job_free.
-// docs/checkpoints.md lists the keys; a NUL at the end is not needed and not allowed. All headers are read and checked,
-// and unless "check_values" is false all tensors, and what is done of the job. Nothing is written yet.
-//
-// Fails with ARMOR_INVALID_TEXT, ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT
-// (with file and tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB, ARMOR_THREADS.
-uint32_t armor_job_create(const uint8_t *settings,
-                          size_t len,
-                          struct armor_job **out);
-
-// Frees a job, of which all that was done stays on disk; NULL is fine. No other call may be using it.
-uint32_t armor_job_free(struct armor_job *job);
-
-// Writes the number of layers to out. Layers have indices from 0, in the order of their names, numbers by value.
-uint32_t armor_job_layer_count(const struct armor_job *job,
-                               size_t *out);
-
-// Copies the name of a layer's weight to buffer, which holds capacity bytes, with a NUL at its end. needed, which may be
-// NULL, gets the bytes with that NUL, also on ARMOR_BUFFER_TOO_SMALL; buffer NULL with capacity 0 asks for it.
-uint32_t armor_job_layer_name(const struct armor_job *job,
-                              size_t index,
-                              char *buffer,
-                              size_t capacity,
-                              size_t *needed);
-
-// Writes to out whether a layer is done, by whatever process: 1 or 0.
-uint32_t armor_job_layer_done(const struct armor_job *job, size_t index, uint32_t *out);
-
-// Compresses a layer and keeps the result in the job's folder; returns at once if it is done. progress may be NULL, user
-// is handed to it as it is. A layer that progress cancels is not kept: ARMOR_CANCELLED.
-//
-// Fails with ARMOR_FILE where the result cannot be written, ARMOR_UNREPRESENTABLE for a value beyond the job's dtype (the
-// layer is kept, and can be had in another dtype), ARMOR_OTHER_JOB where an input has changed or the job's folder was
-// removed, ARMOR_NO_SUCH_LAYER, and as armor_job_create for what files hold.
-uint32_t armor_job_run_layer(const struct armor_job *job,
-                             size_t index,
-                             armor_progress_fn progress,
-                             void *user);
-
-// Writes the compressed checkpoint, once all layers are done; does nothing if it is written. Of several processes that
-// call it one writes, and the others wait for it. Fails with ARMOR_JOB_UNFINISHED, ARMOR_FILE, ARMOR_UNREPRESENTABLE, and
-// ARMOR_OTHER_JOB where an input has changed, or another process has finished the job in another format or dtype.
-uint32_t armor_job_finish(const struct armor_job *job);
-
-// Copies the report of a finished job, the text of report.json, as armor_job_layer_name does a name. Fails with
-// ARMOR_JOB_UNFINISHED before armor_job_finish.
-uint32_t armor_job_report(const struct armor_job *job,
-                          char *buffer,
-                          size_t capacity,
-                          size_t *needed);
 
 // Packs a factorisation for fast products, its numbers rounded to dtype (ARMOR_DTYPE_F32, _F16 or _BF16), and writes
 // the handle to out; free it with armor_packed_free. The factorisation may be freed at once.
@@ -711,6 +706,71 @@ uint32_t armor_packed_apply_batch(const struct armor_packed *packed,
                                   size_t capacity,
                                   float *scratch,
                                   size_t scratch_len);
+
+// Opens a job, and writes its handle to out. Free the handle with armor_job_free. settings points to len bytes of JSON in
+// UTF-8, without a NUL byte at the end; docs/checkpoints.md lists the keys. The call reads and checks the headers of all
+// files. It also checks all tensors and all finished layers, unless "check_values" is false. It writes no files.
+//
+// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_INVALID_TEXT,
+// ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT (the message contains the file
+// and the tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB or ARMOR_THREADS.
+uint32_t armor_job_create(const uint8_t *settings,
+                          size_t len,
+                          struct armor_job **out);
+
+// Frees a job; NULL is allowed. The finished layers stay on disk. No other call may use the job at this time. Only a
+// library with the feature `checkpoint` has this function; see armor_job.
+uint32_t armor_job_free(struct armor_job *job);
+
+// Writes the number of layers to out. The layers have indices from 0, in the order of their names; numbers in names are
+// ordered by value. Only a library with the feature `checkpoint` has this function; see armor_job.
+uint32_t armor_job_layer_count(const struct armor_job *job,
+                               size_t *out);
+
+// Copies the name of a layer's weight, with a NUL byte at its end, to buffer, which has space for capacity bytes. needed
+// may be NULL; otherwise the number of bytes, including the NUL byte, is written there, also on ARMOR_BUFFER_TOO_SMALL. To
+// ask for the number only, pass NULL and 0 for buffer and capacity. Only a library with the feature `checkpoint` has this
+// function; see armor_job.
+uint32_t armor_job_layer_name(const struct armor_job *job,
+                              size_t index,
+                              char *buffer,
+                              size_t capacity,
+                              size_t *needed);
+
+// Writes 1 to out if any process has finished the layer, and 0 otherwise. Only a library with the feature `checkpoint` has
+// this function; see armor_job.
+uint32_t armor_job_layer_done(const struct armor_job *job,
+                              size_t index,
+                              uint32_t *out);
+
+// Compresses a layer, and stores the result in the folder of the job. The call does nothing if the layer is finished.
+// progress may be NULL. The library passes user to progress unchanged. If progress cancels the layer, nothing is stored,
+// and the call fails with ARMOR_CANCELLED.
+//
+// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_FILE if the
+// result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
+// stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
+// was removed, with ARMOR_NO_SUCH_LAYER, and like armor_job_create for wrong contents of files.
+uint32_t armor_job_run_layer(const struct armor_job *job,
+                             size_t index,
+                             armor_progress_fn progress,
+                             void *user);
+
+// Writes the compressed checkpoint after all layers are finished. The call does nothing if the checkpoint was written
+// before. If several processes make this call, one of them writes and the others wait.
+//
+// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_JOB_UNFINISHED,
+// ARMOR_FILE, ARMOR_UNREPRESENTABLE, or with ARMOR_OTHER_JOB if an input has changed or another process has finished the
+// job in another format or dtype.
+uint32_t armor_job_finish(const struct armor_job *job);
+
+// Copies the report of a finished job, the text of report.json, to buffer. buffer, capacity and needed have the same
+// meaning as in armor_job_layer_name. The call fails with ARMOR_JOB_UNFINISHED before armor_job_finish. Only a library with
+// the feature `checkpoint` has this function; see armor_job.
+uint32_t armor_job_report(const struct armor_job *job,
+                          char *buffer,
+                          size_t capacity,
+                          size_t *needed);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,4 +1,4 @@
-// armor for C++17: handles that free themselves, failures as exceptions, arrays as vectors. One header over armor.h.
+// armor for C++17, in one header on top of armor.h. Handles free themselves, failures are exceptions, arrays are vectors.
 
 #ifndef ARMOR_HPP
 #define ARMOR_HPP
@@ -366,7 +366,8 @@ private:
     std::unique_ptr<armor_packed, detail::deleter> handle_;
 };
 
-// A whole checkpoint to be compressed, layer by layer, by one process or many; docs/checkpoints.md lists the settings.
+// A job that compresses a checkpoint, layer by layer; docs/checkpoints.md lists the settings. Only a library that was
+// built with the feature `checkpoint` has jobs: a program that uses this class does not link with another library.
 class job {
 public:
     explicit job(const std::string &settings) {

@@ -6,7 +6,7 @@
 
 This file stands by itself, to be pasted where it is needed. It looks for the shared library in the environment
 variable ARMOR_LIBRARY (a file), where the system's loader looks, where pkg-config says, and in the target folder that
-`cargo build --release --features capi` fills. Shapes are those of a linear layer of m outputs and k inputs.
+`cargo build --release --features capi` fills. Jobs need a library with the feature `checkpoint`. Shapes are those of a linear layer of m outputs and k inputs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-ABI = 2
+ABI = 3
+FEATURES = {"checkpoint": 1, "lapack": 2}
 SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 BUFFER_TOO_SMALL = 11
 DTYPES = {"float32": 1, "float64": 2, "float16": 3, "bfloat16": 4}
@@ -177,6 +178,10 @@ _ARGUMENTS = {
     "armor_accumulator_copy": _COPY,
     "armor_accumulator_serialize": (_HANDLE, _BYTES, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_accumulator_deserialize": (_BYTES, _SIZE, _BYTES, _OUT),
+}
+
+# Only a library with the feature checkpoint has these.
+_JOB_ARGUMENTS = {
     "armor_job_create": (_BYTES, _SIZE, _OUT),
     "armor_job_layer_count": (_HANDLE, _SIZE_OUT),
     "armor_job_layer_name": (_HANDLE, _SIZE, _HANDLE, _SIZE, _SIZE_OUT),
@@ -238,7 +243,9 @@ def library() -> ctypes.CDLL:
         if loaded.armor_abi_version() < ABI:
             failures.append(f"  {path}: speaks ABI {loaded.armor_abi_version()}, this module needs {ABI}")
             continue
-        for name, types in _ARGUMENTS.items():
+        loaded.armor_features.restype = _U32
+        has_jobs = loaded.armor_features() & FEATURES["checkpoint"]
+        for name, types in {**_ARGUMENTS, **(_JOB_ARGUMENTS if has_jobs else {})}.items():
             getattr(loaded, name).argtypes = types
             getattr(loaded, name).restype = _U32
         loaded.armor_version.restype = loaded.armor_last_error_message.restype = _BYTES
@@ -251,8 +258,14 @@ def library() -> ctypes.CDLL:
 
 
 def version() -> str:
-    """Gives the version of the library that is loaded."""
+    """Returns the version of the loaded library."""
     return library().armor_version().decode()
+
+
+def features() -> set[str]:
+    """Returns the names of the optional features that the loaded library was built with."""
+    flags = library().armor_features()
+    return {name for name, flag in FEATURES.items() if flags & flag}
 
 
 def _check(status: int) -> None:
@@ -625,14 +638,19 @@ class Accumulator(_Handle):
 
 
 class Job(_Handle):
-    """A checkpoint that is compressed layer by layer; docs/checkpoints.md lists the settings.
+    """A job that compresses a checkpoint layer by layer; docs/checkpoints.md lists the settings.
 
-    Threads may share a job, and processes the output folder: each opens the job with `resume=True` and runs layers of
-    its own.
+    The library must have the feature `checkpoint`. Threads may share a job. Processes may share the output folder: each
+    of them opens the job with `resume=True` and runs other layers.
     """
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - whatever JSON has
-        """Opens a job: reads its files, unless `check_values=False` only their headers; refuses what cannot be done."""
+        """Opens a job, and checks its files: all values, or only the headers with `check_values=False`."""
+        if "checkpoint" not in features():
+            raise NotImplementedError(
+                "Job: the loaded library was built without the feature checkpoint; build it with "
+                "--features capi,checkpoint"
+            )
         out, text = _HANDLE(), json.dumps(settings, default=os.fspath).encode()
         _check(library().armor_job_create(text, len(text), ctypes.byref(out)))
         super().__init__(out, library().armor_job_free)

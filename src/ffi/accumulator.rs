@@ -1,23 +1,24 @@
-//! The accumulator's handle: activations in, a Hessian out.
+//! The handle of an accumulator, which computes a Hessian from activations.
 
 use std::ffi::c_char;
 use std::ptr;
 use std::sync::{Mutex, MutexGuard};
 
-use super::copy::Buffer;
+use super::buffer::Buffer;
+use super::failure::Failure;
 use super::guard::guard;
-use super::handle::{self, Opaque};
-use super::pointer::{Out, Span, input, overflow, text};
-use super::serialize::read;
-use super::status::{ARMOR_INVALID_SHAPE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_UNKNOWN_VALUE, Failure};
+use super::opaque::{self, Opaque};
+use super::pointer::{Out, input, overflow};
+use super::serialized::{deserialize, serialize};
+use super::status::{ARMOR_INVALID_SHAPE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_UNKNOWN_VALUE};
 use super::view::{ARMOR_HESSIAN_DIAGONAL, ARMOR_HESSIAN_FULL, MatrixView};
 use crate::input::accumulator::HessianAccumulator;
 use crate::input::hessian::Hessian;
 
-/// Adds up H = (1/N) sum of x * x^T over the activations x of N tokens, for armor_hessian. Made by
-/// armor_accumulator_create or armor_accumulator_deserialize, freed by armor_accumulator_free. Any thread may use it at
-/// any time, but one call works on it at a time and the others wait: to work in parallel, give every thread its own and
-/// merge them.
+/// An accumulator of the Hessian H = (1/N) * sum of x * x^T over the activations x of N tokens. The result can be the data
+/// of an armor_hessian. armor_accumulator_create or armor_accumulator_deserialize creates an accumulator, and
+/// armor_accumulator_free frees it. Any thread may use it at any time, but only one call at a time works with it, and the
+/// other calls wait. To work in parallel, create one accumulator per thread and merge them.
 #[derive(Debug)]
 pub struct AccumulatorHandle {
     _opaque: (),
@@ -29,20 +30,20 @@ impl Opaque for AccumulatorHandle {
     const NAME: &'static str = "an accumulator";
 }
 
-/// Waits for the handle's turn. One whose sums a panic may have left half changed is of no more use.
+/// Waits until no other call uses the accumulator. After a panic its sums may be incomplete, so it is refused.
 fn lock<'a>(
     argument: &str,
     accumulator: &'a Mutex<HessianAccumulator>,
 ) -> Result<MutexGuard<'a, HessianAccumulator>, Failure> {
     accumulator.lock().map_err(|_| {
-        Failure::new(ARMOR_PANIC, format!("{argument}: an earlier internal error may have left it half changed"))
+        Failure::new(ARMOR_PANIC, format!("{argument}: its sums may be incomplete after an earlier internal error"))
     })
 }
 
-/// Makes an accumulator over so many inputs, k, with no tokens, and writes its handle to out. kind is
-/// ARMOR_HESSIAN_DIAGONAL, for k doubles of memory, or ARMOR_HESSIAN_FULL, for at most k x k.
+/// Creates an accumulator for a layer with this number of inputs (k), without tokens, and writes its handle to out. kind is
+/// ARMOR_HESSIAN_DIAGONAL, which needs memory for k doubles, or ARMOR_HESSIAN_FULL, which needs at most k x k doubles.
 ///
-/// Fails with ARMOR_INVALID_SHAPE for no inputs, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_VALUE.
+/// The call fails with ARMOR_INVALID_SHAPE for 0 inputs, with ARMOR_SIZE_OVERFLOW or with ARMOR_UNKNOWN_VALUE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_create(inputs: usize, kind: u32, out: *mut *mut AccumulatorHandle) -> u32 {
     guard(|| {
@@ -63,29 +64,29 @@ pub unsafe extern "C" fn armor_accumulator_create(inputs: usize, kind: u32, out:
                 HessianAccumulator::full(inputs)
             }
             other => {
-                let message = format!("kind: {other} is not what an accumulator can be, expected 1 or 2");
+                let message = format!("kind: {other} is not a kind of accumulator, expected 1 or 2");
                 return Err(Failure::new(ARMOR_UNKNOWN_VALUE, message));
             }
         };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { out.write(handle::create(Mutex::new(accumulator))) };
+        unsafe { out.write(opaque::create(Mutex::new(accumulator))) };
         Ok(())
     })
 }
 
-/// Frees an accumulator; NULL is fine. No other call may be using it.
+/// Frees an accumulator; NULL is allowed. No other call may use the accumulator at this time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_free(accumulator: *mut AccumulatorHandle) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { handle::free("accumulator", accumulator) })
+    guard(|| unsafe { opaque::free("accumulator", accumulator) })
 }
 
-/// Adds the activations of some tokens, a row each of k columns, read in place and not kept. Some hundred rows a call
-/// run fastest; it works on the process's pool of threads.
+/// Adds the activations of some tokens: one row of k columns per token. The library reads them in place, and only during
+/// the call. Calls with some hundred rows are the fastest. The call uses the thread pool of the process.
 ///
-/// Fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_INVALID_SHAPE (no
-/// rows, a row stride below the columns, other columns than k) or ARMOR_NOT_FINITE (an entry that is NaN, infinite or
-/// beyond 1e18 either way, with its row and column); nothing is added then.
+/// The call fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_INVALID_SHAPE
+/// (no rows, a row stride below the number of columns, or a number of columns that is not k) or ARMOR_NOT_FINITE (an entry
+/// that is NaN or not within -1e18 to 1e18; the message contains its row and column). It adds nothing if it fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_add(
     accumulator: *mut AccumulatorHandle,
@@ -94,16 +95,16 @@ pub unsafe extern "C" fn armor_accumulator_add(
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
         let ((accumulator, _), activations) =
-            unsafe { (handle::borrow("accumulator", accumulator)?, &input("activations", activations, 1)?[0]) };
+            unsafe { (opaque::borrow("accumulator", accumulator)?, &input("activations", activations, 1)?[0]) };
         // SAFETY: the caller keeps the module's contract.
         unsafe { activations.add_to(&mut *lock("accumulator", accumulator)?) }
     })
 }
 
-/// Adds the tokens of another accumulator, which is left as it is.
+/// Adds the tokens of another accumulator, which does not change.
 ///
-/// Fails with ARMOR_INVALID_SHAPE where the two are not of the same kind and inputs, and with ARMOR_OVERLAP where they
-/// are one.
+/// The call fails with ARMOR_INVALID_SHAPE if the accumulators differ in their kind or their number of inputs, and with
+/// ARMOR_OVERLAP if both arguments are the same accumulator.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_merge(
     accumulator: *mut AccumulatorHandle,
@@ -112,11 +113,12 @@ pub unsafe extern "C" fn armor_accumulator_merge(
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
         let ((into, _), (from, _)) =
-            unsafe { (handle::borrow("accumulator", accumulator)?, handle::borrow("other", other)?) };
+            unsafe { (opaque::borrow("accumulator", accumulator)?, opaque::borrow("other", other)?) };
         if ptr::eq(into, from) {
             return Err(Failure::new(ARMOR_OVERLAP, "other: is the accumulator itself"));
         }
-        // Always the lower address first, or two threads that merge each into the other would wait for ever.
+        // The lower address is always locked first: otherwise two threads that merge two accumulators in both directions
+        // could wait for each other without end.
         let (mut into, from) = if ptr::from_ref(into) < ptr::from_ref(from) {
             let into = lock("accumulator", into)?;
             (into, lock("other", from)?)
@@ -128,12 +130,12 @@ pub unsafe extern "C" fn armor_accumulator_merge(
     })
 }
 
-/// Writes the number of tokens added so far to out.
+/// Writes the number of tokens that were added so far to out.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_tokens(accumulator: *const AccumulatorHandle, out: *mut u64) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (accumulator, memory) = unsafe { handle::borrow("accumulator", accumulator)? };
+        let (accumulator, memory) = unsafe { opaque::borrow("accumulator", accumulator)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         let tokens = lock("accumulator", accumulator)?.tokens();
         // SAFETY: the caller keeps the module's contract.
@@ -142,12 +144,13 @@ pub unsafe extern "C" fn armor_accumulator_tokens(accumulator: *const Accumulato
     })
 }
 
-/// Copies the mean over all tokens so far to buffer, which holds capacity elements: k for the diagonal, k x k, row-major
-/// and symmetric, for the whole Hessian. More tokens may follow.
+/// Copies the Hessian, the mean over all tokens so far, to buffer, which has space for capacity elements: k elements for
+/// the diagonal; k x k elements, row-major and symmetric, for the full Hessian. You may add more tokens afterwards.
 ///
-/// needed, which may be NULL, gets the number of elements, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
-/// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_SHAPE where no tokens were added, and with
-/// ARMOR_NOT_FINITE where sums that were read from bytes leave float's range.
+/// needed may be NULL; otherwise the number of elements is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+/// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with
+/// ARMOR_INVALID_SHAPE if no tokens were added, and with ARMOR_NOT_FINITE if sums that were read from bytes are outside the
+/// range of float.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_copy(
     accumulator: *const AccumulatorHandle,
@@ -157,7 +160,7 @@ pub unsafe extern "C" fn armor_accumulator_copy(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (accumulator, memory) = unsafe { handle::borrow("accumulator", accumulator)? };
+        let (accumulator, memory) = unsafe { opaque::borrow("accumulator", accumulator)? };
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         let accumulator = lock("accumulator", accumulator)?;
         let inputs = accumulator.inputs();
@@ -167,7 +170,7 @@ pub unsafe extern "C" fn armor_accumulator_copy(
     })
 }
 
-/// The whole matrix, or its diagonal where that is all there is.
+/// Copies the full matrix row by row, or the diagonal if only that is known.
 fn numbers(hessian: &Hessian) -> Vec<f32> {
     let rows = (0..hessian.len()).map_while(|row| hessian.row(row));
     if hessian.is_full() {
@@ -177,11 +180,12 @@ fn numbers(hessian: &Hessian) -> Vec<f32> {
     }
 }
 
-/// Writes an accumulator as a safetensors file to buffer, which holds capacity bytes. name is that of the weight without
-/// ".weight", UTF-8; docs/c-api.md lists the tensors. Equal accumulators give equal bytes.
+/// Writes an accumulator as the bytes of a safetensors file to buffer, which has space for capacity bytes. name is the name
+/// of the weight without ".weight", in UTF-8. docs/c-api.md lists the tensors. Equal accumulators give equal bytes.
 ///
-/// needed, which may be NULL, gets the number of bytes, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written;
-/// buffer NULL with capacity 0 asks for it. Fails with ARMOR_INVALID_TEXT for a name that is not UTF-8.
+/// needed may be NULL; otherwise the number of bytes is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+/// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with
+/// ARMOR_INVALID_TEXT if name is not UTF-8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_serialize(
     accumulator: *const AccumulatorHandle,
@@ -192,21 +196,18 @@ pub unsafe extern "C" fn armor_accumulator_serialize(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let ((accumulator, memory), name) =
-            unsafe { (handle::borrow("accumulator", accumulator)?, text("name", name)?) };
-        let read = [memory, Span::new("name", name.as_ptr(), name.len() + 1)?];
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &read)?;
-        let bytes = lock("accumulator", accumulator)?.to_safetensors(name)?;
+        let (accumulator, memory) = unsafe { opaque::borrow("accumulator", accumulator)? };
+        let write = |name: &str| Ok(lock("accumulator", accumulator)?.to_safetensors(name)?);
         // SAFETY: the caller keeps the module's contract.
-        unsafe { buffer.fill(bytes.len(), || Ok(bytes)) }
+        unsafe { serialize(memory, name, (buffer, capacity, needed), write) }
     })
 }
 
-/// Reads the accumulator of name from len bytes of a safetensors file, and writes its handle to out. The bytes need no
-/// alignment and are not kept.
+/// Reads the accumulator of the weight name from the len bytes of a safetensors file, and writes its handle to out. Free
+/// the handle with armor_accumulator_free. The bytes need no alignment, and the library reads them only during the call.
 ///
-/// Fails with ARMOR_INVALID_BYTES, and a message that names the key, for a file that is cut off, lies about its data,
-/// lacks the tensor, or holds sums that no activations have.
+/// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if its header does
+/// not match its data, if the tensor is missing, or if no activations can have these sums.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_deserialize(
     bytes: *const u8,
@@ -217,6 +218,6 @@ pub unsafe extern "C" fn armor_accumulator_deserialize(
     guard(|| {
         let parse = |file: &[u8], name: &str| HessianAccumulator::from_safetensors(file, name).map(Mutex::new);
         // SAFETY: the caller keeps the module's contract.
-        unsafe { read(bytes, len, name, out, parse) }
+        unsafe { deserialize((bytes, len), name, out, parse) }
     })
 }

@@ -1,17 +1,19 @@
-//! What stands between every export and its caller: panics become statuses, failures leave a message.
+//! The guard around every export: it turns panics into statuses, and keeps the message of a failure.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::status::{ARMOR_OK, ARMOR_PANIC, Failure};
+use super::failure::Failure;
+use super::status::{ARMOR_OK, ARMOR_PANIC};
 
 thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
 
-/// What an export hands back: `()` becomes a status, a value that cannot fail stays what it is.
+/// Converts the result of an export's body to what the export returns: `()` becomes a status, other values are returned
+/// unchanged.
 pub(super) trait Outcome {
     type Returned;
     fn success(self) -> Self::Returned;
@@ -54,10 +56,10 @@ impl Outcome for *const c_char {
     }
 }
 
-/// Runs an export's body; a panic that reaches it is caught here.
+/// Runs an export's body, and catches a panic.
 pub(super) fn guard<T: Outcome>(body: impl FnOnce() -> Result<T, Failure>) -> T::Returned {
-    // Unwind safe: bodies write the caller's memory last, and handles never change while they are computed with,
-    // but for accumulators, whose lock remembers the panic.
+    // This is unwind safe: a body writes the caller's memory last, and no computation changes a handle that it reads. The
+    // exception is the accumulator, whose lock is poisoned by a panic.
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(panicked(payload.as_ref())));
     match result {
         Ok(outcome) => outcome.success(),
@@ -76,19 +78,13 @@ fn panicked(payload: &(dyn Any + Send)) -> Failure {
 
 fn remember(message: String) {
     let message = CString::new(message.replace('\0', "␀")).unwrap_or_default();
-    // While the thread ends there may be nowhere left to keep a message.
+    // The storage of a thread that is ending may be gone already.
     let _ = LAST_ERROR.try_with(|last| last.replace(message));
 }
 
-/// Says why the last call on this thread that failed did: which argument, what was wrong with it, and where (the
-/// first bad index). An empty text if none has failed. Never NULL, UTF-8; the text lives until the next call on this
-/// thread that fails, or the thread's end.
-#[unsafe(no_mangle)]
-pub extern "C" fn armor_last_error_message() -> *const c_char {
-    guard(|| {
-        let message = LAST_ERROR.try_with(|last| last.borrow().as_ptr());
-        Ok(message.unwrap_or(c"".as_ptr()))
-    })
+/// Returns the message of the last failure on this thread; an empty text if no call has failed.
+pub(super) fn last_message() -> *const c_char {
+    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 #[cfg(test)]
@@ -101,7 +97,7 @@ mod tests {
         let status = guard::<()>(|| panic!("entry {} has a hole", 7));
         assert_eq!(status, ARMOR_PANIC);
         // SAFETY: the message is a C string that lives until this thread's next failure.
-        let message = unsafe { CStr::from_ptr(armor_last_error_message()) };
+        let message = unsafe { CStr::from_ptr(last_message()) };
         assert_eq!(message.to_str(), Ok("internal error: entry 7 has a hole"));
     }
 
@@ -110,7 +106,7 @@ mod tests {
         let status = guard::<()>(|| Err(Failure::new(12, "bytes: a\0b: no such tensor")));
         assert_eq!(status, 12);
         // SAFETY: as above.
-        let message = unsafe { CStr::from_ptr(armor_last_error_message()) };
+        let message = unsafe { CStr::from_ptr(last_message()) };
         assert_eq!(message.to_str(), Ok("bytes: a␀b: no such tensor"));
     }
 }

@@ -1,18 +1,23 @@
-//! Jobs that compress whole checkpoints.
+//! The handle of a job, which compresses a checkpoint.
 
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 
-use super::copy::Buffer;
-use super::factorize::{Callback, ProgressFn};
+use super::buffer::Buffer;
+use super::failure::Failure;
 use super::guard::guard;
-use super::handle::{self, Opaque};
+use super::opaque::{self, Opaque};
 use super::pointer::{Out, Span, input};
-use super::status::{ARMOR_INVALID_TEXT, ARMOR_NO_SUCH_LAYER, Failure};
+use super::progress::{Callback, ProgressFn};
+use super::status::{ARMOR_INVALID_TEXT, ARMOR_NO_SUCH_LAYER};
 use crate::checkpoint::{Job, Settings};
+use crate::descent::progress::Progress;
 
-/// A checkpoint that is being compressed. Any thread may use it, layers may run side by side, and any number of processes
-/// may have the same job open, each with "resume": true in its settings; armor_job_free frees it.
+/// A job that compresses a checkpoint, layer by layer. armor_job_free frees it. Any thread may use it, and several threads
+/// may run layers at the same time. Several processes may open the same job, each with "resume": true in its settings.
+///
+/// Only a library that was built with the feature `checkpoint` has the functions armor_job_*: a program that calls them
+/// does not link with another library. armor_features tells at run time whether the library has them.
 #[derive(Debug)]
 pub struct JobHandle {
     _opaque: (),
@@ -24,12 +29,13 @@ impl Opaque for JobHandle {
     const NAME: &'static str = "a job";
 }
 
-/// Opens a job that len bytes of JSON in UTF-8 describe, and writes its handle to out; free it with armor_job_free.
-/// docs/checkpoints.md lists the keys; a NUL at the end is not needed and not allowed. All headers are read and checked,
-/// and unless "check_values" is false all tensors, and what is done of the job. Nothing is written yet.
+/// Opens a job, and writes its handle to out. Free the handle with armor_job_free. settings points to len bytes of JSON in
+/// UTF-8, without a NUL byte at the end; docs/checkpoints.md lists the keys. The call reads and checks the headers of all
+/// files. It also checks all tensors and all finished layers, unless "check_values" is false. It writes no files.
 ///
-/// Fails with ARMOR_INVALID_TEXT, ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT
-/// (with file and tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB, ARMOR_THREADS.
+/// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_INVALID_TEXT,
+/// ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT (the message contains the file
+/// and the tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB or ARMOR_THREADS.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_create(settings: *const u8, len: usize, out: *mut *mut JobHandle) -> u32 {
     guard(|| {
@@ -43,24 +49,26 @@ pub unsafe extern "C" fn armor_job_create(settings: *const u8, len: usize, out: 
         }
         let job = Job::open(Settings::from_json(json)?)?;
         // SAFETY: the caller keeps the module's contract.
-        unsafe { out.write(handle::create(job)) };
+        unsafe { out.write(opaque::create(job)) };
         Ok(())
     })
 }
 
-/// Frees a job, of which all that was done stays on disk; NULL is fine. No other call may be using it.
+/// Frees a job; NULL is allowed. The finished layers stay on disk. No other call may use the job at this time. Only a
+/// library with the feature `checkpoint` has this function; see armor_job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_free(job: *mut JobHandle) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { handle::free("job", job) })
+    guard(|| unsafe { opaque::free("job", job) })
 }
 
-/// Writes the number of layers to out. Layers have indices from 0, in the order of their names, numbers by value.
+/// Writes the number of layers to out. The layers have indices from 0, in the order of their names; numbers in names are
+/// ordered by value. Only a library with the feature `checkpoint` has this function; see armor_job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_count(job: *const JobHandle, out: *mut usize) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (job, memory) = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { opaque::borrow("job", job)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(job.layers().len()) };
@@ -68,8 +76,10 @@ pub unsafe extern "C" fn armor_job_layer_count(job: *const JobHandle, out: *mut 
     })
 }
 
-/// Copies the name of a layer's weight to buffer, which holds capacity bytes, with a NUL at its end. needed, which may be
-/// NULL, gets the bytes with that NUL, also on ARMOR_BUFFER_TOO_SMALL; buffer NULL with capacity 0 asks for it.
+/// Copies the name of a layer's weight, with a NUL byte at its end, to buffer, which has space for capacity bytes. needed
+/// may be NULL; otherwise the number of bytes, including the NUL byte, is written there, also on ARMOR_BUFFER_TOO_SMALL. To
+/// ask for the number only, pass NULL and 0 for buffer and capacity. Only a library with the feature `checkpoint` has this
+/// function; see armor_job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_name(
     job: *const JobHandle,
@@ -80,7 +90,7 @@ pub unsafe extern "C" fn armor_job_layer_name(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (job, memory) = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { opaque::borrow("job", job)? };
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         check(job, index)?;
         // SAFETY: the caller keeps the module's contract.
@@ -88,12 +98,13 @@ pub unsafe extern "C" fn armor_job_layer_name(
     })
 }
 
-/// Writes to out whether a layer is done, by whatever process: 1 or 0.
+/// Writes 1 to out if any process has finished the layer, and 0 otherwise. Only a library with the feature `checkpoint` has
+/// this function; see armor_job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usize, out: *mut u32) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (job, memory) = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { opaque::borrow("job", job)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         check(job, index)?;
         // SAFETY: the caller keeps the module's contract.
@@ -102,12 +113,14 @@ pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usiz
     })
 }
 
-/// Compresses a layer and keeps the result in the job's folder; returns at once if it is done. progress may be NULL, user
-/// is handed to it as it is. A layer that progress cancels is not kept: ARMOR_CANCELLED.
+/// Compresses a layer, and stores the result in the folder of the job. The call does nothing if the layer is finished.
+/// progress may be NULL. The library passes user to progress unchanged. If progress cancels the layer, nothing is stored,
+/// and the call fails with ARMOR_CANCELLED.
 ///
-/// Fails with ARMOR_FILE where the result cannot be written, ARMOR_UNREPRESENTABLE for a value beyond the job's dtype (the
-/// layer is kept, and can be had in another dtype), ARMOR_OTHER_JOB where an input has changed or the job's folder was
-/// removed, ARMOR_NO_SUCH_LAYER, and as armor_job_create for what files hold.
+/// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_FILE if the
+/// result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
+/// stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
+/// was removed, with ARMOR_NO_SUCH_LAYER, and like armor_job_create for wrong contents of files.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_run_layer(
     job: *const JobHandle,
@@ -117,10 +130,10 @@ pub unsafe extern "C" fn armor_job_run_layer(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (job, _) = unsafe { handle::borrow("job", job)? };
+        let (job, _) = unsafe { opaque::borrow("job", job)? };
         check(job, index)?;
         let callback = progress.map(|function| Callback { function, user });
-        let observer = move |progress: &crate::descent::progress::Progress| match &callback {
+        let observer = move |progress: &Progress| match &callback {
             Some(callback) => callback.call(progress),
             None => ControlFlow::Continue(()),
         };
@@ -128,20 +141,24 @@ pub unsafe extern "C" fn armor_job_run_layer(
     })
 }
 
-/// Writes the compressed checkpoint, once all layers are done; does nothing if it is written. Of several processes that
-/// call it one writes, and the others wait for it. Fails with ARMOR_JOB_UNFINISHED, ARMOR_FILE, ARMOR_UNREPRESENTABLE, and
-/// ARMOR_OTHER_JOB where an input has changed, or another process has finished the job in another format or dtype.
+/// Writes the compressed checkpoint after all layers are finished. The call does nothing if the checkpoint was written
+/// before. If several processes make this call, one of them writes and the others wait.
+///
+/// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_JOB_UNFINISHED,
+/// ARMOR_FILE, ARMOR_UNREPRESENTABLE, or with ARMOR_OTHER_JOB if an input has changed or another process has finished the
+/// job in another format or dtype.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_finish(job: *const JobHandle) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (job, _) = unsafe { handle::borrow("job", job)? };
+        let (job, _) = unsafe { opaque::borrow("job", job)? };
         Ok(job.finish(&|_, _| {})?)
     })
 }
 
-/// Copies the report of a finished job, the text of report.json, as armor_job_layer_name does a name. Fails with
-/// ARMOR_JOB_UNFINISHED before armor_job_finish.
+/// Copies the report of a finished job, the text of report.json, to buffer. buffer, capacity and needed have the same
+/// meaning as in armor_job_layer_name. The call fails with ARMOR_JOB_UNFINISHED before armor_job_finish. Only a library with
+/// the feature `checkpoint` has this function; see armor_job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_report(
     job: *const JobHandle,
@@ -151,13 +168,14 @@ pub unsafe extern "C" fn armor_job_report(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (job, memory) = unsafe { handle::borrow("job", job)? };
+        let (job, memory) = unsafe { opaque::borrow("job", job)? };
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { fill(buffer, &job.report()?) }
     })
 }
 
+/// Checks that the job has a layer with this index.
 fn check(job: &Job, index: usize) -> Result<(), Failure> {
     let layers = job.layers().len();
     if index < layers {
@@ -166,11 +184,11 @@ fn check(job: &Job, index: usize) -> Result<(), Failure> {
     Err(Failure::new(ARMOR_NO_SUCH_LAYER, format!("index: is {index}, but the job has {layers} layers")))
 }
 
-/// Copies a text out, with a NUL.
+/// Copies a text, with a NUL byte at its end, to the caller's buffer.
 ///
 /// # Safety
 /// The contract of [`super`].
 unsafe fn fill(buffer: Buffer<c_char>, text: &str) -> Result<(), Failure> {
-    // SAFETY: passed on.
+    // SAFETY: the caller keeps the contract.
     unsafe { buffer.fill(text.len() + 1, || Ok(text.bytes().chain([0]).map(|byte| byte as c_char).collect())) }
 }

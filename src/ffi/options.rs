@@ -1,29 +1,44 @@
-//! Options: a preset, and what is changed of it.
+//! The handle of options: a preset, and the changes to it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::failure::Failure;
 use super::guard::guard;
-use super::handle::{self, Opaque};
+use super::opaque::{self, Opaque};
 use super::pointer::{Out, Span};
-use super::status::{ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_VALUE, Failure};
-use crate::descent::options::{Method, Options};
+use super::status::{ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_VALUE};
+use crate::descent::options::{Method, Objective, Options};
 use crate::factors::pattern::Pattern;
+use crate::problem::proxy_loss::output_error::RowWeighting;
 
-/// Exact updates, annealed and extrapolated: the default.
+/// Exact updates with annealing and extrapolation. This is the default.
 pub const ARMOR_PRESET_EXACT: u32 = 1;
-/// The paper's procedure.
+/// The procedure of the ARMOR paper (arXiv 2510.05528).
 pub const ARMOR_PRESET_PAPER: u32 = 2;
 
-/// Exact least squares for both wrappers, then a sweep that solves every group exactly.
+/// An iteration solves the least-squares problem of each wrapper exactly, then finds the best mask and values of every
+/// group of the core.
 pub const ARMOR_METHOD_EXACT: u32 = 1;
-/// The paper's: one joint Adam step, then one sampled group in every block.
+/// An iteration makes one Adam step on all factors, then updates one randomly chosen group in every block, as in the
+/// ARMOR paper.
 pub const ARMOR_METHOD_PAPER: u32 = 2;
-/// The paper's convergence proof: one gradient step on A, B and the core's values, then one sampled group in every block.
+/// An iteration makes one gradient step on A, on B and on the values of the core, then updates one randomly chosen group
+/// in every block, as in the convergence proof of the ARMOR paper.
 pub const ARMOR_METHOD_GRADIENT: u32 = 3;
 
-/// How a layer is factorised. Made by armor_options_create, freed by armor_options_free; any thread may use it at any
-/// time, and a run keeps what was set when it began.
+/// The squared errors of the entries, each weighted by its input's entry on the Hessian's diagonal, as in the ARMOR paper.
+pub const ARMOR_OBJECTIVE_DIAGONAL: u32 = 1;
+/// The output error under the full Hessian. It needs ARMOR_HESSIAN_FULL and ARMOR_METHOD_EXACT.
+pub const ARMOR_OBJECTIVE_FULL: u32 = 2;
+
+/// Every row has the weight that NoWag gives it: an error counts relative to the size of its row.
+pub const ARMOR_ROWS_NOWAG: u32 = 1;
+/// All rows have the same weight.
+pub const ARMOR_ROWS_UNIFORM: u32 = 2;
+
+/// The options of a factorisation. armor_options_create creates them, armor_options_free frees them. Any thread may use
+/// them at any time. A run uses the values at the time of its start, and later changes do not affect it.
 #[derive(Debug)]
 pub struct OptionsHandle {
     _opaque: (),
@@ -35,33 +50,34 @@ impl Opaque for OptionsHandle {
     const NAME: &'static str = "options";
 }
 
-/// What is set now, and the handle's memory.
+/// Copies the current options, and returns the memory of their handle.
 ///
 /// # Safety
 /// The contract of [`super`].
 pub(super) unsafe fn snapshot(options: *const OptionsHandle) -> Result<(Options, Span), Failure> {
-    // SAFETY: passed on.
-    let (options, memory) = unsafe { handle::borrow("options", options)? };
+    // SAFETY: the caller keeps the contract.
+    let (options, memory) = unsafe { opaque::borrow("options", options)? };
     Ok((options.lock().unwrap_or_else(PoisonError::into_inner).clone(), memory))
 }
 
-/// Changes one option; a value out of its range leaves them as they were.
+/// Changes one option. A value outside its range changes nothing.
 ///
 /// # Safety
 /// The contract of [`super`].
-pub(super) unsafe fn set(options: *mut OptionsHandle, change: impl Fn(Options) -> Options) -> Result<(), Failure> {
-    // SAFETY: passed on.
-    let (options, _) = unsafe { handle::borrow("options", options)? };
+unsafe fn set(options: *mut OptionsHandle, change: impl Fn(&mut Options)) -> Result<(), Failure> {
+    // SAFETY: the caller keeps the contract.
+    let (options, _) = unsafe { opaque::borrow("options", options)? };
     let mut options = options.lock().unwrap_or_else(PoisonError::into_inner);
-    // Tried on a preset, where all else is in range: what fits only together is checked when a run begins. The right
-    // block must fit the pattern that is set.
-    let trial = Options::exact().right_block(options.pattern.m()).pattern(options.pattern);
-    change(trial).validate()?;
-    *options = change(options.clone());
+    // The new value is tried on a preset, where all other options are in range: the start of a run checks whether the
+    // options match each other. Only the right block must be a multiple of the pattern's M at once.
+    let mut trial = Options::exact().right_block(options.pattern.m()).pattern(options.pattern);
+    change(&mut trial);
+    trial.validate()?;
+    change(&mut options);
     Ok(())
 }
 
-/// Makes options of a preset, ARMOR_PRESET_*, and writes their handle to out.
+/// Creates the options of a preset, ARMOR_PRESET_*, and writes their handle to out. Free it with armor_options_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_create(preset: u32, out: *mut *mut OptionsHandle) -> u32 {
     guard(|| {
@@ -75,19 +91,20 @@ pub unsafe extern "C" fn armor_options_create(preset: u32, out: *mut *mut Option
             }
         };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { out.write(handle::create(Mutex::new(options))) };
+        unsafe { out.write(opaque::create(Mutex::new(options))) };
         Ok(())
     })
 }
 
-/// Frees options; NULL is fine. No run that uses them may be under way.
+/// Frees options; NULL is allowed. No other call may use the options at this time, also no run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_free(options: *mut OptionsHandle) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { handle::free("options", options) })
+    guard(|| unsafe { opaque::free("options", options) })
 }
 
-/// Sets which updates an iteration is made of, ARMOR_METHOD_*. Default: the preset's.
+/// Sets the updates of an iteration, ARMOR_METHOD_*. Default: ARMOR_METHOD_EXACT (preset exact), ARMOR_METHOD_PAPER (preset
+/// paper).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_method(options: *mut OptionsHandle, method: u32) -> u32 {
     guard(|| {
@@ -101,62 +118,63 @@ pub unsafe extern "C" fn armor_options_set_method(options: *mut OptionsHandle, m
             }
         };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { set(options, |options| options.method(method)) }
+        unsafe { set(options, |options| options.method = method) }
     })
 }
 
-/// Sets the rows of a block of the left wrapper, p, 1 to 4096. Default: 64 (exact), 128 (paper). Larger blocks lower
-/// the loss and raise the overhead; one larger than the layer is the whole layer.
+/// Sets the number of rows of a block of the left wrapper (p), from 1 to 4096. Default: 64 (preset exact), 128 (preset
+/// paper). Larger blocks give a lower loss and larger wrappers. A block that is larger than the layer is the whole layer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_left_block(options: *mut OptionsHandle, rows: usize) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.left_block(rows)) })
+    guard(|| unsafe { set(options, |options| options.left_block = rows) })
 }
 
-/// Sets the columns of a block of the right wrapper, q, 1 to 4096 and a multiple of the pattern's M: set the pattern
-/// first. Default: 64 (exact), 128 (paper).
+/// Sets the number of columns of a block of the right wrapper (q), from 1 to 4096 and a multiple of the pattern's M. Set
+/// the pattern before the block. Default: 64 (preset exact), 128 (preset paper).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_right_block(options: *mut OptionsHandle, cols: usize) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.right_block(cols)) })
+    guard(|| unsafe { set(options, |options| options.right_block = cols) })
 }
 
-/// Sets the core's sparsity pattern n:m, 0 < n < m <= 8. Default: 2:4. The layer's columns must be a multiple of m,
-/// and so must the right block when a run begins.
+/// Sets the sparsity pattern n:m of the core, with 0 < n < m <= 8: the core keeps n of every m neighbouring entries of a
+/// row. Default: 2:4. At the start of a run the number of columns of the layer and the right block must be multiples of m.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_pattern(options: *mut OptionsHandle, n: usize, m: usize) -> u32 {
     guard(|| {
         let pattern = Pattern::new(n, m)?;
         // SAFETY: the caller keeps the module's contract.
-        let (options, _) = unsafe { handle::borrow("options", options)? };
+        let (options, _) = unsafe { opaque::borrow("options", options)? };
         let mut options = options.lock().unwrap_or_else(PoisonError::into_inner);
-        *options = options.clone().pattern(pattern);
+        options.pattern = pattern;
         Ok(())
     })
 }
 
-/// Sets the most iterations, 1 to 10,000,000, and with it the annealing's length. Default: 120 (exact), 20,000 (paper).
+/// Sets the largest number of iterations, from 1 to 10,000,000, and with it the length of the annealing. Default: 120
+/// (preset exact), 20,000 (preset paper).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_iterations(options: *mut OptionsHandle, iterations: usize) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.iterations(iterations)) })
+    guard(|| unsafe { set(options, |options| options.iterations = iterations) })
 }
 
-/// Sets the longest time of a run in seconds, above 0; infinity, the default, is no limit. A run that it shortens is
-/// not repeatable to the bit.
+/// Sets the time limit of a run in seconds, above 0. Default: infinity, which means no limit. Two runs that a time limit
+/// has shortened may give different results.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_time_budget(options: *mut OptionsHandle, seconds: f64) -> u32 {
     guard(|| {
         let budget = if seconds == f64::INFINITY { None } else { Some(duration(seconds)?) };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { set(options, |options| options.time_budget(budget)) }
+        unsafe { set(options, |options| options.time_budget = budget) }
     })
 }
 
-/// A time above zero; one beyond what a clock can count is as good as that.
+/// Converts seconds to a duration; a number beyond the longest duration becomes the longest one.
 fn duration(seconds: f64) -> Result<Duration, Failure> {
     if seconds > 0.0 {
-        // A positive time that rounds to zero nanoseconds is still above zero.
+        // A positive time may round to zero nanoseconds, which the options refuse.
         Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).max(Duration::from_nanos(1)))
     } else {
         let message = format!("option time_budget: {seconds} s is out of range, expected a time above zero");
@@ -164,54 +182,110 @@ fn duration(seconds: f64) -> Result<Duration, Failure> {
     }
 }
 
-/// Sets the relative fall of the loss that counts as progress, 0 to below 1. Default: 1e-6.
+/// Sets the smallest relative fall of the loss that counts as progress, at least 0 and below 1. Default: 1e-6.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_tolerance(options: *mut OptionsHandle, tolerance: f64) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.tolerance(tolerance)) })
+    guard(|| unsafe { set(options, |options| options.tolerance = tolerance) })
 }
 
-/// Sets the iterations without progress, while not annealing, before a run stops as converged, at least 1. Default: 100.
+/// Sets the number of iterations without progress after which a run stops as converged, at least 1. Iterations of the
+/// annealing do not count. Default: 100.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_patience(options: *mut OptionsHandle, iterations: usize) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.patience(iterations)) })
+    guard(|| unsafe { set(options, |options| options.patience = iterations) })
 }
 
-/// Sets the annealing's temperature at the start, 0 (greedy) to 100, in units of the mean loss of one group. Default:
-/// 1.5 (exact), 0 (paper). Only ARMOR_METHOD_EXACT anneals.
+/// Sets the temperature at the start of the annealing, from 0 (no annealing) to 100, in units of the mean loss of one group.
+/// Default: 1.5 (preset exact), 0 (preset paper). Only ARMOR_METHOD_EXACT uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_temperature(options: *mut OptionsHandle, tau: f64) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.temperature(tau)) })
+    guard(|| unsafe { set(options, |options| options.temperature = tau) })
 }
 
-/// Sets the largest extrapolation along the factors' last change, 0 (none) to below 1. Default: 0.95 (exact), 0
-/// (paper). Only ARMOR_METHOD_EXACT extrapolates.
+/// Sets the largest factor of the extrapolation: before an iteration the factors continue their last change by up to this
+/// factor. At least 0 (no extrapolation) and below 1. Default: 0.95 (preset exact), 0 (preset paper). Only
+/// ARMOR_METHOD_EXACT uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_max_extrapolation(options: *mut OptionsHandle, beta: f64) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.max_extrapolation(beta)) })
+    guard(|| unsafe { set(options, |options| options.max_extrapolation = beta) })
 }
 
-/// Sets the learning rate of ARMOR_METHOD_PAPER's Adam, above 0 to 1. Default: 1e-4.
+/// Sets the learning rate of the Adam steps of ARMOR_METHOD_PAPER, above 0 and at most 1. Default: 1e-4.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_learning_rate(options: *mut OptionsHandle, rate: f64) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.learning_rate(rate)) })
+    guard(|| unsafe { set(options, |options| options.learning_rate = rate) })
 }
 
-/// Sets the seed of every random choice. Default: 0. The same seed gives the same bits for any number of threads.
+/// Sets the seed of all random choices. Default: 0. The same seed gives exactly the same result, for any number of threads.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_seed(options: *mut OptionsHandle, seed: u64) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.seed(seed)) })
+    guard(|| unsafe { set(options, |options| options.seed = seed) })
 }
 
-/// Sets the worker threads of a run, 0 to 1024. Default: 0, one pool for the whole process with a thread a core, or as
-/// many as the environment variable RAYON_NUM_THREADS says; another number starts a pool for the run.
+/// Sets the number of worker threads of a run, from 0 to 1024. Default: 0, which means the thread pool that all calls of the
+/// process share. That pool has one thread per core, or as many as the environment variable RAYON_NUM_THREADS says. Any
+/// other number starts a separate pool for the run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_threads(options: *mut OptionsHandle, threads: usize) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { set(options, |options| options.threads(threads)) })
+    guard(|| unsafe { set(options, |options| options.threads = threads) })
+}
+
+/// Sets the error that a run minimises, ARMOR_OBJECTIVE_*. Default: ARMOR_OBJECTIVE_DIAGONAL. An iteration with
+/// ARMOR_OBJECTIVE_FULL takes a time in O(m k^2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_options_set_objective(options: *mut OptionsHandle, objective: u32) -> u32 {
+    guard(|| {
+        let objective = match objective {
+            ARMOR_OBJECTIVE_DIAGONAL => Objective::Diagonal,
+            ARMOR_OBJECTIVE_FULL => Objective::Full,
+            other => {
+                let message = format!("objective: {other} is not an objective, expected 1 or 2");
+                return Err(Failure::new(ARMOR_UNKNOWN_VALUE, message));
+            }
+        };
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { set(options, |options| options.objective = objective) }
+    })
+}
+
+/// Sets the shrinkage of the full Hessian towards its diagonal, from 0 (the Hessian itself) to 1 (only its diagonal).
+/// Default: 0.5.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_options_set_shrinkage(options: *mut OptionsHandle, alpha: f64) -> u32 {
+    // SAFETY: the caller keeps the module's contract.
+    guard(|| unsafe { set(options, |options| options.shrinkage = alpha) })
+}
+
+/// Sets the weights of the rows' errors, ARMOR_ROWS_*. Default: ARMOR_ROWS_NOWAG with ARMOR_OBJECTIVE_DIAGONAL, which is the
+/// proxy loss of the ARMOR paper; ARMOR_ROWS_UNIFORM with ARMOR_OBJECTIVE_FULL, which is the output error of the layer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_options_set_row_weighting(options: *mut OptionsHandle, weighting: u32) -> u32 {
+    guard(|| {
+        let weighting = match weighting {
+            ARMOR_ROWS_NOWAG => RowWeighting::NoWag,
+            ARMOR_ROWS_UNIFORM => RowWeighting::Uniform,
+            other => {
+                let message = format!("row_weighting: {other} is not a weighting of rows, expected 1 or 2");
+                return Err(Failure::new(ARMOR_UNKNOWN_VALUE, message));
+            }
+        };
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { set(options, |options| options.row_weighting = Some(weighting)) }
+    })
+}
+
+/// Sets the limit in bytes for the working memory that ARMOR_OBJECTIVE_FULL uses in addition to the memory of
+/// ARMOR_OBJECTIVE_DIAGONAL. Default: 0, which means no limit. A run that needs more fails with ARMOR_MEMORY_LIMIT, and the
+/// message contains the needed number of bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_options_set_memory_limit(options: *mut OptionsHandle, bytes: usize) -> u32 {
+    // SAFETY: the caller keeps the module's contract.
+    guard(|| unsafe { set(options, |options| options.memory_limit = (bytes > 0).then_some(bytes)) })
 }

@@ -5,13 +5,12 @@ use std::slice;
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::factorization::FactorizationHandle;
+use super::factorization::handle::FactorizationHandle;
+use super::failure::Failure;
 use super::guard::guard;
-use super::handle::{self, Opaque};
+use super::opaque::{self, Opaque};
 use super::pointer::{Growing, Out, Span, input, overflow, write_growing};
-use super::status::{
-    ARMOR_BUFFER_TOO_SMALL, ARMOR_INVALID_SHAPE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_DTYPE, Failure,
-};
+use super::status::{ARMOR_BUFFER_TOO_SMALL, ARMOR_INVALID_SHAPE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_DTYPE};
 use super::view::{ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16, ARMOR_DTYPE_F32, MatrixView};
 use crate::error::Error;
 use crate::factors::precision::Precision;
@@ -92,7 +91,7 @@ pub unsafe extern "C" fn armor_packed_create(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (factorization, memory) = unsafe { handle::borrow("factorization", factorization)? };
+        let (factorization, memory) = unsafe { opaque::borrow("factorization", factorization)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         let (precision, pool) = (precision(dtype)?, pool(threads)?);
         let layer = match &pool {
@@ -102,7 +101,7 @@ pub unsafe extern "C" fn armor_packed_create(
         };
         let packed = Packed { layer: layer?, pool, threads };
         // SAFETY: the caller keeps the module's contract.
-        unsafe { out.write(handle::create(packed)) };
+        unsafe { out.write(opaque::create(packed)) };
         Ok(())
     })
 }
@@ -138,7 +137,7 @@ fn pool(threads: usize) -> Result<Option<ThreadPool>, Failure> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_free(packed: *mut PackedHandle) -> u32 {
     // SAFETY: the caller keeps the module's contract.
-    guard(|| unsafe { handle::free("packed", packed) })
+    guard(|| unsafe { opaque::free("packed", packed) })
 }
 
 /// Writes shapes and bytes of a packed factorisation to out, whose struct_size the caller has set.
@@ -146,7 +145,7 @@ pub unsafe extern "C" fn armor_packed_free(packed: *mut PackedHandle) -> u32 {
 pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out: *mut PackedSizes) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (Packed { layer, .. }, memory) = unsafe { handle::borrow("packed", packed)? };
+        let (Packed { layer, .. }, memory) = unsafe { opaque::borrow("packed", packed)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         let bytes = layer.bytes();
         let sizes = PackedSizes {
@@ -174,7 +173,7 @@ pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out
 pub unsafe extern "C" fn armor_packed_scratch_len(packed: *const PackedHandle, batch: usize, out: *mut usize) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (Packed { layer, .. }, memory) = unsafe { handle::borrow("packed", packed)? };
+        let (Packed { layer, .. }, memory) = unsafe { opaque::borrow("packed", packed)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(layer.scratch_len(batch)) };
@@ -201,7 +200,7 @@ pub unsafe extern "C" fn armor_packed_apply(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let ((packed, memory), inputs) = unsafe { (handle::borrow("packed", packed)?, input("x", x, x_len)?) };
+        let ((packed, memory), inputs) = unsafe { (opaque::borrow("packed", packed)?, input("x", x, x_len)?) };
         if x_len != packed.layer.cols() {
             return Err(Error::Length { argument: "x", found: x_len, expected: packed.layer.cols() }.into());
         }
@@ -230,7 +229,7 @@ pub unsafe extern "C" fn armor_packed_apply_batch(
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let ((packed, memory), view) = unsafe { (handle::borrow("packed", packed)?, &input("x", x, 1)?[0]) };
+        let ((packed, memory), view) = unsafe { (opaque::borrow("packed", packed)?, &input("x", x, 1)?[0]) };
         // SAFETY: the caller keeps the module's contract.
         let (x, span) = unsafe { view.inputs()? };
         let (rows, cols) = x.dim();

@@ -1,14 +1,15 @@
-//! Pointers from outside: what can be checked about them, and reading and writing through them.
+//! The caller's pointers: the checks that are possible, and access through them.
 
 use std::ffi::{CStr, c_char};
 use std::slice;
 
+use super::failure::Failure;
 use super::status::{
     ARMOR_INVALID_TEXT, ARMOR_MISALIGNED, ARMOR_NULL_POINTER, ARMOR_OVERLAP, ARMOR_SIZE_OVERFLOW, ARMOR_STRUCT_SIZE,
-    Failure,
 };
 
-/// A run of memory that an argument points to, checked for NULL, alignment and the end of the address space.
+/// Stores the address and length of the memory behind an argument. The pointer is not NULL and is aligned, and the memory
+/// ends within the address space.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     argument: &'static str,
@@ -17,7 +18,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Checks that `pointer` can be the start of `len` elements.
+    /// Checks that `pointer` can point to `len` elements.
     pub fn new<T>(argument: &'static str, pointer: *const T, len: usize) -> Result<Self, Failure> {
         if pointer.is_null() {
             return Err(Failure::new(ARMOR_NULL_POINTER, format!("{argument}: is NULL")));
@@ -33,7 +34,7 @@ impl Span {
             .ok_or_else(|| overflow(argument, format!("{len} elements of {} bytes", size_of::<T>())))
     }
 
-    /// Checks that this memory, which is to be written, shares no byte with the others.
+    /// Checks that this memory, which the call will write, shares no byte with `others`.
     pub fn is_apart_from(self, others: &[Span]) -> Result<(), Failure> {
         let shares = |other: &&Span| self.start < other.start + other.bytes && other.start < self.start + self.bytes;
         match others.iter().find(shares) {
@@ -46,27 +47,28 @@ impl Span {
     }
 }
 
+/// Describes a size beyond the address space.
 pub(super) fn overflow(argument: &str, what: impl std::fmt::Display) -> Failure {
     Failure::new(ARMOR_SIZE_OVERFLOW, format!("{argument}: {what} reach beyond the address space"))
 }
 
-/// Borrows `len` elements to be read.
+/// Borrows `len` elements for reading.
 ///
 /// # Safety
 /// The contract of [`super`].
 pub(super) unsafe fn input<'a, T>(argument: &'static str, pointer: *const T, len: usize) -> Result<&'a [T], Failure> {
     Span::new(argument, pointer, len)?;
-    // SAFETY: neither NULL nor misaligned nor too long; the caller vouches for the memory.
+    // SAFETY: the pointer is not NULL, is aligned, and its length was checked; the caller keeps the module's contract.
     Ok(unsafe { slice::from_raw_parts(pointer, len) })
 }
 
-/// Borrows a text that ends with a NUL.
+/// Borrows a text that ends with a NUL byte.
 ///
 /// # Safety
 /// The contract of [`super`].
 pub(super) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) -> Result<&'a str, Failure> {
     Span::new(argument, pointer, 1)?;
-    // SAFETY: not NULL; the caller vouches for the NUL at its end.
+    // SAFETY: the pointer is not NULL; the caller guarantees the NUL byte at the end.
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str().map_err(|error| {
         let message = format!("{argument}: byte {} is not UTF-8", error.valid_up_to());
@@ -74,7 +76,7 @@ pub(super) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) ->
     })
 }
 
-/// Room for one value that a call gives back.
+/// Stores a checked pointer to a place for one value that a call returns.
 #[derive(Debug)]
 pub(super) struct Out<T> {
     pointer: *mut T,
@@ -86,13 +88,13 @@ impl<T> Out<T> {
         Ok(Out { pointer, span: Span::new(argument, pointer, 1)? })
     }
 
-    /// Refuses room that lies in what the call reads.
+    /// Refuses a place inside the memory that the call reads.
     pub fn apart_from(self, inputs: &[Span]) -> Result<Self, Failure> {
         self.span.is_apart_from(inputs)?;
         Ok(self)
     }
 
-    /// The same as [`Out::new`] for an argument that may be NULL.
+    /// Does the same as [`Out::new`] for an argument that may be NULL.
     pub fn optional(argument: &'static str, pointer: *mut T) -> Result<Option<Self>, Failure> {
         if pointer.is_null() { Ok(None) } else { Self::new(argument, pointer).map(Some) }
     }
@@ -102,28 +104,29 @@ impl<T> Out<T> {
     /// # Safety
     /// The contract of [`super`].
     pub unsafe fn write(self, value: T) {
-        // SAFETY: neither NULL nor misaligned; the caller vouches for the memory.
+        // SAFETY: the pointer is not NULL and is aligned; the caller keeps the module's contract.
         unsafe { self.pointer.write(value) }
     }
 }
 
-/// A struct that starts with `struct_size`, its size when the caller was compiled, and only ever grows.
+/// A struct that later versions extend at its end. Its first field, `struct_size`, is its size in the header that the
+/// caller was compiled with.
 ///
 /// # Safety
-/// `repr(C)`, `Copy`, first field `struct_size: usize`, every field but that one free to stay unwritten.
+/// The type is `repr(C)` and `Copy`, its first field is `struct_size: usize`, and every other field may stay unwritten.
 pub(super) unsafe trait Growing: Copy {
-    /// Its size in the first version of the ABI.
+    /// The size of the struct in the first version of the ABI.
     const FIRST_SIZE: usize;
 
     fn struct_size_mut(&mut self) -> &mut usize;
 }
 
-/// Writes as much of a growing struct as the caller has room for, and into its `struct_size` how much that was.
+/// Writes as many bytes of a growing struct as the caller's `struct_size` allows, and sets `struct_size` to that number.
 ///
 /// # Safety
-/// The contract of [`super`], the memory being as long as its `struct_size`.
+/// The contract of [`super`]; the memory is at least as long as its `struct_size`.
 pub(super) unsafe fn write_growing<T: Growing>(out: Out<T>, mut value: T) -> Result<(), Failure> {
-    // SAFETY: neither NULL nor misaligned; the caller set the first field.
+    // SAFETY: the pointer is not NULL and is aligned; the caller has set the first field.
     let given = unsafe { out.pointer.cast::<usize>().read() };
     if given < T::FIRST_SIZE {
         let argument = out.span.argument;
@@ -132,7 +135,7 @@ pub(super) unsafe fn write_growing<T: Growing>(out: Out<T>, mut value: T) -> Res
     }
     let written = given.min(size_of::<T>());
     *value.struct_size_mut() = written;
-    // SAFETY: both sides are at least `written` bytes long, and `value` is this function's own.
+    // SAFETY: both sides are at least `written` bytes long, and `value` belongs to this function.
     unsafe { (&raw const value).cast::<u8>().copy_to_nonoverlapping(out.pointer.cast(), written) };
     Ok(())
 }

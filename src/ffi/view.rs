@@ -1,69 +1,72 @@
-//! Matrices of the caller's, read in place.
+//! The caller's matrices, which the library reads in place.
 
 use std::ffi::c_void;
 
 use half::{bf16, f16};
 use ndarray::{ArrayView1, ArrayView2, ShapeBuilder};
 
+use super::failure::Failure;
 use super::pointer::{Span, overflow};
-use super::status::{ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE, Failure};
+use super::status::{ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_UNKNOWN_VALUE};
 use crate::descent::options::Objective;
 use crate::input::accumulator::HessianAccumulator;
 use crate::input::hessian::Hessian;
 use crate::input::weight::{Element, Weight};
 
-/// IEEE single precision, `float`.
+/// IEEE single precision, 32 bits: `float`.
 pub const ARMOR_DTYPE_F32: u32 = 1;
-/// IEEE double precision, `double`.
+/// IEEE double precision, 64 bits: `double`.
 pub const ARMOR_DTYPE_F64: u32 = 2;
 /// IEEE half precision, 16 bits.
 pub const ARMOR_DTYPE_F16: u32 = 3;
-/// bfloat16: the upper 16 bits of a `float`.
+/// bfloat16, 16 bits: the upper half of a `float`.
 pub const ARMOR_DTYPE_BF16: u32 = 4;
 
-/// The Hessian's diagonal: len numbers.
+/// The diagonal of the Hessian: len numbers.
 pub const ARMOR_HESSIAN_DIAGONAL: u32 = 1;
-/// The whole Hessian: len rows of len numbers, symmetric. With ARMOR_OBJECTIVE_DIAGONAL only its diagonal is read.
+/// The full Hessian: len rows of len numbers, symmetric. A run with ARMOR_OBJECTIVE_DIAGONAL reads its diagonal only.
 pub const ARMOR_HESSIAN_FULL: u32 = 2;
-/// No calibration data: all inputs weigh alike, and data, row_stride and dtype are ignored.
+/// No calibration data: all inputs have the weight 1, and the library ignores data, row_stride and dtype.
 pub const ARMOR_HESSIAN_IDENTITY: u32 = 3;
 
-/// A matrix of the caller's, read in place. Entry (i, j) is element i * row_stride + j of data.
+/// A matrix in the caller's memory, which the library reads in place. Entry (i, j) is the element
+/// data[i * row_stride + j].
 ///
-/// It must cover (rows - 1) * row_stride + cols elements; those between the rows are not read. rows * row_stride elements
-/// have to fit the address space, of a single row too.
+/// data must point to (rows - 1) * row_stride + cols elements. The library does not read the elements between the rows.
+/// rows * row_stride elements must fit into the address space, also for a matrix of one row.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixView {
-    /// First element, aligned to its type.
+    /// Pointer to the first element, aligned to its type.
     pub data: *const c_void,
-    /// Rows: output features, m, or tokens.
+    /// Number of rows: the output features of a weight (m), or tokens, or vectors of a batch.
     pub rows: usize,
-    /// Columns: input features, k.
+    /// Number of columns: the input features (k).
     pub cols: usize,
-    /// Elements from one row to the next, at least cols.
+    /// Distance between the starts of two rows, in elements; at least cols.
     pub row_stride: usize,
-    /// ARMOR_DTYPE_*.
+    /// Type of the elements, ARMOR_DTYPE_*.
     pub dtype: u32,
 }
 
-/// The Hessian of a layer's inputs, H = (1/N) sum of x * x^T over N tokens, read in place.
+/// The Hessian of a layer's inputs, H = (1/N) * sum of x * x^T over N tokens, in the caller's memory. The library reads
+/// it in place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HessianView {
-    /// First element, aligned to its type.
+    /// Pointer to the first element, aligned to its type.
     pub data: *const c_void,
-    /// Inputs that it covers: the weight's columns, k.
+    /// Number of inputs: the columns of the weight (k).
     pub len: usize,
-    /// Elements from one row to the next, at least len; for ARMOR_HESSIAN_FULL only.
+    /// Distance between the starts of two rows, in elements; at least len. Only ARMOR_HESSIAN_FULL uses it.
     pub row_stride: usize,
-    /// ARMOR_HESSIAN_*.
+    /// What data contains, ARMOR_HESSIAN_*.
     pub kind: u32,
-    /// ARMOR_DTYPE_*.
+    /// Type of the elements, ARMOR_DTYPE_*.
     pub dtype: u32,
 }
 
-/// Runs a generic function for the element type that a dtype names.
+/// Calls a generic function with the element type of a dtype.
 macro_rules! by_dtype {
     ($argument:literal, $dtype:expr, $function:ident $arguments:tt) => {
         match $dtype {
@@ -80,54 +83,58 @@ macro_rules! by_dtype {
 }
 
 impl MatrixView {
-    /// Views the weight, and says which memory that is.
+    /// Returns a view of the weight, and its memory.
     ///
     /// # Safety
     /// The contract of [`super`].
     pub(super) unsafe fn weight<'a>(&self) -> Result<(Weight<'a>, Span), Failure> {
-        // SAFETY: passed on.
+        // SAFETY: the caller keeps the contract.
         unsafe { by_dtype!("weight", self.dtype, weight(["weight", "weight.data"], self)) }
     }
 
-    /// Views the inputs of a product, likewise.
+    /// Returns a view of the inputs of a product, and its memory.
     ///
     /// # Safety
     /// The contract of [`super`].
     pub(super) unsafe fn inputs<'a>(&self) -> Result<(Weight<'a>, Span), Failure> {
-        // SAFETY: passed on.
+        // SAFETY: the caller keeps the contract.
         unsafe { by_dtype!("x", self.dtype, weight(["x", "x.data"], self)) }
     }
 
-    /// Adds activations to an accumulator.
+    /// Adds the rows of this matrix to an accumulator.
     ///
     /// # Safety
     /// The contract of [`super`].
     pub(super) unsafe fn add_to(&self, accumulator: &mut HessianAccumulator) -> Result<(), Failure> {
-        // SAFETY: passed on.
+        // SAFETY: the caller keeps the contract.
         unsafe { by_dtype!("activations", self.dtype, add(self, accumulator)) }
     }
 }
 
+/// Returns a view of a weight, given the names of the argument and of its data.
+///
 /// # Safety
 /// The contract of [`super`].
 unsafe fn weight<'a, T: Element + 'a>(
     names: [&'static str; 2],
     view: &MatrixView,
 ) -> Result<(Weight<'a>, Span), Failure> {
-    // SAFETY: passed on.
+    // SAFETY: the caller keeps the contract.
     let (view, span) = unsafe { matrix::<T>(names, view)? };
     Ok((view.into(), span))
 }
 
+/// Adds activations of type `T` to an accumulator.
+///
 /// # Safety
 /// The contract of [`super`].
 unsafe fn add<T: Element>(view: &MatrixView, accumulator: &mut HessianAccumulator) -> Result<(), Failure> {
-    // SAFETY: passed on.
+    // SAFETY: the caller keeps the contract.
     let (view, _) = unsafe { matrix::<T>(["activations", "activations.data"], view)? };
     Ok(accumulator.add(&view)?)
 }
 
-/// Views a matrix, given its name and that of its data.
+/// Returns a view of a matrix, given the names of the argument and of its data.
 ///
 /// # Safety
 /// The contract of [`super`].
@@ -135,26 +142,26 @@ unsafe fn matrix<'a, T: Element + 'a>(
     [argument, data]: [&'static str; 2],
     view: &MatrixView,
 ) -> Result<(ArrayView2<'a, T>, Span), Failure> {
-    let shape = Shape { argument, rows: view.rows, cols: view.cols, row_stride: view.row_stride };
+    let shape = RowLayout { argument, rows: view.rows, cols: view.cols, row_stride: view.row_stride };
     let span = Span::new(data, view.data.cast::<T>(), shape.elements::<T>()?)?;
     let strides = (view.rows, view.cols).strides((view.row_stride, 1));
-    // SAFETY: neither NULL nor misaligned, and no element lies beyond the span, whose bytes fit an isize; the caller
-    // vouches for the memory.
+    // SAFETY: the pointer is not NULL and is aligned, and no element lies beyond the span, whose bytes fit an isize; the
+    // caller keeps the module's contract.
     Ok((unsafe { ArrayView2::from_shape_ptr(strides, view.data.cast::<T>()) }, span))
 }
 
-/// Rows of a matrix, one after the other with gaps or none.
-struct Shape {
+/// Describes the rows of a matrix in memory, with or without gaps between them.
+struct RowLayout {
     argument: &'static str,
     rows: usize,
     cols: usize,
     row_stride: usize,
 }
 
-impl Shape {
-    /// Elements of type `T` from the first to the last.
+impl RowLayout {
+    /// Counts the elements of type `T` from the first to the last.
     fn elements<T>(&self) -> Result<usize, Failure> {
-        let Shape { argument, rows, cols, row_stride } = *self;
+        let RowLayout { argument, rows, cols, row_stride } = *self;
         if rows == 0 || cols == 0 {
             return Err(Failure::new(ARMOR_INVALID_SHAPE, format!("{argument}: {rows} × {cols} has no entries")));
         }
@@ -162,8 +169,8 @@ impl Shape {
             let message = format!("{argument}.row_stride: is {row_stride}, expected {cols} columns or more");
             return Err(Failure::new(ARMOR_INVALID_SHAPE, message));
         }
-        // One row more than is read, so that `rows × row_stride` and the stride itself are known to fit even where
-        // there is no second row.
+        // The check includes the gap after the last row, so that `rows × row_stride` and the stride itself fit into the
+        // address space also for a single row.
         rows.checked_mul(row_stride)
             .filter(|&whole| whole <= isize::MAX as usize / size_of::<T>())
             .map(|whole| whole - row_stride + cols)
@@ -172,7 +179,7 @@ impl Shape {
 }
 
 impl HessianView {
-    /// Copies out what the objective needs, for a weight of `cols` columns; says which memory was read, if any.
+    /// Copies the part that the objective needs, for a weight with `cols` columns, and returns the memory that was read.
     ///
     /// # Safety
     /// The contract of [`super`].
@@ -183,9 +190,9 @@ impl HessianView {
         }
         match self.kind {
             ARMOR_HESSIAN_IDENTITY => Ok((Hessian::identity(cols), None)),
-            // SAFETY: passed on.
+            // SAFETY: the caller keeps the contract.
             ARMOR_HESSIAN_DIAGONAL => unsafe { by_dtype!("hessian", self.dtype, diagonal(self)) },
-            // SAFETY: passed on.
+            // SAFETY: the caller keeps the contract.
             ARMOR_HESSIAN_FULL => unsafe { by_dtype!("hessian", self.dtype, full(self, objective)) },
             other => {
                 let message = format!("hessian.kind: {other} is not a kind of Hessian, expected 1 to 3");
@@ -195,23 +202,27 @@ impl HessianView {
     }
 }
 
+/// Copies a diagonal.
+///
 /// # Safety
 /// The contract of [`super`].
 unsafe fn diagonal<T: Element>(view: &HessianView) -> Result<(Hessian, Option<Span>), Failure> {
     let span = Span::new("hessian.data", view.data.cast::<T>(), view.len)?;
-    // SAFETY: neither NULL nor misaligned nor too long; the caller vouches for the memory.
+    // SAFETY: the pointer is not NULL, is aligned, and its length was checked; the caller keeps the module's contract.
     let diagonal = unsafe { ArrayView1::from_shape_ptr(view.len, view.data.cast::<T>()) };
     Ok((Hessian::diagonal(&diagonal)?, Some(span)))
 }
 
+/// Copies a full Hessian, or only its diagonal if the objective is the diagonal one.
+///
 /// # Safety
 /// The contract of [`super`].
 unsafe fn full<T: Element>(view: &HessianView, objective: Objective) -> Result<(Hessian, Option<Span>), Failure> {
-    let shape = Shape { argument: "hessian", rows: view.len, cols: view.len, row_stride: view.row_stride };
+    let shape = RowLayout { argument: "hessian", rows: view.len, cols: view.len, row_stride: view.row_stride };
     let span = Span::new("hessian.data", view.data.cast::<T>(), shape.elements::<T>()?)?;
     let strides = (view.len, view.len).strides((view.row_stride, 1));
-    // SAFETY: neither NULL nor misaligned, and no element lies beyond the span, whose bytes fit an isize; the caller
-    // vouches for the memory.
+    // SAFETY: the pointer is not NULL and is aligned, and no element lies beyond the span, whose bytes fit an isize; the
+    // caller keeps the module's contract.
     let full = unsafe { ArrayView2::from_shape_ptr(strides, view.data.cast::<T>()) };
     let hessian = match objective {
         Objective::Diagonal => Hessian::diagonal_of(&full)?,

@@ -165,7 +165,7 @@ fn what_cannot_be_made() {
     };
     create(0, ARMOR_HESSIAN_FULL, ARMOR_INVALID_SHAPE, "inputs: is 0, expected 1 or more");
     for kind in [0, ARMOR_HESSIAN_IDENTITY] {
-        let message = format!("kind: {kind} is not what an accumulator can be, expected 1 or 2");
+        let message = format!("kind: {kind} is not a kind of accumulator, expected 1 or 2");
         create(4, kind, ARMOR_UNKNOWN_VALUE, &message);
     }
     for (inputs, kind) in [(usize::MAX / 8, ARMOR_HESSIAN_DIAGONAL), (1 << 31, ARMOR_HESSIAN_FULL)] {

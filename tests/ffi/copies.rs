@@ -44,10 +44,10 @@ fn copied<T: Clone + PartialEq + std::fmt::Debug>(
     }
 }
 
-fn sizes(factorization: &Owned<FactorizationHandle>) -> Sizes {
+fn sizes(factorization: &Owned<FactorizationHandle>) -> FactorizationSizes {
     // SAFETY: numbers, for which zero is a value.
-    let mut sizes: Sizes = unsafe { std::mem::zeroed() };
-    sizes.struct_size = size_of::<Sizes>();
+    let mut sizes: FactorizationSizes = unsafe { std::mem::zeroed() };
+    sizes.struct_size = size_of::<FactorizationSizes>();
     // SAFETY: the handle is alive and the struct a local.
     assert_ok(unsafe { armor_factorization_get_sizes(factorization.pointer, &mut sizes) });
     sizes
@@ -77,8 +77,8 @@ fn they_are_what_the_crate_gives() {
     assert_sizes(&sizes(&found), &expected, lengths);
 }
 
-fn assert_sizes(sizes: &Sizes, expected: &Factorization, lengths: [usize; 7]) {
-    assert_eq!(sizes.struct_size, size_of::<Sizes>());
+fn assert_sizes(sizes: &FactorizationSizes, expected: &Factorization, lengths: [usize; 7]) {
+    assert_eq!(sizes.struct_size, size_of::<FactorizationSizes>());
     assert_eq!((sizes.rows, sizes.cols), (12, 16));
     assert_eq!((sizes.left_block, sizes.left_blocks), (LEFT_BLOCK, expected.left().blocks()));
     assert_eq!((sizes.right_block, sizes.right_blocks), (RIGHT_BLOCK, expected.right().blocks()));
@@ -93,11 +93,11 @@ fn the_report_is_what_the_crate_gives() {
     let small = Small::new();
     let (expected, found) = (small.in_rust(), small.in_c());
     // SAFETY: numbers, for which zero is a value.
-    let mut report: Report = unsafe { std::mem::zeroed() };
-    report.struct_size = size_of::<Report>();
+    let mut report: RunReport = unsafe { std::mem::zeroed() };
+    report.struct_size = size_of::<RunReport>();
     // SAFETY: the handle is alive and the report a local.
     assert_ok(unsafe { armor_factorization_get_report(found.pointer, &mut report) });
-    assert_eq!((report.struct_size, report.iterations), (size_of::<Report>(), expected.iterations()));
+    assert_eq!((report.struct_size, report.iterations), (size_of::<RunReport>(), expected.iterations()));
     assert_eq!((report.loss, report.nowag_p_loss), (expected.loss(), expected.nowag_p_loss()));
     assert_eq!(report.overhead, expected.overhead());
     assert_eq!(

@@ -1,23 +1,28 @@
-//! What the built library exports is what stands behind the guard.
+//! The built library exports exactly the functions of the source, and each of them runs inside the guard.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Exports in the source, each of which must hand its whole body to the guard.
+/// Lists the files of a folder and of the folders in it.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files_of(&path) } else { vec![path] }).collect()
+}
+
+/// Lists the exports in the source, and checks that the guard runs the whole body of each.
 pub fn in_source() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ffi");
     let mut exports = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("src/ffi") {
-        let source = std::fs::read_to_string(entry.expect("an entry").path()).expect("a source file");
+    for path in files_of(&folder) {
+        let source = std::fs::read_to_string(path).expect("a source file");
         for function in source.split("#[unsafe(no_mangle)]").skip(1) {
             let (head, body) = function.split_once("extern \"C\" fn ").expect("an export is extern \"C\"");
             assert!(["pub ", "pub unsafe "].contains(&head.trim_start_matches('\n')), "{head}");
             let (name, _) = body.split_once('(').expect("a function has arguments");
             let (_, body) = body.split_once(" {\n").expect("a function has a body");
             let (body, _) = body.split_once("\n}\n").expect("a body ends");
-            let statements = body.lines().map(str::trim).filter(|line| !line.starts_with("//"));
-            let mut statements = statements.skip_while(|line| line.starts_with("let out = (buffer, "));
+            let mut statements = body.lines().map(str::trim).filter(|line| !line.starts_with("//"));
             assert!(statements.next().is_some_and(|line| line.starts_with("guard(")), "{name} has no guard");
             let end = body.lines().next_back().expect("a body has lines");
             assert!(
@@ -31,7 +36,7 @@ pub fn in_source() -> Vec<String> {
     exports
 }
 
-/// Lists the symbols of the shared library, which cargo has built beside this test.
+/// Lists the symbols of the shared library, which cargo builds into the folder of this test.
 fn in_library() -> Vec<String> {
     let executable = std::env::current_exe().expect("this test runs from a file");
     let library = executable.with_file_name("libarmor_core.so");
@@ -47,11 +52,35 @@ fn in_library() -> Vec<String> {
 #[test]
 #[cfg(target_os = "linux")]
 #[cfg_attr(miri, ignore = "starts a process")]
-fn every_export_stands_behind_the_guard() {
-    assert_eq!(in_library(), in_source());
+fn the_library_exports_the_functions_of_the_source() {
+    let mut expected = in_source();
+    // Only a library with the feature `checkpoint` has jobs.
+    expected.retain(|export| cfg!(feature = "checkpoint") || !export.starts_with("armor_job_"));
+    assert_eq!(in_library(), expected);
 }
 
-/// The fuzzer's own workspace is not part of what is published.
+/// A library without jobs must not pull in what only jobs need.
+#[test]
+#[cfg_attr(miri, ignore = "starts a process")]
+fn the_abi_without_jobs_needs_few_dependencies() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = |features: &str| {
+        let arguments = ["tree", "--offline", "--no-default-features", "--features", features, "-e", "normal"];
+        let mut command = Command::new(&cargo);
+        command.args(arguments).args(["--prefix", "none", "--format", "{p}"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = command.output().expect("cargo");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).expect("names are text");
+        lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let (without, with) = (tree("capi"), tree("capi,checkpoint"));
+    for package in ["globset", "plotters", "sha2"] {
+        assert!(with.contains(package), "jobs use {package}");
+        assert!(!without.contains(package), "the feature capi alone uses {package}");
+    }
+}
+
+/// The workspace of the fuzzer is not part of the published package, so the test passes without it.
 #[test]
 #[cfg_attr(miri, ignore = "reads the source")]
 fn every_export_is_fuzzed() {

@@ -9,10 +9,10 @@ fn a_struct_of_no_known_size() {
     let small = Small::new();
     let factorization = small.in_c();
     // The first version ended before `ridge`.
-    let first = std::mem::offset_of!(Report, ridge);
+    let first = std::mem::offset_of!(RunReport, ridge);
     for size in [0, 8, first - 1] {
         // SAFETY: numbers, for which zero is a value.
-        let mut report: Report = unsafe { std::mem::zeroed() };
+        let mut report: RunReport = unsafe { std::mem::zeroed() };
         report.struct_size = size;
         // SAFETY: the handle is alive and the report a local.
         let status = unsafe { armor_factorization_get_report(factorization.pointer, &mut report) };
@@ -21,10 +21,10 @@ fn a_struct_of_no_known_size() {
         assert_eq!((report.struct_size, report.iterations), (size, 0));
     }
     // SAFETY: as above.
-    let mut sizes: Sizes = unsafe { std::mem::zeroed() };
+    let mut sizes: FactorizationSizes = unsafe { std::mem::zeroed() };
     // SAFETY: as above.
     let status = unsafe { armor_factorization_get_sizes(factorization.pointer, &mut sizes) };
-    let message = format!("out.struct_size: is 0, expected {} or more", size_of::<Sizes>());
+    let message = format!("out.struct_size: is 0, expected {} or more", size_of::<FactorizationSizes>());
     assert_refused(status, ARMOR_STRUCT_SIZE, &message);
 }
 
@@ -33,14 +33,14 @@ fn a_struct_of_the_first_version() {
     let small = Small::new();
     let factorization = small.in_c();
     // SAFETY: numbers, for which zero is a value.
-    let mut report: Report = unsafe { std::mem::zeroed() };
-    report.struct_size = std::mem::offset_of!(Report, ridge);
+    let mut report: RunReport = unsafe { std::mem::zeroed() };
+    report.struct_size = std::mem::offset_of!(RunReport, ridge);
     report.ridge = 7.0;
     // SAFETY: the handle is alive and the report a local.
     assert_ok(unsafe { armor_factorization_get_report(factorization.pointer, &mut report) });
     assert_eq!(
         (report.struct_size, report.iterations, report.ridge),
-        (std::mem::offset_of!(Report, ridge), ITERATIONS, 7.0)
+        (std::mem::offset_of!(RunReport, ridge), ITERATIONS, 7.0)
     );
 }
 
@@ -48,7 +48,7 @@ fn a_struct_of_the_first_version() {
 fn a_struct_of_a_later_version() {
     #[repr(C)]
     struct Later {
-        known: Report,
+        known: RunReport,
         unknown: [u64; 3],
     }
     let small = Small::new();
@@ -60,6 +60,6 @@ fn a_struct_of_a_later_version() {
     let out = (&raw mut later).cast();
     // SAFETY: the handle is alive and the report a local.
     assert_ok(unsafe { armor_factorization_get_report(factorization.pointer, out) });
-    assert_eq!(later.known.struct_size, size_of::<Report>());
+    assert_eq!(later.known.struct_size, size_of::<RunReport>());
     assert_eq!((later.known.iterations, later.unknown), (ITERATIONS, [7; 3]));
 }

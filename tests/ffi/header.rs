@@ -2,23 +2,24 @@
 
 use std::path::Path;
 
-/// In the order in which a reader wants them.
-const SOURCES: [&str; 15] = [
+/// The files of `src/ffi` with public items, in the order of the header.
+const SOURCES: [&str; 16] = [
     "version",
     "status",
-    "guard",
+    "messages",
     "view",
     "options",
-    "objective",
-    "factorize",
-    "factorization",
-    "sizes",
-    "report",
-    "copy",
-    "serialize",
+    "progress",
+    "factorization/handle",
+    "factorization/create",
+    "factorization/sizes",
+    "factorization/report",
+    "factorization/copy",
+    "factorization/output_error",
+    "factorization/serialize",
     "accumulator",
-    "job",
     "packed",
+    "job",
 ];
 
 #[test]

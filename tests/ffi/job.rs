@@ -27,7 +27,7 @@ fn create(json: &str) -> Result<Owned<JobHandle>, u32> {
     }
 }
 
-unsafe extern "C" fn cancel(_: *const Progress, calls: *mut c_void) -> c_int {
+unsafe extern "C" fn cancel(_: *const RunProgress, calls: *mut c_void) -> c_int {
     // SAFETY: the test hands over a counter of its own.
     unsafe { *calls.cast::<usize>() += 1 };
     1

@@ -10,8 +10,10 @@ mod copies;
 mod exports;
 mod growth;
 mod header;
+#[cfg(feature = "checkpoint")]
 mod job;
 mod misaligned;
+#[cfg(feature = "checkpoint")]
 #[path = "../checkpoint/model.rs"]
 mod model;
 mod null;

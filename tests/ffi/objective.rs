@@ -59,8 +59,8 @@ fn a_ridge_is_reported() {
     unsafe {
         assert_ok(armor_options_set_shrinkage(options.pointer, 0.0));
         let result = factorized(&small.matrix(), &view(&full), options.pointer);
-        let mut report: Report = std::mem::zeroed();
-        report.struct_size = size_of::<Report>();
+        let mut report: RunReport = std::mem::zeroed();
+        report.struct_size = size_of::<RunReport>();
         assert_ok(armor_factorization_get_report(result.pointer, &mut report));
         assert!(report.ridge > 0.0 && report.ridge < 1e-3, "{}", report.ridge);
     }

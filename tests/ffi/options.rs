@@ -151,8 +151,8 @@ fn stopped(options: &Owned<OptionsHandle>) -> (usize, u32) {
     let small = Small::new();
     let factorization = factorized(&small.matrix(), &small.hessian(), options.pointer);
     // SAFETY: numbers, for which zero is a value.
-    let mut report: Report = unsafe { std::mem::zeroed() };
-    report.struct_size = size_of::<Report>();
+    let mut report: RunReport = unsafe { std::mem::zeroed() };
+    report.struct_size = size_of::<RunReport>();
     // SAFETY: the handle is alive and the report a local.
     assert_ok(unsafe { armor_factorization_get_report(factorization.pointer, &mut report) });
     (report.iterations, report.stop_reason)

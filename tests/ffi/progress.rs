@@ -9,11 +9,11 @@ use crate::setup::*;
 
 /// What a run told, and after which iteration it is to be cancelled.
 struct Seen {
-    progress: Vec<Progress>,
+    progress: Vec<RunProgress>,
     cancel_at: usize,
 }
 
-unsafe extern "C" fn watch(progress: *const Progress, user: *mut c_void) -> c_int {
+unsafe extern "C" fn watch(progress: *const RunProgress, user: *mut c_void) -> c_int {
     // SAFETY: the test hands a `Seen` of its own to the run that calls this.
     let (progress, seen) = unsafe { (*progress, &mut *user.cast::<Seen>()) };
     seen.progress.push(progress);
@@ -31,7 +31,7 @@ fn watched_options() -> Owned<OptionsHandle> {
     options
 }
 
-fn run(options: &Owned<OptionsHandle>, cancel_at: usize) -> (Owned<FactorizationHandle>, Vec<Progress>) {
+fn run(options: &Owned<OptionsHandle>, cancel_at: usize) -> (Owned<FactorizationHandle>, Vec<RunProgress>) {
     let small = Small::new();
     let mut seen = Seen { progress: Vec::new(), cancel_at };
     let mut out = ptr::null_mut();
@@ -43,10 +43,10 @@ fn run(options: &Owned<OptionsHandle>, cancel_at: usize) -> (Owned<Factorization
     (own(out), seen.progress)
 }
 
-fn report(factorization: &Owned<FactorizationHandle>) -> Report {
+fn report(factorization: &Owned<FactorizationHandle>) -> RunReport {
     // SAFETY: numbers, for which zero is a value.
-    let mut report: Report = unsafe { std::mem::zeroed() };
-    report.struct_size = size_of::<Report>();
+    let mut report: RunReport = unsafe { std::mem::zeroed() };
+    report.struct_size = size_of::<RunReport>();
     // SAFETY: the handle is alive and the report a local.
     assert_ok(unsafe { armor_factorization_get_report(factorization.pointer, &mut report) });
     report

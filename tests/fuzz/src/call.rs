@@ -95,7 +95,7 @@ impl Name {
 }
 
 /// Cancels a run when its counter comes to zero.
-pub unsafe extern "C" fn count_down(progress: *const Progress, user: *mut c_void) -> c_int {
+pub unsafe extern "C" fn count_down(progress: *const RunProgress, user: *mut c_void) -> c_int {
     // SAFETY: `user` is the counter of the run that calls this.
     let (progress, left) = unsafe { (*progress, &mut *user.cast::<u8>()) };
     assert!(progress.iteration >= 1 && progress.iteration <= progress.iterations);
@@ -124,6 +124,7 @@ impl Call {
             match self {
                 Call::Texts(number) => {
                     assert_eq!(armor_abi_version(), ARMOR_ABI_VERSION);
+                    assert_ne!(armor_features() & ARMOR_FEATURE_CHECKPOINT, 0);
                     assert!(!text(armor_version()).is_empty());
                     assert!(!text(armor_status_message(number)).is_empty());
                     assert!(!text(armor_stop_reason_name(number)).is_empty());
@@ -210,8 +211,8 @@ unsafe fn keep(status: u32, out: *mut *mut FactorizationHandle, handles: &mut Ha
 /// Rows and columns of a factorisation, where the handle is one.
 unsafe fn shape(factorization: *const FactorizationHandle) -> Option<(usize, usize)> {
     // SAFETY: plain numbers.
-    let mut sizes: Sizes = unsafe { std::mem::zeroed() };
-    sizes.struct_size = size_of::<Sizes>();
+    let mut sizes: FactorizationSizes = unsafe { std::mem::zeroed() };
+    sizes.struct_size = size_of::<FactorizationSizes>();
     // SAFETY: passed on.
     (unsafe { armor_factorization_get_sizes(factorization, &mut sizes) } == ARMOR_OK)
         .then_some((sizes.rows, sizes.cols))

@@ -1,49 +1,49 @@
-//! How large the parts of a factorisation are.
+//! The sizes of a factorisation's parts.
 
-use super::factorization::FactorizationHandle;
-use super::guard::guard;
-use super::handle;
-use super::pointer::{Growing, Out, write_growing};
+use super::handle::FactorizationHandle;
+use crate::ffi::guard::guard;
+use crate::ffi::opaque;
+use crate::ffi::pointer::{Growing, Out, write_growing};
 use crate::result::factorization::Factorization;
 
-/// Shapes of a factorisation, and the elements of every array that it can be copied to.
+/// The shape of a factorisation, and the length of every array that the copies return.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sizes {
-    /// Set to sizeof(armor_sizes) before the call; afterwards the bytes that were written.
+pub struct FactorizationSizes {
+    /// Set this to sizeof(armor_sizes) before the call. The call changes it to the number of bytes that it has written.
     pub struct_size: usize,
-    /// Rows of the layer, m.
+    /// Rows of the layer (m).
     pub rows: usize,
-    /// Columns of the layer, k.
+    /// Columns of the layer (k).
     pub cols: usize,
-    /// Rows of a left block, p.
+    /// Rows of a block of the left wrapper (p).
     pub left_block: usize,
-    /// Left blocks, m / p rounded up.
+    /// Number of blocks of the left wrapper: m / p, rounded up.
     pub left_blocks: usize,
-    /// Columns of a right block, q.
+    /// Columns of a block of the right wrapper (q).
     pub right_block: usize,
-    /// Right blocks, k / q rounded up.
+    /// Number of blocks of the right wrapper: k / q, rounded up.
     pub right_blocks: usize,
-    /// Entries kept of each group, N.
+    /// Kept entries in each group of the core (N).
     pub pattern_n: usize,
-    /// Entries of a group, M.
+    /// Entries in each group of the core (M).
     pub pattern_m: usize,
-    /// float of the left wrapper: left_blocks * p * p.
+    /// Number of float values of the left wrapper: left_blocks * p * p.
     pub left: usize,
-    /// float of the right wrapper: right_blocks * q * q.
+    /// Number of float values of the right wrapper: right_blocks * q * q.
     pub right: usize,
-    /// float of the core's kept values: m * k * N / M.
+    /// Number of kept float values of the core: m * k * N / M.
     pub core_values: usize,
-    /// Bytes of the core's bitmask: m * (k / 8 rounded up).
+    /// Number of bytes of the core's bitmask: m * (k / 8, rounded up).
     pub core_bitmask: usize,
-    /// float of the dense core, and of the reconstruction: m * k.
+    /// Number of float values of the dense core and of the reconstruction: m * k.
     pub dense: usize,
-    /// double of the history: iterations + 1.
+    /// Number of double values of the history: iterations + 1.
     pub history: usize,
 }
 
-// SAFETY: repr(C), Copy, plain numbers, struct_size first.
-unsafe impl Growing for Sizes {
+// SAFETY: the struct is repr(C) and Copy, contains numbers only, and starts with struct_size.
+unsafe impl Growing for FactorizationSizes {
     const FIRST_SIZE: usize = 15 * size_of::<usize>();
 
     fn struct_size_mut(&mut self) -> &mut usize {
@@ -51,12 +51,12 @@ unsafe impl Growing for Sizes {
     }
 }
 
-impl Sizes {
-    /// Measures a factorisation.
+impl FactorizationSizes {
+    /// Reads the sizes of a factorisation.
     pub(super) fn of(factorization: &Factorization) -> Self {
         let (left, core, right) = (factorization.left(), factorization.core(), factorization.right());
         let pattern = core.pattern();
-        Sizes {
+        FactorizationSizes {
             struct_size: size_of::<Self>(),
             rows: core.rows(),
             cols: core.cols(),
@@ -76,17 +76,17 @@ impl Sizes {
     }
 }
 
-/// Writes the shapes of a factorisation to out, whose struct_size the caller has set.
+/// Writes the sizes of a factorisation to out. Set out->struct_size before the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_factorization_get_sizes(
     factorization: *const FactorizationHandle,
-    out: *mut Sizes,
+    out: *mut FactorizationSizes,
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (factorization, memory) = unsafe { handle::borrow("factorization", factorization)? };
+        let (factorization, memory) = unsafe { opaque::borrow("factorization", factorization)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
-        unsafe { write_growing(out, Sizes::of(factorization)) }
+        unsafe { write_growing(out, FactorizationSizes::of(factorization)) }
     })
 }

@@ -1,17 +1,18 @@
-//! Handles: boxes of the library's own that a caller only ever holds by their address.
+//! Opaque handles: values that the library allocates, and that the caller knows by their address only.
 
+use super::failure::Failure;
 use super::pointer::Span;
-use super::status::{ARMOR_WRONG_HANDLE, Failure};
+use super::status::ARMOR_WRONG_HANDLE;
 
-/// A type that the caller sees as an opaque pointer.
+/// A handle type, which the caller sees as an opaque pointer.
 pub(super) trait Opaque: Sized {
-    /// What a handle of this type holds.
+    /// The value behind a handle of this type.
     type Inner;
 
-    /// First bytes of such a handle, so that a handle of another type is told apart.
+    /// The first bytes of such a handle, which distinguish it from a handle of another type.
     const TAG: u64;
 
-    /// What the handle is called in messages.
+    /// The name of the handle type in messages.
     const NAME: &'static str;
 }
 
@@ -21,12 +22,12 @@ struct Tagged<T> {
     inner: T,
 }
 
-/// Boxes a value; `free` takes it back.
+/// Allocates a handle with this value; [`free`] releases it.
 pub(super) fn create<T: Opaque>(inner: T::Inner) -> *mut T {
     Box::into_raw(Box::new(Tagged { tag: T::TAG, inner })).cast()
 }
 
-/// Borrows what a handle holds, and says which memory that is: no call may write its results there.
+/// Borrows the value of a handle, and returns the memory of the handle, which no call may use for its results.
 ///
 /// # Safety
 /// The contract of [`super`].
@@ -34,13 +35,13 @@ pub(super) unsafe fn borrow<'a, T: Opaque>(
     argument: &'static str,
     handle: *const T,
 ) -> Result<(&'a T::Inner, Span), Failure> {
-    // SAFETY: passed on.
+    // SAFETY: the caller keeps the contract.
     let tagged = unsafe { check(argument, handle)? };
-    // SAFETY: the tag says that `create` boxed a value of this type there, and the caller that it is not freed.
+    // SAFETY: the tag shows that `create` allocated a value of this type there; the caller guarantees that it is not freed.
     Ok((unsafe { &(*tagged).inner }, Span::new(argument, tagged, 1)?))
 }
 
-/// Frees a handle; NULL is fine.
+/// Frees a handle; NULL is allowed.
 ///
 /// # Safety
 /// The contract of [`super`].
@@ -48,18 +49,20 @@ pub(super) unsafe fn free<T: Opaque>(argument: &'static str, handle: *mut T) -> 
     if handle.is_null() {
         return Ok(());
     }
-    // SAFETY: passed on.
+    // SAFETY: the caller keeps the contract.
     let tagged = unsafe { check(argument, handle)? };
-    // SAFETY: the tag says that `create` boxed a value of this type there, and the caller that it is not freed.
+    // SAFETY: the tag shows that `create` allocated a value of this type there; the caller guarantees that it is not freed.
     drop(unsafe { Box::from_raw(tagged.cast_mut()) });
     Ok(())
 }
 
+/// Checks that a pointer is a handle of this type.
+///
 /// # Safety
 /// The contract of [`super`].
 unsafe fn check<T: Opaque>(argument: &'static str, handle: *const T) -> Result<*const Tagged<T::Inner>, Failure> {
     Span::new(argument, handle.cast::<u64>(), 1)?;
-    // SAFETY: neither NULL nor misaligned, and every handle starts with a tag.
+    // SAFETY: the pointer is not NULL and is aligned, and every handle starts with a tag.
     let tag = unsafe { handle.cast::<u64>().read() };
     if tag != T::TAG {
         let message = format!("{argument}: is not a handle of {}", T::NAME);

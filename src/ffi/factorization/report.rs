@@ -1,53 +1,54 @@
-//! How a factorisation was reached, and what it is worth.
+//! The report of the run that made a factorisation.
 
 use std::ffi::{CStr, c_char};
 
-use super::factorization::FactorizationHandle;
-use super::guard::guard;
-use super::handle;
-use super::pointer::{Growing, Out, write_growing};
+use super::handle::FactorizationHandle;
+use crate::ffi::guard::guard;
+use crate::ffi::opaque;
+use crate::ffi::pointer::{Growing, Out, write_growing};
 use crate::result::factorization::Factorization;
 use crate::result::record::StopReason;
 
-/// All iterations were done.
+/// The run has done all its iterations.
 pub const ARMOR_STOP_ITERATIONS: u32 = 1;
-/// The loss stopped falling: no progress for the options' patience.
+/// The loss has stopped falling: no progress in as many iterations as the option patience says.
 pub const ARMOR_STOP_CONVERGED: u32 = 2;
-/// The time budget was used up.
+/// The time budget is used up.
 pub const ARMOR_STOP_TIME_BUDGET: u32 = 3;
-/// The progress function asked for it.
+/// The progress function has cancelled the run.
 pub const ARMOR_STOP_CANCELLED: u32 = 4;
 
-/// The record of a run.
+/// The report of a run.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Report {
-    /// Set to sizeof(armor_report) before the call; afterwards the bytes that were written.
+pub struct RunReport {
+    /// Set this to sizeof(armor_report) before the call. The call changes it to the number of bytes that it has written.
     pub struct_size: usize,
-    /// Iterations done.
+    /// Number of iterations that were done.
     pub iterations: usize,
-    /// Bytes of the factors in f32, the mask's bits included.
+    /// Size of the stored factors in bytes, with 32-bit values, including the bitmask.
     pub stored_bytes_f32: usize,
-    /// The same with values and wrappers in f16.
+    /// Size of the stored factors in bytes, with 16-bit values, including the bitmask.
     pub stored_bytes_f16: usize,
-    /// Relative proxy loss; 1 would be a reconstruction of zeros.
+    /// Relative proxy loss: 0 for an exact reconstruction, 1 for a reconstruction that is zero everywhere.
     pub loss: f64,
-    /// Relative proxy loss of pruning alone (NoWag-P); loss is never above it.
+    /// Relative proxy loss of pruning without wrappers (the method NoWag-P). loss is never above it.
     pub nowag_p_loss: f64,
-    /// Numbers in both wrappers over entries of the weight.
+    /// Number of values in both wrappers divided by the number of entries of the weight.
     pub overhead: f64,
-    /// Wall time of the run; 0 for a factorisation that was read from bytes.
+    /// Duration of the run in seconds; 0 for a factorisation that was read from bytes.
     pub seconds: f64,
-    /// Why the run ended, ARMOR_STOP_*.
+    /// Why the run has ended, ARMOR_STOP_*.
     pub stop_reason: u32,
-    /// 0; room for a later field.
+    /// Always 0; reserved for a later field.
     pub reserved: u32,
-    /// Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed.
+    /// Number that was added to the unit diagonal of the inputs' correlation matrix so that it could be factorised; 0 if
+    /// this was not necessary.
     pub ridge: f64,
 }
 
-// SAFETY: repr(C), Copy, plain numbers without padding, struct_size first.
-unsafe impl Growing for Report {
+// SAFETY: the struct is repr(C) and Copy, contains numbers only, has no padding, and starts with struct_size.
+unsafe impl Growing for RunReport {
     const FIRST_SIZE: usize = 4 * size_of::<usize>() + 4 * size_of::<f64>() + 2 * size_of::<u32>();
 
     fn struct_size_mut(&mut self) -> &mut usize {
@@ -55,9 +56,10 @@ unsafe impl Growing for Report {
     }
 }
 
-impl Report {
+impl RunReport {
+    /// Reads the report of a factorisation.
     fn of(factorization: &Factorization) -> Self {
-        Report {
+        RunReport {
             struct_size: size_of::<Self>(),
             iterations: factorization.iterations(),
             stored_bytes_f32: factorization.stored_bytes(4),
@@ -78,23 +80,23 @@ impl Report {
     }
 }
 
-/// Writes the record of a run to out, whose struct_size the caller has set.
+/// Writes the report of the run to out. Set out->struct_size before the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_factorization_get_report(
     factorization: *const FactorizationHandle,
-    out: *mut Report,
+    out: *mut RunReport,
 ) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let (factorization, memory) = unsafe { handle::borrow("factorization", factorization)? };
+        let (factorization, memory) = unsafe { opaque::borrow("factorization", factorization)? };
         let out = Out::new("out", out)?.apart_from(&[memory])?;
         // SAFETY: the caller keeps the module's contract.
-        unsafe { write_growing(out, Report::of(factorization)) }
+        unsafe { write_growing(out, RunReport::of(factorization)) }
     })
 }
 
-/// Gives a lower-case word for a reason to stop, ARMOR_STOP_*; "unknown" for a number that is none. Never NULL; the
-/// text lives as long as the library. Any thread may call it.
+/// Returns the name of an ARMOR_STOP_* in lower case; "unknown" for another number. The result is never NULL, and stays
+/// valid as long as the library is loaded. Any thread may call this function.
 #[unsafe(no_mangle)]
 pub extern "C" fn armor_stop_reason_name(stop_reason: u32) -> *const c_char {
     guard(|| Ok(name(stop_reason).as_ptr()))

@@ -1,0 +1,64 @@
+//! The error type of the exports.
+
+use super::status::{
+    ARMOR_ASYMMETRIC, ARMOR_CANCELLED, ARMOR_FILE, ARMOR_HESSIAN_NOT_FULL, ARMOR_INVALID_BYTES,
+    ARMOR_INVALID_CHECKPOINT, ARMOR_INVALID_SETTINGS, ARMOR_INVALID_SHAPE, ARMOR_JOB_UNFINISHED, ARMOR_MEMORY_LIMIT,
+    ARMOR_NEGATIVE, ARMOR_NOT_FINITE, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_OTHER_JOB, ARMOR_PANIC, ARMOR_SIZE_OVERFLOW,
+    ARMOR_THREADS, ARMOR_UNREPRESENTABLE,
+};
+use crate::error::Error;
+
+/// Describes why a call failed: a status, and a message that names the argument, the fault and the position.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub status: u32,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(status: u32, message: impl Into<String>) -> Self {
+        Failure { status, message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error.cause() {
+            Error::EmptyWeight { .. }
+            | Error::ColumnsNotMultiple { .. }
+            | Error::HessianLength { .. }
+            | Error::HessianNotSquare { .. }
+            | Error::Inputs { .. }
+            | Error::HessianKind { .. }
+            | Error::NoTokens
+            | Error::Length { .. } => ARMOR_INVALID_SHAPE,
+            Error::WeightNotFinite { .. } | Error::HessianNotFinite { .. } | Error::Activation { .. } => {
+                ARMOR_NOT_FINITE
+            }
+            Error::HessianNegative { .. } | Error::HessianIndefinite { .. } => ARMOR_NEGATIVE,
+            Error::SizeOverflow { .. } => ARMOR_SIZE_OVERFLOW,
+            Error::Pattern { .. } | Error::PatternText { .. } | Error::Option { .. } => ARMOR_OPTION_OUT_OF_RANGE,
+            Error::Bytes { .. } => ARMOR_INVALID_BYTES,
+            Error::Threads { .. } => ARMOR_THREADS,
+            Error::HessianAsymmetric { .. } => ARMOR_ASYMMETRIC,
+            Error::HessianNotFull { .. } => ARMOR_HESSIAN_NOT_FULL,
+            Error::MemoryLimit { .. } => ARMOR_MEMORY_LIMIT,
+            Error::Overflow { .. } | Error::Precision { .. } | Error::Format { .. } => ARMOR_UNREPRESENTABLE,
+            Error::Json { .. } | Error::Settings { .. } | Error::UnknownName { .. } => ARMOR_INVALID_SETTINGS,
+            Error::File { .. } => ARMOR_FILE,
+            Error::Tensor { .. } => ARMOR_INVALID_CHECKPOINT,
+            Error::OtherJob { .. } => ARMOR_OTHER_JOB,
+            Error::Unfinished { .. } => ARMOR_JOB_UNFINISHED,
+            Error::Cancelled => ARMOR_CANCELLED,
+            // `cause` never returns this variant.
+            Error::InTensor { .. } => ARMOR_PANIC,
+            // Only parts that a Rust caller implements return these errors, and the ABI accepts no such parts.
+            Error::NotPositive { .. }
+            | Error::GroupMask { .. }
+            | Error::Coupled { .. }
+            | Error::Part { .. }
+            | Error::FactorShape { .. } => ARMOR_PANIC,
+        };
+        Failure::new(status, error.to_string())
+    }
+}
