@@ -308,7 +308,8 @@ typedef struct armor_report {
     size_t stored_bytes_f32;
     // Size of the stored factors in bytes, with 16-bit values, including the bitmask.
     size_t stored_bytes_f16;
-    // Relative proxy loss: 0 for an exact reconstruction, 1 for a reconstruction that is zero everywhere.
+    // Relative proxy loss: the error that the run minimises, divided by the error of a reconstruction that is zero
+    // everywhere. It is 0 for an exact reconstruction.
     double loss;
     // Relative proxy loss of pruning without wrappers (the method NoWag-P). loss is never above it.
     double nowag_p_loss;
@@ -376,6 +377,34 @@ const char *armor_last_error_message(void);
 // Creates the options of a preset, ARMOR_PRESET_*, and writes their handle to out. Free it with armor_options_free.
 uint32_t armor_options_create(uint32_t preset,
                               struct armor_options **out);
+
+// Creates options from a JSON object, and writes their handle to out. Free it with armor_options_free. json points to len
+// bytes in UTF-8, without a NUL byte at the end.
+//
+// The object has one key for each armor_options_set_*, without that prefix: "method" is "exact", "paper" or "gradient",
+// "objective" is "diagonal" or "full", "row_weighting" is "nowag", "uniform" or null (the default of the objective),
+// "pattern" is a text such as "2:4", "time_budget" is a number of seconds or null (no limit), "memory_limit" is a number
+// of bytes or null (no limit), and the others are numbers. Every key is optional. "preset" is "exact" (the default) or
+// "paper", and gives the values of the missing keys. "block" is a number p, or two numbers [p, q], and gives left_block and
+// right_block.
+//
+// The call fails with ARMOR_INVALID_TEXT; with ARMOR_INVALID_SETTINGS if the text is not a JSON object, if it has an
+// unknown key or the same key twice, or if a value has the wrong type (the message contains the key); and with
+// ARMOR_OPTION_OUT_OF_RANGE.
+uint32_t armor_options_from_json(const uint8_t *json,
+                                 size_t len,
+                                 struct armor_options **out);
+
+// Writes all options as a JSON object, which armor_options_from_json reads, to buffer, which has space for capacity bytes.
+// The text ends with a NUL byte.
+//
+// needed may be NULL; otherwise the number of bytes, including the NUL byte, is written there, also on
+// ARMOR_BUFFER_TOO_SMALL, when nothing else is written. To ask for the number only, pass NULL and 0 for buffer and
+// capacity.
+uint32_t armor_options_to_json(const struct armor_options *options,
+                               char *buffer,
+                               size_t capacity,
+                               size_t *needed);
 
 // Frees options; NULL is allowed. No other call may use the options at this time, also no run.
 uint32_t armor_options_free(struct armor_options *options);

@@ -71,6 +71,12 @@ template <typename T, typename Call> std::vector<T> filled(Call call) {
     return values;
 }
 
+// The same for a text.
+template <typename Call> std::string filled_text(Call call) {
+    const std::vector<char> characters = filled<char>(call);
+    return std::string(characters.data());
+}
+
 template <typename T> constexpr std::uint32_t dtype_of();
 template <> constexpr std::uint32_t dtype_of<float>() { return ARMOR_DTYPE_F32; }
 template <> constexpr std::uint32_t dtype_of<double>() { return ARMOR_DTYPE_F64; }
@@ -170,6 +176,21 @@ public:
         handle_.reset(made);
     }
 
+    // Reads options from a JSON object; armor_options_from_json describes its keys.
+    static options from_json(const std::string &json) {
+        armor_options *made = nullptr;
+        const auto *bytes = reinterpret_cast<const std::uint8_t *>(json.data());
+        detail::check(armor_options_from_json(bytes, json.size(), &made));
+        return options(std::unique_ptr<armor_options, detail::deleter>(made));
+    }
+
+    // Writes all options as a JSON object, which from_json reads.
+    std::string to_json() const {
+        return detail::filled_text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_options_to_json(handle_.get(), buffer, capacity, needed);
+        });
+    }
+
     options &method(std::uint32_t value) { return set(armor_options_set_method, value); }
     options &left_block(std::size_t rows) { return set(armor_options_set_left_block, rows); }
     options &right_block(std::size_t cols) { return set(armor_options_set_right_block, cols); }
@@ -195,6 +216,8 @@ public:
     const armor_options *get() const noexcept { return handle_.get(); }
 
 private:
+    explicit options(std::unique_ptr<armor_options, detail::deleter> handle) : handle_(std::move(handle)) {}
+
     template <typename T> options &set(std::uint32_t (*setter)(armor_options *, T), T value) {
         detail::check(setter(handle_.get(), value));
         return *this;
@@ -384,7 +407,7 @@ public:
     }
 
     std::string layer_name(std::size_t index) const {
-        return text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
+        return detail::filled_text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
             return armor_job_layer_name(handle_.get(), index, buffer, capacity, needed);
         });
     }
@@ -409,7 +432,7 @@ public:
 
     // report.json of a finished job.
     std::string report() const {
-        return text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
+        return detail::filled_text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
             return armor_job_report(handle_.get(), buffer, capacity, needed);
         });
     }
@@ -417,11 +440,6 @@ public:
     const armor_job *get() const noexcept { return handle_.get(); }
 
 private:
-    template <typename Call> static std::string text(Call call) {
-        const std::vector<char> characters = detail::filled<char>(call);
-        return std::string(characters.data());
-    }
-
     std::unique_ptr<armor_job, detail::deleter> handle_;
 };
 

@@ -144,6 +144,8 @@ _SETTERS = {
 _ARGUMENTS = {
     "armor_options_create": (_U32, _OUT),
     "armor_options_free": (_HANDLE,),
+    "armor_options_from_json": (_BYTES, _SIZE, _OUT),
+    "armor_options_to_json": (_HANDLE, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_options_set_pattern": (_HANDLE, _SIZE, _SIZE),
     **{f"armor_options_set_{option}": (_HANDLE, kind) for option, kind in _SETTERS.items()},
     "armor_factorize": (ctypes.POINTER(Matrix), ctypes.POINTER(Hessian), _HANDLE, _WATCH, _HANDLE, _OUT),
@@ -393,8 +395,21 @@ class Options:
     row_weighting: str | None = None
     memory_limit: int | None = None
 
+    @classmethod
+    def from_json(cls, text: str) -> Options:
+        """Reads options from a JSON object; armor.h describes its keys at armor_options_from_json."""
+        out, json_text = _HANDLE(), text.encode()
+        _check(library().armor_options_from_json(json_text, len(json_text), ctypes.byref(out)))
+        values = json.loads(_json(_Handle(out, library().armor_options_free)))
+        values["pattern"] = tuple(int(number) for number in values["pattern"].split(":"))
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Returns all options as a JSON object, which `from_json` reads."""
+        return _json(self.create())
+
     def create(self) -> _Handle:
-        """Makes the library's own options; refuses those that are out of range."""
+        """Creates the library's options; refuses options that are out of range."""
         lib, out = library(), _HANDLE()
         _check(lib.armor_options_create(_constant("preset", self.preset, PRESETS), ctypes.byref(out)))
         made = _Handle(out, lib.armor_options_free)
@@ -407,6 +422,11 @@ class Options:
             value = _constant(option, value, WORDS[option]) if option in WORDS else _not_negative(option, value)
             _check(getattr(lib, f"armor_options_set_{option}")(out, value))
         return made
+
+
+def _json(options: _Handle) -> str:
+    """Returns the JSON of the library's options."""
+    return _text(library().armor_options_to_json, options).rstrip(b"\0").decode()
 
 
 def _constant(option: str, name: str, constants: dict[str, int]) -> int:

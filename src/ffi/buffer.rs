@@ -1,5 +1,7 @@
 //! Arrays that a call copies to the caller's memory.
 
+use std::ffi::c_char;
+
 use super::failure::Failure;
 use super::pointer::{Out, Span};
 use super::status::ARMOR_BUFFER_TOO_SMALL;
@@ -58,5 +60,17 @@ impl<T: Copy> Buffer<T> {
             let message = format!("{}: holds {} elements, needs {len}", self.argument, self.capacity);
             Err(Failure::new(ARMOR_BUFFER_TOO_SMALL, message))
         }
+    }
+}
+
+impl Buffer<c_char> {
+    /// Writes a text, with a NUL byte at its end.
+    ///
+    /// # Safety
+    /// The contract of [`super`].
+    pub unsafe fn fill_text(self, text: &str) -> Result<(), Failure> {
+        let characters = || text.bytes().chain([0]).map(|byte| byte as c_char).collect();
+        // SAFETY: the caller keeps the contract.
+        unsafe { self.fill(text.len() + 1, || Ok(characters())) }
     }
 }

@@ -7,9 +7,9 @@ use super::buffer::Buffer;
 use super::failure::Failure;
 use super::guard::guard;
 use super::opaque::{self, Opaque};
-use super::pointer::{Out, Span, input};
+use super::pointer::{Out, Span, utf8};
 use super::progress::{Callback, ProgressFn};
-use super::status::{ARMOR_INVALID_TEXT, ARMOR_NO_SUCH_LAYER};
+use super::status::ARMOR_NO_SUCH_LAYER;
 use crate::checkpoint::{Job, Settings};
 use crate::descent::progress::Progress;
 
@@ -40,14 +40,10 @@ impl Opaque for JobHandle {
 pub unsafe extern "C" fn armor_job_create(settings: *const u8, len: usize, out: *mut *mut JobHandle) -> u32 {
     guard(|| {
         // SAFETY: the caller keeps the module's contract.
-        let json = unsafe { input("settings", settings, len)? };
+        let json = unsafe { utf8("settings", settings, len)? };
         let out = Out::new("out", out)?;
         out.span.is_apart_from(&[Span::new("settings", settings, len)?])?;
-        if let Err(error) = std::str::from_utf8(json) {
-            let message = format!("settings: byte {} is not UTF-8", error.valid_up_to());
-            return Err(Failure::new(ARMOR_INVALID_TEXT, message));
-        }
-        let job = Job::open(Settings::from_json(json)?)?;
+        let job = Job::open(Settings::from_json(json.as_bytes())?)?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(opaque::create(job)) };
         Ok(())
@@ -94,7 +90,7 @@ pub unsafe extern "C" fn armor_job_layer_name(
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         check(job, index)?;
         // SAFETY: the caller keeps the module's contract.
-        unsafe { fill(buffer, &job.layers()[index].name) }
+        unsafe { buffer.fill_text(&job.layers()[index].name) }
     })
 }
 
@@ -171,7 +167,7 @@ pub unsafe extern "C" fn armor_job_report(
         let (job, memory) = unsafe { opaque::borrow("job", job)? };
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         // SAFETY: the caller keeps the module's contract.
-        unsafe { fill(buffer, &job.report()?) }
+        unsafe { buffer.fill_text(&job.report()?) }
     })
 }
 
@@ -182,13 +178,4 @@ fn check(job: &Job, index: usize) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(ARMOR_NO_SUCH_LAYER, format!("index: is {index}, but the job has {layers} layers")))
-}
-
-/// Copies a text, with a NUL byte at its end, to the caller's buffer.
-///
-/// # Safety
-/// The contract of [`super`].
-unsafe fn fill(buffer: Buffer<c_char>, text: &str) -> Result<(), Failure> {
-    // SAFETY: the caller keeps the contract.
-    unsafe { buffer.fill(text.len() + 1, || Ok(text.bytes().chain([0]).map(|byte| byte as c_char).collect())) }
 }

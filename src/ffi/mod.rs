@@ -52,12 +52,12 @@ pub use messages::{armor_last_error_message, armor_status_message};
 pub use options::{
     ARMOR_METHOD_EXACT, ARMOR_METHOD_GRADIENT, ARMOR_METHOD_PAPER, ARMOR_OBJECTIVE_DIAGONAL, ARMOR_OBJECTIVE_FULL,
     ARMOR_PRESET_EXACT, ARMOR_PRESET_PAPER, ARMOR_ROWS_NOWAG, ARMOR_ROWS_UNIFORM, OptionsHandle, armor_options_create,
-    armor_options_free, armor_options_set_iterations, armor_options_set_learning_rate, armor_options_set_left_block,
-    armor_options_set_max_extrapolation, armor_options_set_memory_limit, armor_options_set_method,
-    armor_options_set_objective, armor_options_set_patience, armor_options_set_pattern, armor_options_set_right_block,
-    armor_options_set_row_weighting, armor_options_set_seed, armor_options_set_shrinkage,
-    armor_options_set_temperature, armor_options_set_threads, armor_options_set_time_budget,
-    armor_options_set_tolerance,
+    armor_options_free, armor_options_from_json, armor_options_set_iterations, armor_options_set_learning_rate,
+    armor_options_set_left_block, armor_options_set_max_extrapolation, armor_options_set_memory_limit,
+    armor_options_set_method, armor_options_set_objective, armor_options_set_patience, armor_options_set_pattern,
+    armor_options_set_right_block, armor_options_set_row_weighting, armor_options_set_seed,
+    armor_options_set_shrinkage, armor_options_set_temperature, armor_options_set_threads,
+    armor_options_set_time_budget, armor_options_set_tolerance, armor_options_to_json,
 };
 pub use packed::{
     PackedHandle, PackedSizes, armor_packed_apply, armor_packed_apply_batch, armor_packed_create, armor_packed_free,

@@ -1,12 +1,14 @@
 //! The handle of options: a preset, and the changes to it.
 
+use std::ffi::c_char;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::buffer::Buffer;
 use super::failure::Failure;
 use super::guard::guard;
 use super::opaque::{self, Opaque};
-use super::pointer::{Out, Span};
+use super::pointer::{Out, Span, utf8};
 use super::status::{ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_VALUE};
 use crate::descent::options::{Method, Objective, Options};
 use crate::factors::pattern::Pattern;
@@ -93,6 +95,55 @@ pub unsafe extern "C" fn armor_options_create(preset: u32, out: *mut *mut Option
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(opaque::create(Mutex::new(options))) };
         Ok(())
+    })
+}
+
+/// Creates options from a JSON object, and writes their handle to out. Free it with armor_options_free. json points to len
+/// bytes in UTF-8, without a NUL byte at the end.
+///
+/// The object has one key for each armor_options_set_*, without that prefix: "method" is "exact", "paper" or "gradient",
+/// "objective" is "diagonal" or "full", "row_weighting" is "nowag", "uniform" or null (the default of the objective),
+/// "pattern" is a text such as "2:4", "time_budget" is a number of seconds or null (no limit), "memory_limit" is a number
+/// of bytes or null (no limit), and the others are numbers. Every key is optional. "preset" is "exact" (the default) or
+/// "paper", and gives the values of the missing keys. "block" is a number p, or two numbers [p, q], and gives left_block and
+/// right_block.
+///
+/// The call fails with ARMOR_INVALID_TEXT; with ARMOR_INVALID_SETTINGS if the text is not a JSON object, if it has an
+/// unknown key or the same key twice, or if a value has the wrong type (the message contains the key); and with
+/// ARMOR_OPTION_OUT_OF_RANGE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_options_from_json(json: *const u8, len: usize, out: *mut *mut OptionsHandle) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let text = unsafe { utf8("json", json, len)? };
+        let out = Out::new("out", out)?.apart_from(&[Span::new("json", json, len)?])?;
+        let options = Options::from_json(text.as_bytes())?;
+        options.validate()?;
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { out.write(opaque::create(Mutex::new(options))) };
+        Ok(())
+    })
+}
+
+/// Writes all options as a JSON object, which armor_options_from_json reads, to buffer, which has space for capacity bytes.
+/// The text ends with a NUL byte.
+///
+/// needed may be NULL; otherwise the number of bytes, including the NUL byte, is written there, also on
+/// ARMOR_BUFFER_TOO_SMALL, when nothing else is written. To ask for the number only, pass NULL and 0 for buffer and
+/// capacity.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_options_to_json(
+    options: *const OptionsHandle,
+    buffer: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let (options, memory) = unsafe { snapshot(options)? };
+        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { buffer.fill_text(&options.to_json()) }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 use std::slice;
+use std::str::Utf8Error;
 
 use super::failure::Failure;
 use super::status::{
@@ -70,10 +71,22 @@ pub(super) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) ->
     Span::new(argument, pointer, 1)?;
     // SAFETY: the pointer is not NULL; the caller guarantees the NUL byte at the end.
     let text = unsafe { CStr::from_ptr(pointer) };
-    text.to_str().map_err(|error| {
-        let message = format!("{argument}: byte {} is not UTF-8", error.valid_up_to());
-        Failure::new(ARMOR_INVALID_TEXT, message)
-    })
+    text.to_str().map_err(|error| not_utf8(argument, error))
+}
+
+/// Borrows `len` bytes of UTF-8, without a NUL byte at the end.
+///
+/// # Safety
+/// The contract of [`super`].
+pub(super) unsafe fn utf8<'a>(argument: &'static str, pointer: *const u8, len: usize) -> Result<&'a str, Failure> {
+    // SAFETY: the caller keeps the contract.
+    let bytes = unsafe { input(argument, pointer, len)? };
+    std::str::from_utf8(bytes).map_err(|error| not_utf8(argument, error))
+}
+
+/// Describes a text that is not UTF-8.
+fn not_utf8(argument: &str, error: Utf8Error) -> Failure {
+    Failure::new(ARMOR_INVALID_TEXT, format!("{argument}: byte {} is not UTF-8", error.valid_up_to()))
 }
 
 /// Stores a checked pointer to a place for one value that a call returns.

@@ -88,6 +88,7 @@ static float *copy_floats(uint32_t (*copy)(const armor_factorization *, float *,
 static void test_versions(void) {
     CHECK(armor_abi_version() == ARMOR_ABI_VERSION);
     CHECK(strchr(armor_version(), '.') != NULL);
+    CHECK(armor_features() <= (ARMOR_FEATURE_CHECKPOINT | ARMOR_FEATURE_LAPACK));
     CHECK(strcmp(armor_status_message(ARMOR_OK), "success") == 0);
     CHECK(strcmp(armor_stop_reason_name(ARMOR_STOP_CONVERGED), "converged") == 0);
 }

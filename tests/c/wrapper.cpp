@@ -53,6 +53,13 @@ int main() {
     armor::options options;
     options.block(8).iterations(5).seed(7).pattern(2, 4);
 
+    // Options as JSON: what is written can be read, and a wrong key is refused.
+    const auto same = armor::options::from_json(options.to_json());
+    CHECK(same.to_json() == options.to_json() && same.to_json().find("\"left_block\": 8,") != std::string::npos);
+    CHECK(armor::options::from_json("{\"preset\": \"paper\"}").to_json() == armor::options(ARMOR_PRESET_PAPER).to_json());
+    CHECK(status_of([] { armor::options::from_json("{\"blocks\": 8}"); }) == ARMOR_INVALID_SETTINGS);
+    CHECK(status_of([] { armor::options::from_json("{\"block\": 0}"); }) == ARMOR_OPTION_OUT_OF_RANGE);
+
     auto first = armor::factorize(matrix, hessian, options);
     const auto moved = std::move(first);
     CHECK(moved.report().loss <= moved.report().nowag_p_loss);

@@ -1,4 +1,4 @@
-//! The committed header is what cbindgen makes of the source.
+//! The committed header is the one that cbindgen generates from the source.
 
 use std::path::Path;
 
@@ -22,9 +22,8 @@ const SOURCES: [&str; 16] = [
     "job",
 ];
 
-#[test]
-#[cfg_attr(miri, ignore = "reads the source")]
-fn the_header_is_that_of_the_source() {
+/// Generates the header from the source.
+fn generated() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is well formed");
     let mut builder = cbindgen::Builder::new().with_config(config);
@@ -32,9 +31,14 @@ fn the_header_is_that_of_the_source() {
         builder = builder.with_src(root.join(format!("src/ffi/{source}.rs")));
     }
     let mut header = Vec::new();
-    builder.generate().expect("the source can be put in C's words").write(&mut header);
-    let header = String::from_utf8(header).expect("a header is text");
-    let path = root.join("include/armor.h");
+    builder.generate().expect("C can express the source").write(&mut header);
+    String::from_utf8(header).expect("a header is text")
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads the source")]
+fn the_header_is_that_of_the_source() {
+    let (header, path) = (generated(), Path::new(env!("CARGO_MANIFEST_DIR")).join("include/armor.h"));
     if std::env::var_os("ARMOR_BLESS").is_some_and(|value| value == "1") {
         std::fs::write(&path, &header).expect("include/armor.h can be written");
     }
@@ -47,8 +51,7 @@ fn the_header_is_that_of_the_source() {
 #[test]
 #[cfg_attr(miri, ignore = "reads the source")]
 fn every_export_is_declared() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/armor.h");
-    let header = std::fs::read_to_string(path).expect("include/armor.h");
+    let header = generated();
     for export in crate::exports::in_source() {
         assert!(header.contains(&format!(" {export}(")) || header.contains(&format!("*{export}(")), "{export}");
     }

@@ -337,3 +337,27 @@ def test_a_missing_library_is_an_error_that_says_where_it_was_looked_for():
     assert status == 1
     assert "ImportError: no library of armor; set ARMOR_LIBRARY" in printed
     assert "nowhere.so: " in printed
+
+
+def test_options_are_written_and_read_as_json(weight):
+    for options in (FAST, armor.Options(preset="paper", objective="diagonal", row_weighting="uniform", seed=2**64 - 1)):
+        read = armor.Options.from_json(options.to_json())
+        assert read.to_json() == options.to_json()
+    assert armor.Options.from_json('{"preset": "paper"}').to_json() == armor.Options(preset="paper").to_json()
+    assert armor.Options.from_json('{"block": [4, 8]}').right_block == 8
+    read = armor.Options.from_json(FAST.to_json())
+    assert bytes_of(weight, options=read) == bytes_of(weight)
+    for text, message in (('{"blocks": 8}', "json: blocks: unknown field"), ('{"block": 0}', "left_block: 0 is out of")):
+        with pytest.raises(armor.ArmorError, match=message):
+            armor.Options.from_json(text)
+
+
+def test_a_library_without_jobs_says_so(monkeypatch):
+    monkeypatch.setattr(armor, "features", set)
+    with pytest.raises(NotImplementedError, match="built without the feature checkpoint"):
+        armor.Job(checkpoint="x")
+
+
+def test_features_are_those_of_the_library():
+    assert armor.features() <= set(armor.FEATURES)
+    assert ("checkpoint" in armor.features()) == hasattr(armor.library(), "armor_job_create")

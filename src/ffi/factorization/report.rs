@@ -30,7 +30,8 @@ pub struct RunReport {
     pub stored_bytes_f32: usize,
     /// Size of the stored factors in bytes, with 16-bit values, including the bitmask.
     pub stored_bytes_f16: usize,
-    /// Relative proxy loss: 0 for an exact reconstruction, 1 for a reconstruction that is zero everywhere.
+    /// Relative proxy loss: the error that the run minimises, divided by the error of a reconstruction that is zero
+    /// everywhere. It is 0 for an exact reconstruction.
     pub loss: f64,
     /// Relative proxy loss of pruning without wrappers (the method NoWag-P). loss is never above it.
     pub nowag_p_loss: f64,

@@ -101,7 +101,7 @@ const KEYS: [&str; 32] = [
     r#""objective":"full""#,
     r#""shrinkage":0.25"#,
     r#""shrinkage":-1"#,
-    r#""row_weighting":"none""#,
+    r#""row_weighting":"uniform""#,
     r#""row_weighting":"nowag""#,
     r#""temperature":0"#,
     r#""temperature":1e999"#,
