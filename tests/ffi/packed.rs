@@ -1,11 +1,11 @@
-//! Packed factorisations through the ABI: the crate's own bits, and every wrong argument a status.
+//! Packed factorisations of the ABI: scratch memory, wrong arguments, and many threads.
 
 use std::ptr;
 
 use armor_core::ffi::*;
 use armor_core::{PackedFactorization, Precision};
 use half::bf16;
-use ndarray::{Array2, s};
+use ndarray::Array2;
 
 use crate::setup::*;
 
@@ -41,34 +41,21 @@ fn in_rust(precision: Precision, x: &Array2<f32>) -> Array2<f32> {
 }
 
 #[test]
-fn products_are_those_of_the_crate() {
-    let factorization = Small::new().in_c();
-    let x = inputs(5);
-    for (dtype, precision) in
-        [(ARMOR_DTYPE_F32, Precision::F32), (ARMOR_DTYPE_F16, Precision::F16), (ARMOR_DTYPE_BF16, Precision::Bf16)]
-    {
-        let expected = in_rust(precision, &x);
-        for threads in [0, 1, 3] {
-            let packed = packed(&factorization, dtype, threads);
-            let mut room = scratch(&packed, 5);
-            let (mut y, mut wide) = (Array2::from_elem((5, 12), 7.0_f32), Array2::from_elem((5, 20), 7.0_f32));
-            let half = x.mapv(bf16::from_f32);
-            let brain = MatrixView { data: half.as_ptr().cast(), dtype: ARMOR_DTYPE_BF16, ..view(&x) };
-            // SAFETY: the handle is alive, and the buffers are as long as they say.
-            unsafe {
-                let (to, room, len) = (y.as_mut_ptr(), room.as_mut_ptr(), room.len());
-                assert_ok(armor_packed_apply_batch(packed.pointer, &view(&x), to, 12, 60, room, len));
-                assert_eq!(y, expected);
-                let to = wide.as_mut_ptr();
-                assert_ok(armor_packed_apply_batch(packed.pointer, &brain, to, 20, 92, ptr::null_mut(), 0));
-                assert_eq!(wide.slice(s![.., ..12]), expected);
-                assert!(wide.slice(s![.., 12..]).iter().all(|&y| y == 7.0), "nothing between the rows is written");
-                let mut one = [7.0_f32; 13];
-                let x = x.row(2);
-                assert_ok(armor_packed_apply(packed.pointer, x.as_ptr(), 16, one.as_mut_ptr(), 13, room, len));
-                assert_eq!(&one[..12], expected.row(2).as_slice().expect("contiguous"));
-                assert_eq!(one[12], 7.0);
-            }
+fn one_vector_is_the_row_of_a_batch() {
+    let packed = packed(&Small::new().in_c(), ARMOR_DTYPE_F16, 0);
+    let (x, mut room) = (inputs(5), scratch(&packed, 5));
+    let expected = in_rust(Precision::F16, &x);
+    let (mut y, mut one) = (Array2::from_elem((5, 12), 7.0_f32), [7.0_f32; 13]);
+    let (room, len) = (room.as_mut_ptr(), room.len());
+    // SAFETY: the handle is alive, and the buffers are as long as they say.
+    unsafe {
+        assert_ok(armor_packed_apply_batch(packed.pointer, &view(&x), y.as_mut_ptr(), 12, 60, room, len));
+        assert_eq!(y, expected);
+        for (room, len) in [(room, len), (ptr::null_mut(), 0)] {
+            one.fill(7.0);
+            assert_ok(armor_packed_apply(packed.pointer, x.row(2).as_ptr(), 16, one.as_mut_ptr(), 13, room, len));
+            assert_eq!(&one[..12], expected.row(2).as_slice().expect("contiguous"));
+            assert_eq!(one[12], 7.0);
         }
     }
 }

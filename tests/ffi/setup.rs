@@ -1,14 +1,14 @@
-//! A small layer, its views, and handles that free themselves.
+//! The views of the small layer, and handles that free themselves.
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
-use std::sync::OnceLock;
 
 use armor_core::ffi::*;
-use armor_core::{Factorization, Hessian, Options, factorize};
-use ndarray::{Array1, Array2};
 
-use crate::common;
+use crate::library::{self, Exports};
+use crate::suite::layer::SMALL;
+pub use crate::suite::layer::{ITERATIONS, LEFT_BLOCK, RIGHT_BLOCK, Small};
+use crate::suite::library::{Library, Preset};
 
 /// A status with which a call was refused, and why.
 #[track_caller]
@@ -26,11 +26,6 @@ pub fn last_message() -> String {
     unsafe { CStr::from_ptr(armor_last_error_message()) }.to_str().expect("messages are UTF-8").to_owned()
 }
 
-/// Block sizes and iterations of a run on the small layer. Miri takes ten thousand times as long as a processor.
-pub const LEFT_BLOCK: usize = if cfg!(miri) { 5 } else { 8 };
-pub const RIGHT_BLOCK: usize = if cfg!(miri) { 4 } else { 8 };
-pub const ITERATIONS: usize = if cfg!(miri) { 1 } else { 4 };
-
 /// Threads that call at once: eight, but for Miri.
 pub const THREADS: usize = if cfg!(miri) { 2 } else { 8 };
 
@@ -39,64 +34,18 @@ pub fn repeats(count: usize) -> usize {
     if cfg!(miri) { count.min(2) } else { count }
 }
 
-/// A layer of 12 × 16, whose last left block is smaller than the others.
-#[derive(PartialEq)]
-pub struct Small {
-    pub weight: Array2<f32>,
-    pub diagonal: Array1<f32>,
-}
-
 impl Small {
-    pub fn new() -> Self {
-        Small { weight: common::weight(12, 16, 1), diagonal: common::hessian(16, 1) }
-    }
-
     pub fn matrix(&self) -> MatrixView {
-        let (rows, cols) = self.weight.dim();
-        MatrixView { data: self.weight.as_ptr().cast(), rows, cols, row_stride: cols, dtype: ARMOR_DTYPE_F32 }
+        library::matrix(&self.input().weight)
     }
 
     pub fn hessian(&self) -> HessianView {
-        HessianView {
-            data: self.diagonal.as_ptr().cast(),
-            len: self.diagonal.len(),
-            row_stride: 0,
-            kind: ARMOR_HESSIAN_DIAGONAL,
-            dtype: ARMOR_DTYPE_F32,
-        }
+        library::hessian(&self.input().hessian)
     }
 
-    pub fn options() -> Options {
-        Options::exact().left_block(LEFT_BLOCK).right_block(RIGHT_BLOCK).iterations(ITERATIONS).seed(3)
-    }
-
-    /// What the crate makes of this layer.
-    pub fn in_rust(&self) -> Factorization {
-        static MADE: OnceLock<Factorization> = OnceLock::new();
-        if cfg!(miri) && *self == Small::new() { MADE.get_or_init(|| self.run()).clone() } else { self.run() }
-    }
-
-    fn run(&self) -> Factorization {
-        let hessian = Hessian::diagonal(&self.diagonal).expect("valid");
-        let layer = armor_core::Layer::new(&self.weight, hessian).expect("valid");
-        factorize(&layer, &Self::options()).expect("runs")
-    }
-
-    /// What the ABI makes of it.
+    /// Factorises this layer with the ABI.
     pub fn in_c(&self) -> Owned<FactorizationHandle> {
-        let mut out = ptr::null_mut();
-        if cfg!(miri) {
-            // One run serves all tests.
-            let bytes = self.in_rust().to_safetensors("small").expect("fits");
-            // SAFETY: the bytes are as many as they say.
-            assert_ok(unsafe {
-                armor_factorization_deserialize(bytes.as_ptr(), bytes.len(), c"small".as_ptr(), &mut out)
-            });
-        } else {
-            let options = small_options();
-            assert_ok(factorize_c(&self.matrix(), &self.hessian(), options.pointer, &mut out));
-        }
-        own(out)
+        self.factorized::<Exports>()
     }
 }
 
@@ -156,17 +105,9 @@ pub fn new_options(preset: u32) -> Owned<OptionsHandle> {
     Owned { pointer, free: armor_options_free }
 }
 
-/// The ABI's twin of [`Small::options`].
+/// Creates the options [`SMALL`].
 pub fn small_options() -> Owned<OptionsHandle> {
-    let options = new_options(ARMOR_PRESET_EXACT);
-    // SAFETY: the handle is alive.
-    unsafe {
-        assert_ok(armor_options_set_left_block(options.pointer, LEFT_BLOCK));
-        assert_ok(armor_options_set_right_block(options.pointer, RIGHT_BLOCK));
-        assert_ok(armor_options_set_iterations(options.pointer, ITERATIONS));
-        assert_ok(armor_options_set_seed(options.pointer, 3));
-    }
-    options
+    Exports::changed(Preset::Exact, &SMALL)
 }
 
 /// A result pointer that no call may have touched when it failed.
