@@ -1,4 +1,4 @@
-//! What can go wrong, always with the argument's name and the first offending position.
+//! The crate's error. Every variant names the argument and, for arrays, the first position that is wrong.
 
 mod source;
 
@@ -6,11 +6,11 @@ use thiserror::Error;
 
 pub use source::{BoxError, SourceError};
 
-/// Why a call was refused.
+/// The reason why a call failed.
 ///
 /// Every variant names the argument, says what was wrong with it and, for arrays, gives the first bad index in
 /// row-major order. Nothing is computed and nothing is written when an error is returned. In messages, control characters
-/// of names are escaped: `\u{1b}`.
+/// in names and texts of files are written as escapes: `\u{1b}`.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -50,7 +50,7 @@ pub enum Error {
         /// Entries of a group.
         m: usize,
     },
-    /// The Hessian does not belong to a weight of this width.
+    /// The Hessian and the weight have different numbers of inputs.
     #[error("hessian: covers {len} inputs, but the weight has {cols} columns")]
     HessianLength {
         /// Inputs that the Hessian covers.
@@ -93,10 +93,11 @@ pub enum Error {
         col: usize,
         /// Its value.
         value: f64,
-        /// The value on the other side of the diagonal.
+        /// The value at the mirrored position.
         mirrored: f64,
     },
-    /// No inputs have such a Hessian: an entry is larger than its row's and column's diagonal entries allow.
+    /// An entry of the Hessian is larger than the diagonal entries of its row and column allow, so no inputs have this
+    /// Hessian.
     #[error(
         "hessian: entry [{row}, {col}] is {value}, beyond √(H_ii H_jj) = {bound}: no inputs have this second moment"
     )]
@@ -107,16 +108,16 @@ pub enum Error {
         col: usize,
         /// Its value.
         value: f64,
-        /// The largest magnitude it can have.
+        /// The largest magnitude that the entry can have.
         bound: f64,
     },
-    /// The full Hessian is needed, and only its diagonal is known.
+    /// The full Hessian is needed, but only its diagonal is known.
     #[error("hessian: only its diagonal is known, but {needed_by} needs all of it")]
     HessianNotFull {
-        /// What needs it.
+        /// Name of the part that needs the full Hessian.
         needed_by: &'static str,
     },
-    /// An activation is NaN, infinite, or so large that sums of its square leave f32.
+    /// An activation is NaN, infinite, or so large that sums of its square exceed the range of f32.
     #[error("activations: entry [{token}, {input}] is {value}, expected a number within ±1e18")]
     Activation {
         /// Row of the first such entry.
@@ -126,7 +127,7 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
-    /// Activations or an accumulator do not belong to a layer of so many inputs.
+    /// Activations or an accumulator have another number of inputs than expected.
     #[error("{argument}: covers {found} inputs, expected {expected}")]
     Inputs {
         /// The argument's name.
@@ -136,20 +137,20 @@ pub enum Error {
         /// Inputs that it should cover.
         expected: usize,
     },
-    /// Accumulators of the diagonal and of the whole matrix do not mix.
+    /// An accumulator of the diagonal and one of the whole matrix cannot be merged.
     #[error("{argument}: accumulates {found}, expected {expected}")]
     HessianKind {
         /// The argument's name.
         argument: &'static str,
-        /// What it accumulates.
+        /// What the argument accumulates.
         found: &'static str,
-        /// What it should.
+        /// What the argument should accumulate.
         expected: &'static str,
     },
-    /// There is no mean over no tokens.
+    /// No tokens were added, so the mean is undefined.
     #[error("accumulator: no tokens were added")]
     NoTokens,
-    /// The working memory would pass the limit.
+    /// The working memory would exceed the limit.
     #[error("option memory_limit: is {limit} bytes, but a {rows} × {cols} layer needs {needed}")]
     MemoryLimit {
         /// Bytes allowed.
@@ -161,13 +162,13 @@ pub enum Error {
         /// Input features.
         cols: usize,
     },
-    /// A part of the descent cannot work with a loss whose errors couple.
+    /// A part of the descent supports separable losses only, but the loss couples errors at different inputs.
     #[error("{part}: works with separable losses only, not with one that couples inputs through the full Hessian")]
     Coupled {
         /// The part's name.
         part: &'static str,
     },
-    /// A part of a caller's own returned an error, which is the source of this one.
+    /// A part of the descent that the caller implements returned an error, which is the source of this one.
     #[error("{role}: {source}")]
     Part {
         /// The part's role: `proxy_loss`, `initial_mask`, `wrapper_update` or `core_update`.
@@ -175,14 +176,14 @@ pub enum Error {
         /// The part's own error.
         source: SourceError,
     },
-    /// A part of a caller's own replaced a factor by one of another shape.
+    /// A part of the descent that the caller implements replaced a factor by one of another shape.
     #[error("{factor}: is {found} after an update, expected {expected}")]
     FactorShape {
         /// The factor: `left`, `core` or `right`.
         factor: &'static str,
         /// Its shape.
         found: String,
-        /// The shape that the layer and its blocks ask for.
+        /// The shape that the layer and the block sizes require.
         expected: String,
     },
     /// The sparsity pattern is not N:M with 0 < N < M ≤ 8.
@@ -199,10 +200,10 @@ pub enum Error {
         /// The text given.
         text: String,
     },
-    /// A name is none of those that are known.
+    /// A name is unknown.
     #[error("{what}: \"{}\" is unknown, expected {expected}", plain(text))]
     UnknownName {
-        /// What is named, `format` for instance.
+        /// Kind of the name, for instance `format`.
         what: &'static str,
         /// The text given.
         text: String,
@@ -272,13 +273,13 @@ pub enum Error {
     Threads {
         /// Threads asked for; 0 is the process's own pool.
         threads: usize,
-        /// What the system said.
+        /// The operating system's message.
         reason: String,
     },
     /// Bytes do not hold a factorisation or an accumulator.
     #[error("bytes: {}: {}", plain(key), plain(problem))]
     Bytes {
-        /// The tensor or metadata key that is at fault, or `header`.
+        /// The tensor or metadata key that is wrong, or `header`.
         key: String,
         /// What is wrong with it.
         problem: String,
@@ -291,7 +292,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A value cannot be stored in a type of fewer bits.
+    /// A value is beyond the range of the number type that it is to be stored in.
     #[error("{part}: value {index} is {value}, beyond the range of {dtype}")]
     Overflow {
         /// Which factor: `left`, `right`, `core` or `weight`.
@@ -300,7 +301,7 @@ pub enum Error {
         index: usize,
         /// The value.
         value: f32,
-        /// The type it does not fit.
+        /// The number type.
         dtype: &'static str,
     },
     /// A format cannot hold a core of this shape or pattern.
@@ -311,10 +312,10 @@ pub enum Error {
         /// What does not fit.
         problem: String,
     },
-    /// The settings of a job are no JSON, or one of them is wrong.
+    /// The settings of a job are not valid JSON, or one setting is wrong.
     #[error("settings: {}", plain(problem))]
     Settings {
-        /// Which one, and what is wrong with it.
+        /// The setting, and what is wrong with it.
         problem: String,
     },
     /// A file or folder cannot be read or written.
@@ -322,10 +323,10 @@ pub enum Error {
     File {
         /// The file or folder.
         path: String,
-        /// What the system said.
+        /// The operating system's message.
         problem: String,
     },
-    /// A file does not hold the tensors that it should.
+    /// A tensor or the header of a file is missing or wrong.
     #[error("{}: {}: {}", plain(file), plain(tensor), plain(problem))]
     Tensor {
         /// The file.
@@ -335,17 +336,17 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A tensor of a file was refused for its values.
+    /// The values of a tensor in a file are invalid.
     #[error("{}: {}: {error}", plain(file), plain(tensor))]
     InTensor {
         /// The file.
         file: String,
         /// The tensor.
         tensor: String,
-        /// Why it was refused.
+        /// What is wrong with the values.
         error: Box<Error>,
     },
-    /// The output folder holds something else than this job.
+    /// The output folder holds files that do not belong to this job.
     #[error("{}: {}", plain(path), plain(problem))]
     OtherJob {
         /// The folder, or the file in it.
@@ -353,19 +354,20 @@ pub enum Error {
         /// What it holds.
         problem: String,
     },
-    /// A job is not as far as the call needs it to be.
+    /// The job has not finished the work that the call needs.
     #[error("job: {}", plain(problem))]
     Unfinished {
         /// What is missing.
         problem: String,
     },
-    /// The observer cancelled a layer of a job; nothing of it was kept.
+    /// The observer cancelled a layer of a job. Nothing of this layer was stored.
     #[error("job: cancelled")]
     Cancelled,
 }
 
 impl Error {
-    /// The error of a part with this role: the crate's own as it is, any other as the source of [`Error::Part`].
+    /// Converts the error of a part with this role: an [`Error`] stays as it is, any other becomes the source of an
+    /// [`Error::Part`].
     pub(crate) fn of_part(role: &'static str, error: BoxError) -> Self {
         match error.downcast::<Error>() {
             Ok(own) => *own,
@@ -373,7 +375,10 @@ impl Error {
         }
     }
 
-    /// Finds what is called `text` among `all`.
+    /// Finds the item whose name is `text`; `what` is the kind of the name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] with all known names.
     pub(crate) fn by_name<T: Copy>(
         what: &'static str,
         text: &str,
@@ -386,7 +391,8 @@ impl Error {
         })
     }
 
-    /// What was wrong with a tensor, without its name; any other error itself.
+    /// Returns the error inside [`Error::InTensor`], without the names of the file and the tensor, or the error itself
+    /// where it is of another kind.
     pub fn cause(&self) -> &Error {
         match self {
             Error::InTensor { error, .. } => error.cause(),
@@ -395,6 +401,7 @@ impl Error {
     }
 }
 
+/// Describes the threads of a pool in a message; 0 is the process's own pool.
 fn pool_of(threads: usize) -> String {
     match threads {
         0 => "the process's worker threads".to_owned(),
@@ -402,7 +409,7 @@ fn pool_of(threads: usize) -> String {
     }
 }
 
-/// Text of files, with escapes for the control characters that a terminal would obey.
+/// Replaces control characters by escapes, because a terminal would execute them.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for char in text.chars() {

@@ -87,7 +87,10 @@ fn every_shortened_file_is_refused() {
     let longer = [&bytes[..], &[0]].concat();
     let error = Factorization::from_safetensors(&longer, "layer").expect_err("too long");
     let all = bytes.len() - 8 - u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
-    assert_eq!(error.to_string(), format!("bytes: header: tells of {all} bytes of data, but there are {}", all + 1));
+    assert_eq!(
+        error.to_string(),
+        format!("bytes: header: describes {all} bytes of data, but the file has {}", all + 1)
+    );
 }
 
 /// A sound file, taken apart to be changed.

@@ -1,4 +1,4 @@
-//! The headers of safetensors files: reading one that may lie, and writing one that is the same in every run.
+//! Headers of safetensors files: reading with checks, and writing that gives the same bytes in every run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -10,20 +10,24 @@ use serde_json::{Value, json};
 use crate::bytes::keys::check_unique;
 use crate::error::Error;
 
-/// Bytes that give the header's length, and to a multiple of which it is filled up.
+/// Bytes of the field that gives the header's length. The header is padded to a multiple of this number.
 pub(crate) const LENGTH: usize = size_of::<u64>();
 
-/// Longest header that the format allows.
+/// Largest length of a header that the format allows, in bytes.
 pub(crate) const LONGEST: u64 = 100_000_000;
 
-/// The metadata of a file, in the order in which they are written.
+/// The metadata of a file, sorted by key as they are written.
 pub(crate) type Words = BTreeMap<String, String>;
 
+/// Makes the error that says what is wrong with a key of the file.
 pub(crate) fn refuse(key: impl Into<String>, problem: impl Display) -> Error {
     Error::Bytes { key: key.into(), problem: problem.to_string() }
 }
 
-/// The header and the data of a file.
+/// Splits a file into its header and its data.
+///
+/// # Errors
+/// [`Error::Bytes`] where the file ends before its header does.
 pub(crate) fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     let cut = |at| refuse("header", format!("cut off: the file ends at byte {}, before byte {at}", file.len()));
     let (length, rest) = file.split_first_chunk::<LENGTH>().ok_or_else(|| cut(LENGTH as u64))?;
@@ -34,19 +38,23 @@ pub(crate) fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Error> {
         .ok_or_else(|| cut(length.saturating_add(LENGTH as u64)))
 }
 
-/// Reads a header that `data_len` bytes of data follow.
+/// Reads a header that is followed by `data_len` bytes of data.
+///
+/// # Errors
+/// [`Error::Bytes`] for a header that is not valid JSON, has a key twice or does not describe exactly the data.
 pub(crate) fn parse(header: &[u8], data_len: u64) -> Result<Metadata, Error> {
     check_unique(header).map_err(|error| refuse("header", error))?;
-    // Not `SafeTensors::deserialize`, whose sum of offsets can overflow.
+    // `SafeTensors::deserialize` is not used, because its sum of offsets can overflow.
     let header: Metadata = serde_json::from_slice(header).map_err(|error| refuse("header", error))?;
     if header.data_len() as u64 != data_len {
-        let problem = format!("tells of {} bytes of data, but there are {data_len}", header.data_len());
+        let problem = format!("describes {} bytes of data, but the file has {data_len}", header.data_len());
         return Err(refuse("header", problem));
     }
     Ok(header)
 }
 
-/// Where every tensor of a file stands: by falling size of its type, which keeps all aligned, then by name.
+/// The position of every tensor in a file. Tensors are sorted by falling size of their number type, which keeps all of
+/// them aligned, then by name.
 pub(crate) struct Layout {
     tensors: BTreeMap<String, TensorInfo>,
 }
@@ -65,7 +73,7 @@ impl Layout {
         Layout { tensors: tensors.collect() }
     }
 
-    /// First byte of a tensor, counted from the first of the data.
+    /// First byte of a tensor, counted from the first byte of the data.
     pub fn start(&self, name: &str) -> usize {
         self.tensors[name].data_offsets.0
     }
@@ -75,8 +83,11 @@ impl Layout {
         self.tensors.values().map(|info| info.data_offsets.1).max().unwrap_or(0)
     }
 
-    /// The file up to its data. All keys are sorted: the package writes metadata in the order of a hash map, another
-    /// one in every run.
+    /// Writes the file up to its data. All keys are sorted, because the `safetensors` crate writes metadata in the order
+    /// of a hash map, which differs between runs.
+    ///
+    /// # Errors
+    /// [`Error::Bytes`] where the header would be longer than the format allows.
     pub fn header(&self, metadata: &Words) -> Result<Vec<u8>, Error> {
         let mut keys: BTreeMap<&str, Value> = BTreeMap::new();
         for (name, info) in &self.tensors {
@@ -86,33 +97,28 @@ impl Layout {
             keys.insert("__metadata__", json!(metadata));
         }
         let mut header = serde_json::to_vec(&keys).map_err(|error| refuse("header", error))?;
-        // Spaces keep the data aligned to eight bytes, as the format asks.
+        // The format requires that spaces align the data to eight bytes.
         header.resize(header.len().next_multiple_of(LENGTH), b' ');
         let length = header.len() as u64;
         if length > LONGEST {
-            return Err(refuse("header", format!("would have {length} bytes, the format allows {LONGEST}")));
+            return Err(refuse("header", format!("would have {length} bytes, but the format allows {LONGEST}")));
         }
         Ok([&length.to_le_bytes(), header.as_slice()].concat())
     }
 }
 
-/// A part of what is written: the end of its key, type, shape and bytes.
-pub(crate) type Part = (&'static str, Dtype, Vec<usize>, Vec<u8>);
-
-/// Writes the parts of `name` with their metadata.
-pub(crate) fn write(name: &str, parts: &[Part], metadata: BTreeMap<&str, String>) -> Result<Vec<u8>, Error> {
-    let named: Vec<(String, &Part)> = parts.iter().map(|part| (format!("{name}.armor.{}", part.0), part)).collect();
-    let layout = Layout::new(named.iter().map(|(key, part)| (key.as_str(), part.1, part.2.as_slice(), part.3.len())));
-    let mut file = layout.header(&metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())?;
-    let data = file.len();
-    file.resize(data + layout.data_len(), 0);
-    for (key, (_, _, _, bytes)) in &named {
-        file[data + layout.start(key)..][..bytes.len()].copy_from_slice(bytes);
-    }
+/// Writes a file that holds one vector, given as its bytes.
+///
+/// # Errors
+/// As [`Layout::header`].
+pub(crate) fn write_vector(key: &str, dtype: Dtype, bytes: &[u8], metadata: &Words) -> Result<Vec<u8>, Error> {
+    let shape = [bytes.len() * 8 / dtype.bitsize()];
+    let mut file = Layout::new([(key, dtype, shape.as_slice(), bytes.len())].into_iter()).header(metadata)?;
+    file.extend_from_slice(bytes);
     Ok(file)
 }
 
-/// The metadata of a file that was read, sorted.
+/// Sorts the metadata of a file that was read.
 pub(crate) fn words(metadata: &Option<HashMap<String, String>>) -> Words {
     metadata.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
 }

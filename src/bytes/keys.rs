@@ -1,16 +1,19 @@
-//! The keys of JSON objects, none of which may stand there twice: parsers keep the last one and tell nobody.
+//! A check that no JSON object has a key twice: the parser would keep the last one without an error.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Refuses JSON with an object, at any depth, that has a key twice.
+/// Checks that no object of a JSON text, at any depth, has a key twice.
+///
+/// # Errors
+/// The first key that stands twice, or the place where the text is not valid JSON.
 pub(crate) fn check_unique(json: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice(json).map(|Unique| ())
 }
 
-/// Any value, of which only the keys are looked at.
+/// Any JSON value; only its keys are checked, nothing is kept.
 struct Unique;
 
 impl<'de> Deserialize<'de> for Unique {

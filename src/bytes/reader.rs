@@ -1,4 +1,4 @@
-//! One named object of a safetensors file in memory: its tensors and metadata, each checked as it is read.
+//! Reading of one named object from a safetensors file in memory: its tensors and metadata, with checks.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use safetensors::tensor::Metadata;
 use crate::bytes::header::{Words, parse, refuse, split, words};
 use crate::error::Error;
 
-/// What `armor.format` says; a layout that old readers cannot read gets another number.
+/// The value of `armor.format`. A layout that older readers cannot read gets another number.
 pub(crate) const FORMAT: &str = "1";
 
 /// A safetensors file in memory, with the name that its keys start with.
@@ -21,27 +21,38 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// [`Error::Bytes`] where the header is cut off or wrong.
     pub(crate) fn new(bytes: &'a [u8], name: &'a str) -> Result<Self, Error> {
         let (header, data) = split(bytes)?;
         Ok(Reader { name, header: parse(header, data.len() as u64)?, data })
     }
 
-    /// Refuses another layout than this.
+    /// Checks that the file has the layout [`FORMAT`].
+    ///
+    /// # Errors
+    /// [`Error::Bytes`] where it has another one or does not name its layout.
     pub(crate) fn check_format(&self) -> Result<(), Error> {
         let format: String = self.value("armor.format")?;
         if format == FORMAT { Ok(()) } else { Err(refuse("armor.format", format!("is {format}, expected {FORMAT}"))) }
     }
 
-    /// The metadata of the whole file, sorted.
+    /// Returns the metadata of the whole file, sorted by key.
     pub(crate) fn words(&self) -> Words {
         words(self.header.metadata())
     }
 
+    /// Returns the full key of a part of the object, `{name}.armor.{part}`.
     pub(crate) fn key(&self, part: &str) -> String {
         format!("{}.armor.{part}", self.name)
     }
 
-    /// A tensor's bytes, if it has this type and shape; `None` stands for an axis of any length.
+    /// Returns the bytes of a tensor of this type and shape; `None` stands for an axis of any length.
+    ///
+    /// # Errors
+    /// [`Error::Bytes`] where the tensor is absent or has another type or shape.
     pub(crate) fn tensor<const N: usize>(
         &self,
         part: &str,
@@ -51,7 +62,7 @@ impl<'a> Reader<'a> {
         self.tensor_of(part, &[dtype], shape).map(|(_, bytes)| bytes)
     }
 
-    /// The same where several types will do; says which it is.
+    /// Does the same as [`Reader::tensor`] where several types are allowed, and returns the type too.
     fn tensor_of<const N: usize>(
         &self,
         part: &str,
@@ -74,7 +85,10 @@ impl<'a> Reader<'a> {
         Ok((info.dtype, bytes))
     }
 
-    /// A tensor of finite f32, f16 or bf16 numbers.
+    /// Returns a tensor of f32, f16 or bf16 numbers, converted to f32.
+    ///
+    /// # Errors
+    /// As [`Reader::tensor`], and for the first number that is NaN or infinite.
     pub(crate) fn floats<const N: usize>(&self, part: &str, shape: [usize; N]) -> Result<Vec<f32>, Error> {
         let values: Vec<f32> = match self.tensor_of(part, &[Dtype::F32, Dtype::F16, Dtype::BF16], shape.map(Some))? {
             (Dtype::F16, bytes) => pairs(bytes).map(|bits| f16::from_bits(bits).to_f32()).collect(),
@@ -90,20 +104,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A metadata text; in a file of many layers its key has the tensor's name in front.
+    /// Returns a metadata text. In a file of many layers its key starts with the name of the object.
     pub(crate) fn word(&self, key: &str) -> Option<&String> {
         let metadata = self.header.metadata().as_ref()?;
         metadata.get(&format!("{}.{key}", self.name)).or_else(|| metadata.get(key))
     }
 
-    /// A metadata value.
+    /// Parses a metadata text.
+    ///
+    /// # Errors
+    /// [`Error::Bytes`] where the text is absent or cannot be parsed.
     pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &str) -> Result<T, Error> {
         let text = self.word(key).ok_or_else(|| refuse(key, "no such metadata"))?;
         text.parse().map_err(|error| refuse(key, format!("\"{text}\": {error}")))
     }
 }
 
-/// The 16-bit numbers in these bytes.
+/// Splits bytes into 16-bit little-endian numbers.
 fn pairs(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes.as_chunks().0.iter().map(|&chunk| u16::from_le_bytes(chunk))
 }

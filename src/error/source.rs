@@ -1,14 +1,14 @@
-//! Errors of other types, kept as sources.
+//! Errors of other types as sources of the crate's error.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// An error of any type, as a caller's own part of the descent may return it.
+/// An error of any type, which a part of the descent that the caller implements may return.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error of another type, as a source. Two of them are equal where their messages are.
+/// An error of another type as a source. Two such errors are equal where their messages are equal.
 #[derive(Clone)]
 pub struct SourceError(Arc<dyn StdError + Send + Sync>);
 

@@ -7,11 +7,11 @@ use crate::factors::partition::Partition;
 
 /// A square matrix of size n with square blocks on its diagonal and zeros elsewhere.
 ///
-/// All blocks have `block_size()` rows, but the last one is smaller where the block size does not divide n.
+/// All blocks have `block_size()` rows, except the last one, which is smaller where the block size does not divide n.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockDiagonal {
     partition: Partition,
-    /// Blocks one after the other, each row-major; only the last may be smaller.
+    /// The blocks one after the other, each row-major; only the last may be smaller.
     data: Vec<f32>,
 }
 
@@ -36,27 +36,27 @@ impl BlockDiagonal {
         BlockDiagonal { partition, data }
     }
 
-    /// Rows, which are also the columns.
+    /// Returns the number of rows, n, which is also the number of columns.
     pub fn len(&self) -> usize {
         self.partition.len
     }
 
-    /// Whether it has no rows.
+    /// Tells whether n is zero.
     pub fn is_empty(&self) -> bool {
         self.partition.len == 0
     }
 
-    /// Rows of every block but possibly the last.
+    /// Returns the number of rows of every block except possibly the last.
     pub fn block_size(&self) -> usize {
         self.partition.block
     }
 
-    /// Number of blocks.
+    /// Returns the number of blocks.
     pub fn blocks(&self) -> usize {
         self.partition.count()
     }
 
-    /// Block `index`, p × p (smaller for the last one where p does not divide the size).
+    /// Returns block `index`, p × p (smaller for the last one where p does not divide n).
     ///
     /// # Panics
     /// If there is no such block.
@@ -65,7 +65,7 @@ impl BlockDiagonal {
         ArrayView2::from_shape((size, size), self.values(index)).expect("a block holds size × size values")
     }
 
-    /// Block `index`, to be changed.
+    /// Returns block `index`, mutable.
     ///
     /// # Panics
     /// If there is no such block.
@@ -76,7 +76,7 @@ impl BlockDiagonal {
             .expect("a block holds size × size values")
     }
 
-    /// All blocks as one array [blocks, p, p], a smaller last block padded with zeros.
+    /// Copies all blocks into one array [blocks, p, p]; a smaller last block is padded with zeros.
     pub fn to_padded(&self) -> Array3<f32> {
         let p = self.block_size();
         let mut padded = Array3::zeros((self.blocks(), p, p));
@@ -88,7 +88,7 @@ impl BlockDiagonal {
         padded
     }
 
-    /// The dense matrix, n × n.
+    /// Copies the matrix into a dense one, n × n.
     pub fn to_dense(&self) -> Array2<f32> {
         let mut dense = Array2::zeros((self.len(), self.len()));
         for index in 0..self.blocks() {
@@ -123,33 +123,34 @@ impl BlockDiagonal {
         }
     }
 
-    /// How its rows, and columns, are cut into blocks.
+    /// Returns the division of the rows, which is also that of the columns, into blocks.
     pub fn partition(&self) -> Partition {
         self.partition
     }
 
-    /// Stored numbers, without padding.
+    /// Returns the stored numbers, without padding.
     pub(crate) fn data(&self) -> &[f32] {
         &self.data
     }
 
+    /// Returns the stored numbers, mutable.
     pub(crate) fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
 
-    /// Block `index`, row-major.
+    /// Returns the numbers of block `index`, row-major.
     pub(crate) fn values(&self, index: usize) -> &[f32] {
         let size = self.partition.size(index);
         let start = index * self.partition.block * self.partition.block;
         &self.data[start..start + size * size]
     }
 
-    /// The blocks in order, row-major, to be changed.
+    /// Iterates over the blocks in order, each row-major and mutable.
     pub(crate) fn blocks_mut(&mut self) -> std::slice::ChunksMut<'_, f32> {
         self.data.chunks_mut(self.partition.block * self.partition.block)
     }
 
-    /// The same, for several threads.
+    /// Iterates over the blocks as [`BlockDiagonal::blocks_mut`] does, in parallel.
     pub(crate) fn par_blocks_mut(&mut self) -> rayon::slice::ChunksMut<'_, f32> {
         self.data.par_chunks_mut(self.partition.block * self.partition.block)
     }

@@ -1,4 +1,4 @@
-//! What is sought: block-diagonal wrappers around an N:M sparse core.
+//! The factors: block-diagonal wrappers around an N:M sparse core.
 
 pub(crate) mod block_diagonal;
 pub(crate) mod groups;

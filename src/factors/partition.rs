@@ -1,40 +1,46 @@
-//! Rows or columns cut into blocks.
+//! The division of rows or columns into blocks.
 
 use std::fmt;
 use std::ops::Range;
 
-/// A cut of `len` positions into blocks of `block`; the last block is smaller where they do not divide.
+/// The division of `len` positions into blocks of `block`; the last block is smaller where `block` does not divide `len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Partition {
-    /// Positions in all.
+    /// Number of positions.
     pub len: usize,
-    /// Positions of every block but possibly the last.
+    /// Number of positions of every block except possibly the last.
     pub block: usize,
 }
 
 impl Partition {
-    /// Cuts `len` positions; a block larger than the whole becomes the whole.
+    /// Makes a partition; a `block` larger than `len` is reduced to `len`.
     pub(crate) fn new(len: usize, block: usize) -> Self {
         Partition { len, block: block.min(len) }
     }
 
-    /// Number of blocks.
+    /// Returns the number of blocks.
     pub fn count(self) -> usize {
         self.len.div_ceil(self.block)
     }
 
-    /// First position of block `index`.
+    /// Returns the first position of block `index`.
     pub fn start(self, index: usize) -> usize {
         index * self.block
     }
 
-    /// Positions of block `index`, which must be one of them.
+    /// Returns the number of positions in block `index`.
+    ///
+    /// # Panics
+    /// In builds with overflow checks, if the block would start after the last position.
     pub fn size(self, index: usize) -> usize {
         self.block.min(self.len - self.start(index))
     }
 
-    /// First position of block `index` and the one after its last.
+    /// Returns the positions of block `index`.
+    ///
+    /// # Panics
+    /// As [`Partition::size`].
     pub fn range(self, index: usize) -> Range<usize> {
         self.start(index)..self.start(index) + self.size(index)
     }

@@ -23,7 +23,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// The pattern that sparse tensor cores run: two of four.
+    /// The pattern that sparse tensor cores support: two of four.
     pub const TWO_FOUR: Pattern = Pattern { n: 2, m: 4 };
 
     /// Largest group: a group's mask is one byte.
@@ -41,22 +41,22 @@ impl Pattern {
         }
     }
 
-    /// Entries kept of each group.
+    /// Returns N, the number of entries kept in each group.
     pub fn n(self) -> usize {
         self.n.into()
     }
 
-    /// Entries of a group.
+    /// Returns M, the number of entries of a group.
     pub fn m(self) -> usize {
         self.m.into()
     }
 
-    /// Kept entries of `cols` columns, which must be a multiple of `m`.
+    /// Computes the number of kept entries in `cols` columns, which must be a multiple of M.
     pub(crate) fn kept(self, cols: usize) -> usize {
         cols / self.m() * self.n()
     }
 
-    /// Whether `mask` keeps exactly `n` of the lowest `m` bits.
+    /// Tells whether `mask` has exactly N bits set, all among the lowest M.
     pub(crate) fn admits(self, mask: u8) -> bool {
         mask.count_ones() == u32::from(self.n) && u32::from(mask) < 1 << self.m
     }

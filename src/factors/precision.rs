@@ -1,4 +1,4 @@
-//! The number types that results are stored in.
+//! The number types that factors are stored in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use crate::error::Error;
 #[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Precision {
-    /// `f32`, IEEE single precision: what the factors are computed in.
+    /// `f32`, IEEE single precision, in which the factors are computed.
     F32,
     /// `f16`, IEEE half precision: 11 significant bits, up to 65,504.
     F16,
@@ -22,10 +22,10 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Every type.
+    /// All types.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
 
-    /// The type's name: `f32`, `f16` or `bf16`.
+    /// Returns the type's name: `f32`, `f16` or `bf16`.
     pub fn as_str(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -34,7 +34,7 @@ impl Precision {
         }
     }
 
-    /// Bytes of a number.
+    /// Returns the number of bytes of a number.
     pub fn width(self) -> usize {
         match self {
             Precision::F32 => 4,
@@ -52,7 +52,10 @@ impl fmt::Display for Precision {
 impl FromStr for Precision {
     type Err = Error;
 
-    /// Reads a type's name.
+    /// Parses a type's name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for any other text.
     fn from_str(text: &str) -> Result<Self, Error> {
         Error::by_name("dtype", text, &Self::ALL, Self::as_str)
     }
@@ -70,16 +73,16 @@ impl FromStr for Precision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(from = "OneOrEach", into = "OneOrEach"))]
 pub struct FactorPrecision {
-    /// Of the left wrapper A.
+    /// The type of the left wrapper A.
     pub left: Precision,
-    /// Of the core's kept values.
+    /// The type of the core's kept values.
     pub core: Precision,
-    /// Of the right wrapper B.
+    /// The type of the right wrapper B.
     pub right: Precision,
 }
 
 impl FactorPrecision {
-    /// The type of all three, if they share one.
+    /// Returns the type of all three factors where they share one.
     pub fn uniform(self) -> Option<Precision> {
         (self.left == self.core && self.core == self.right).then_some(self.core)
     }
@@ -101,7 +104,7 @@ impl fmt::Display for FactorPrecision {
     }
 }
 
-/// How a [`FactorPrecision`] is written: one name, or an object with a name for each factor.
+/// The serialised form of a [`FactorPrecision`]: one name, or an object with a name for each factor.
 #[cfg(feature = "serde")]
 #[derive(Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected \"f32\", \"f16\" or \"bf16\", or an object with left, core and right")]

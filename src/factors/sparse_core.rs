@@ -1,4 +1,4 @@
-//! The sparse core's type: N:M by construction.
+//! The type of the sparse core, which keeps the N:M pattern by construction.
 
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -11,8 +11,8 @@ use crate::kernels::elementwise;
 
 /// An m × k matrix that keeps exactly N of each M consecutive entries of a row; a kept value may be zero.
 ///
-/// A *group* is such a run of M columns; group g of a row holds columns g·M to g·M + M. No method can break the
-/// pattern.
+/// A *group* is such a run of M columns; group g of a row holds the columns from g·M to g·M + M − 1. No method can break
+/// the pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseCore {
     rows: usize,
@@ -30,7 +30,7 @@ pub(crate) struct CoreRows<'a> {
     pub masks: &'a [u8],
 }
 
-/// The same, to be changed.
+/// Consecutive rows of one column panel of a core, mutable.
 pub(crate) struct CoreRowsMut<'a> {
     pub values: &'a mut [f32],
     pub masks: &'a mut [u8],
@@ -44,14 +44,14 @@ impl<'a> CoreRowsMut<'a> {
         (CoreRowsMut { values, masks }, CoreRowsMut { values: values_after, masks: masks_after })
     }
 
-    /// Lends the same rows once more.
+    /// Borrows the same rows again.
     pub fn reborrow(&mut self) -> CoreRowsMut<'_> {
         CoreRowsMut { values: self.values, masks: self.masks }
     }
 }
 
 impl SparseCore {
-    /// Makes a core of zeros that keeps the first N of every group.
+    /// Makes a core of zeros that keeps the first N entries of every group.
     pub(crate) fn zeros(rows: usize, cols: Partition, pattern: Pattern) -> Self {
         SparseCore {
             rows,
@@ -62,27 +62,27 @@ impl SparseCore {
         }
     }
 
-    /// Rows, m.
+    /// Returns the number of rows, m.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Columns, k.
+    /// Returns the number of columns, k.
     pub fn cols(&self) -> usize {
         self.cols.len
     }
 
-    /// The pattern that every group keeps.
+    /// Returns the pattern of every group.
     pub fn pattern(&self) -> Pattern {
         self.pattern
     }
 
-    /// Groups of a row, k / M.
+    /// Returns the number of groups of a row, k / M.
     pub fn groups(&self) -> usize {
         self.cols.len / self.pattern.m()
     }
 
-    /// Mask (bit j for column j of the group) and the N kept values, in ascending column order.
+    /// Returns a group's mask (bit j for column j of the group) and its N kept values, in ascending column order.
     ///
     /// # Panics
     /// If there is no such group.
@@ -92,11 +92,11 @@ impl SparseCore {
         (self.masks[index], &self.values[index * n..(index + 1) * n])
     }
 
-    /// Keeps the columns of `mask` in one group, with these values in ascending column order.
+    /// Sets the mask of one group and its kept values, in ascending column order.
     ///
     /// # Errors
     /// [`Error::GroupMask`] where the mask does not keep exactly N of M, [`Error::Length`] where there are not N
-    /// values; the core is then unchanged.
+    /// values. In both cases the core stays unchanged.
     ///
     /// # Panics
     /// If there is no such group.
@@ -114,7 +114,7 @@ impl SparseCore {
         Ok(())
     }
 
-    /// The kept values, m × kN/M, row by row in ascending column order.
+    /// Copies the kept values into a matrix, m × kN/M, each row in ascending column order.
     pub fn compressed(&self) -> Array2<f32> {
         let n = self.pattern.n();
         let mut compressed = Array2::zeros((self.rows, self.pattern.kept(self.cols.len)));
@@ -126,7 +126,8 @@ impl SparseCore {
         compressed
     }
 
-    /// Which columns are kept, m × ⌈k/8⌉ bytes, least significant bit first: column j is bit j mod 8 of byte j / 8.
+    /// Makes the matrix of mask bits, m × ⌈k/8⌉ bytes: bit j mod 8 of byte j / 8 tells whether column j is kept; bit 0 is
+    /// the least significant one.
     pub fn bitmask(&self) -> Array2<u8> {
         let mut bits = Array2::zeros((self.rows, self.cols.len.div_ceil(8)));
         for ((row, group), mask, _) in self.iter() {
@@ -138,7 +139,7 @@ impl SparseCore {
         bits
     }
 
-    /// The dense matrix, m × k, zeros included.
+    /// Copies the core into a dense matrix, m × k, with its zeros.
     pub fn to_dense(&self) -> Array2<f32> {
         let mut dense = Array2::zeros((self.rows, self.cols.len));
         for ((row, group), mask, values) in self.iter() {
@@ -149,7 +150,7 @@ impl SparseCore {
         dense
     }
 
-    /// The columns, cut into the panels that the core is stored by.
+    /// Returns the division of the columns into the panels that the core is stored by.
     pub(crate) fn col_blocks(&self) -> Partition {
         self.cols
     }
@@ -165,7 +166,7 @@ impl SparseCore {
         y
     }
 
-    /// All groups as ((row, group), mask, values), in storage order.
+    /// Iterates over all groups as ((row, group), mask, values), in storage order.
     fn iter(&self) -> impl Iterator<Item = ((usize, usize), u8, &[f32])> {
         let per_panel = self.cols.block / self.pattern.m();
         (0..self.cols.count()).flat_map(move |b| {
@@ -180,6 +181,7 @@ impl SparseCore {
         })
     }
 
+    /// Position of a group in storage order.
     fn index(&self, row: usize, group: usize) -> usize {
         assert!(row < self.rows && group < self.groups(), "no group {group} in row {row}");
         let per_panel = self.cols.block / self.pattern.m();
@@ -187,7 +189,7 @@ impl SparseCore {
         b * per_panel * self.rows + row * (self.cols.size(b) / self.pattern.m()) + group % per_panel
     }
 
-    /// Rows `rows` of column panel `b`.
+    /// Returns rows `rows` of column panel `b`.
     pub(crate) fn panel_rows(&self, b: usize, rows: std::ops::Range<usize>) -> CoreRows<'_> {
         let n = self.pattern.n();
         let groups = self.cols.size(b) / self.pattern.m();
@@ -201,7 +203,7 @@ impl SparseCore {
         &self.values
     }
 
-    /// Gives the kept values in the same order, to be changed; the masks stay.
+    /// Returns the kept values, mutable: by column panel, then row, then ascending column.
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }
@@ -227,7 +229,7 @@ impl SparseCore {
         }
     }
 
-    /// Column panel `b`, to be changed, in pieces of `height` rows (the last one smaller).
+    /// Iterates over column panel `b` in mutable pieces of `height` rows; the last one may be smaller.
     pub(crate) fn panel_pieces_mut(
         &mut self,
         b: usize,
@@ -242,9 +244,9 @@ impl SparseCore {
         values.zip(masks).map(|(values, masks)| CoreRowsMut { values, masks })
     }
 
-    /// The column panels in order, to be changed, each cut into pieces of `height` rows (the last one smaller).
+    /// Iterates over all column panels in order, in mutable pieces of `height` rows; the last one of a panel may be smaller.
     ///
-    /// Pieces come as (panel, piece) indices with their rows.
+    /// Every item is the pair of indices (panel, piece) with its rows.
     pub(crate) fn pieces_mut(
         &mut self,
         height: usize,
@@ -272,8 +274,8 @@ impl SparseCore {
         self.masks.copy_from_slice(&other.masks);
     }
 
-    /// Moves every group whose mask is the same in `previous` along its last change, S ← S + factor (S − S_previous),
-    /// and leaves the old S in `previous`.
+    /// Extrapolates every group whose mask is the same in `previous`, S ← S + factor (S − S_previous), and stores the old S
+    /// in `previous`.
     pub(crate) fn extrapolate(&mut self, previous: &mut SparseCore, factor: f32) {
         let n = self.pattern.n();
         const CHUNK: usize = 1 << 14;

@@ -1,4 +1,4 @@
-//! The second moment of a layer's inputs, taken down from activations as they come.
+//! The second moment of a layer's inputs, accumulated over batches of activations.
 
 #[cfg(feature = "safetensors")]
 mod serialize;
@@ -15,26 +15,28 @@ use crate::kernels::pool;
 use crate::kernels::scratch::with_scratch;
 use triangle::{Panels, Triangle};
 
-/// Largest magnitude that is taken: the squares of a run of tokens still add up in f32.
+/// Largest magnitude that an activation may have: f32 still holds the sum of the squares of a run of tokens.
 const LARGEST: f32 = 1e18;
 
-/// Bytes of f32 that activations are converted to at a time, which is the scratch that a call to `add` needs.
+/// Bytes of the f32 numbers that activations are converted to at a time; a call of `add` needs this much workspace.
 const SCRATCH: usize = 16 << 20;
 
-/// Columns that a task of the diagonal's sums works on.
+/// Columns of the diagonal's sums that one task computes.
 const COLUMNS: usize = 256;
 
 /// Adds up H = (1/N) Σ x xᵀ over the activations x of N calibration tokens: the whole k × k matrix, or its diagonal.
 ///
 /// Activations are rounded to f32. The diagonal's squares are exact and added up in f64. For the whole matrix, products
 /// of 128 tokens are computed in f32 and added up in f64, so that errors do not grow with the number of tokens: entry
-/// (i, j) is within 10⁻⁶ √(H_ii H_jj) of the mean. Only an input that hardly varies is up to 3 · 10⁻⁶ off, as all runs
-/// round it alike. Magnitudes below 10⁻¹⁹, whose squares leave f32, may count as zero there.
+/// (i, j) is within 10⁻⁶ √(H_ii H_jj) of the mean. Only for an input that hardly varies the error is up to 3 · 10⁻⁶,
+/// because its products are rounded in the same direction. Magnitudes below 10⁻¹⁹, whose squares are below the range of
+/// f32, may count as zero there.
 ///
-/// It works on the current rayon pool, and gives the same bits for any number of threads.
+/// The current rayon pool computes the sums. The result has the same bits for any number of threads.
 ///
-/// Memory: k f64 for the diagonal; k² f64 at most for the whole matrix, of which the lower triangle is kept, so about
-/// half of that for large k. While `add` runs there are 16 MiB more (256 tokens of f32 if that is more).
+/// Memory: k f64 numbers for the diagonal; at most k² for the whole matrix, about half of that for large k, because only
+/// the lower triangle is stored. While `add` runs it needs another 16 MiB (or 256 tokens of f32 numbers where these are
+/// more).
 ///
 /// ```
 /// use armor_core::HessianAccumulator;
@@ -50,14 +52,15 @@ const COLUMNS: usize = 256;
 /// # Ok::<(), armor_core::Error>(())
 /// ```
 ///
-/// Where calibration runs in parallel, every worker has its own and [`HessianAccumulator::merge`] brings them together.
+/// Where calibration runs in parallel, every worker fills its own accumulator, and [`HessianAccumulator::merge`] adds
+/// them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HessianAccumulator {
     tokens: u64,
     sums: Sums,
 }
 
-/// Σ x xᵀ so far.
+/// Σ x xᵀ over the tokens added so far.
 #[derive(Clone, Debug, PartialEq)]
 enum Sums {
     Diagonal(Vec<f64>),
@@ -65,6 +68,7 @@ enum Sums {
 }
 
 impl Sums {
+    /// Names the part of the matrix in messages.
     fn kind(&self) -> &'static str {
         match self {
             Sums::Diagonal(_) => "the diagonal",
@@ -74,23 +78,23 @@ impl Sums {
 }
 
 impl HessianAccumulator {
-    /// Starts with no tokens, for the diagonal over k inputs.
+    /// Makes an accumulator of the diagonal over k inputs, without tokens.
     ///
     /// # Panics
-    /// If k f64 numbers are beyond the address space.
+    /// If k f64 numbers do not fit into the address space.
     pub fn diagonal(inputs: usize) -> Self {
         HessianAccumulator { tokens: 0, sums: Sums::Diagonal(vec![0.0; inputs]) }
     }
 
-    /// Starts with no tokens, for the whole k × k matrix.
+    /// Makes an accumulator of the whole k × k matrix, without tokens.
     ///
     /// # Panics
-    /// If k² f64 numbers are beyond the address space.
+    /// If k² f64 numbers do not fit into the address space.
     pub fn full(inputs: usize) -> Self {
         HessianAccumulator { tokens: 0, sums: Sums::Full(Triangle::zeros(inputs)) }
     }
 
-    /// Number of inputs, k.
+    /// Returns the number of inputs, k.
     pub fn inputs(&self) -> usize {
         match &self.sums {
             Sums::Diagonal(sums) => sums.len(),
@@ -98,22 +102,22 @@ impl HessianAccumulator {
         }
     }
 
-    /// Number of tokens added so far, N.
+    /// Returns the number of tokens added so far, N.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// Whether it accumulates the whole matrix, not the diagonal alone.
+    /// Tells whether the whole matrix is accumulated, and not only its diagonal.
     pub fn is_full(&self) -> bool {
         matches!(self.sums, Sums::Full(_))
     }
 
-    /// Adds the activations of some tokens: tokens × k, with any strides. No tokens are fine; some hundred a call
-    /// run fastest.
+    /// Adds the activations of some tokens: a matrix tokens × k with any strides. It may have no rows; calls with some
+    /// hundred tokens are fastest.
     ///
     /// # Errors
     /// [`Error::Inputs`] for another number of columns than k; [`Error::Activation`] with the first entry, in row-major
-    /// order, that is NaN, infinite or beyond ±10¹⁸; [`Error::Threads`]. Nothing is added then.
+    /// order, that is NaN, infinite or beyond ±10¹⁸; [`Error::Threads`]. In these cases nothing is added.
     pub fn add<T: Element>(&mut self, activations: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<(), Error> {
         let activations = activations.view();
         let (tokens, inputs) = activations.dim();
@@ -130,10 +134,11 @@ impl HessianAccumulator {
         Ok(())
     }
 
-    /// Adds the tokens of another accumulator, which is left as it is. The order of merging matters to rounding only.
+    /// Adds the tokens of another accumulator, which stays unchanged. The order of merging affects rounding only.
     ///
     /// # Errors
-    /// [`Error::Inputs`] or [`Error::HessianKind`] where the other has another k, or only one has the whole matrix.
+    /// [`Error::Inputs`] where the other accumulator has another k; [`Error::HessianKind`] where only one of both has the
+    /// whole matrix.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         if other.inputs() != self.inputs() {
             return Err(Error::Inputs { argument: "other", found: other.inputs(), expected: self.inputs() });
@@ -149,10 +154,10 @@ impl HessianAccumulator {
         Ok(())
     }
 
-    /// The mean over all tokens so far, H = (1/N) Σ x xᵀ, or its diagonal. More tokens may follow.
+    /// Computes the mean over all tokens so far, H = (1/N) Σ x xᵀ, or its diagonal. More tokens may be added afterwards.
     ///
     /// # Errors
-    /// [`Error::NoTokens`] before the first token; [`Error::Threads`].
+    /// [`Error::NoTokens`] where no tokens were added; [`Error::Threads`].
     pub fn hessian(&self) -> Result<Hessian, Error> {
         if self.tokens == 0 {
             return Err(Error::NoTokens);
@@ -168,14 +173,17 @@ impl HessianAccumulator {
     }
 }
 
-/// sums ← sums + others.
+/// Computes sums ← sums + others.
 fn add_all(sums: &mut [f64], others: &[f64]) {
     for (sum, other) in sums.iter_mut().zip(others) {
         *sum += other;
     }
 }
 
-/// Finds the first entry that cannot be taken.
+/// Checks that every activation is a number within ±[`LARGEST`].
+///
+/// # Errors
+/// [`Error::Activation`] with the first other entry, in row-major order.
 fn check<T: Element>(activations: &ArrayView2<'_, T>) -> Result<(), Error> {
     let inputs = activations.ncols();
     let bad = (0..activations.nrows()).into_par_iter().with_min_len(16).find_map_first(|token| {
@@ -191,6 +199,7 @@ fn check<T: Element>(activations: &ArrayView2<'_, T>) -> Result<(), Error> {
     bad.map_or(Ok(()), Err)
 }
 
+/// Adds the squares of the activations to the sums of the diagonal.
 fn add_to_diagonal<T: Element>(sums: &mut [f64], activations: &ArrayView2<'_, T>) {
     sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sums)| {
         let start = chunk * COLUMNS;
@@ -204,6 +213,7 @@ fn add_to_diagonal<T: Element>(sums: &mut [f64], activations: &ArrayView2<'_, T>
     });
 }
 
+/// Adds Σ x xᵀ over the activations to the lower triangle, as many tokens at a time as the workspace holds.
 fn add_to_triangle<T: Element>(sums: &mut Triangle, activations: &ArrayView2<'_, T>) {
     let (tokens, inputs) = activations.dim();
     if tokens == 0 || inputs == 0 {

@@ -12,18 +12,18 @@ use crate::kernels::pool;
 /// The Hessian of a layer's k inputs: the whole matrix, k × k, or its diagonal d, length k.
 ///
 /// The layer's squared output error under a weight change ΔW is tr(ΔW H ΔWᵀ), which is Σ_ij d_j ΔW_ij² when only the
-/// diagonal is known. The scale of H does not matter. An input that calibration never excited (d_j = 0) counts as
-/// much as the mean of the others. The whole matrix is kept in f32, shared between clones.
+/// diagonal is known. The scale of H does not matter. An input that calibration never excited (d_j = 0) is
+/// weighted with the mean of the others. The whole matrix is kept in f32, shared between clones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hessian {
     diagonal: Vec<f64>,
     full: Option<Arc<Vec<f32>>>,
-    /// What both were multiplied with, a power of two.
+    /// The power of two that both were multiplied by.
     scale: f64,
 }
 
 impl Hessian {
-    /// Takes the diagonal d, length k: the mean square of every input.
+    /// Makes a Hessian from its diagonal d, length k: the mean square of every input.
     ///
     /// # Errors
     /// [`Error::HessianNotFinite`] or [`Error::HessianNegative`] with the first bad position.
@@ -31,7 +31,7 @@ impl Hessian {
         Self::of_moments(diagonal.mapv(T::to_f64).to_vec())
     }
 
-    /// Takes the diagonal of a full Hessian, k × k.
+    /// Makes a Hessian from the diagonal of a full one, k × k.
     ///
     /// # Errors
     /// [`Error::HessianNotSquare`], or as [`Hessian::diagonal`]; off-diagonal entries are not read.
@@ -43,16 +43,16 @@ impl Hessian {
         Self::of_moments(full.diag().mapv(T::to_f64).to_vec())
     }
 
-    /// Takes the whole Hessian, k × k, and keeps (H + Hᵀ) / 2 in f32, times a power of two where the mean of its diagonal
-    /// is far from 1.
+    /// Makes a Hessian from the whole matrix, k × k. It stores (H + Hᵀ) / 2 in f32, times a power of two where the mean of
+    /// the diagonal is far from 1.
     ///
-    /// It may be singular. What belongs to an input with H_jj = 0 is taken for zero.
+    /// The matrix may be singular. The row and the column of an input with H_jj = 0 are taken as zero.
     ///
     /// # Errors
     /// [`Error::HessianNotSquare`]; [`Error::HessianNotFinite`], [`Error::HessianNegative`] or
-    /// [`Error::HessianAsymmetric`] with the first bad position. Symmetric is what differs by no more than rounding:
-    /// 10⁻⁵ √(H_ii H_jj) and two units in the last place of the element type. [`Error::HessianIndefinite`] for an entry
-    /// that no inputs have, above √(H_ii H_jj) by more than 1 %.
+    /// [`Error::HessianAsymmetric`] with the first bad position. Mirrored entries may differ by rounding: by
+    /// 10⁻⁵ √(H_ii H_jj) plus two units in the last place of the element type. [`Error::HessianIndefinite`] for an
+    /// entry that exceeds √(H_ii H_jj) by more than 1 %, which no inputs can cause.
     ///
     /// ```
     /// use armor_core::{Error, Hessian};
@@ -67,7 +67,10 @@ impl Hessian {
         Self::diagonal_of(full)?.with_entries(|i, j| full[[i, j]].to_f64(), 2.0 * T::epsilon())
     }
 
-    /// Adds the whole matrix to a diagonal, of entries that may differ from their mirrored ones by `relative`.
+    /// Adds the whole matrix to a diagonal. Mirrored entries may differ by `relative` times the larger one.
+    ///
+    /// # Errors
+    /// As [`Hessian::full`], and [`Error::Threads`].
     pub(crate) fn with_entries(self, entry: impl Fn(usize, usize) -> f64 + Sync, relative: f64) -> Result<Self, Error> {
         pool::start()?;
         let k = self.len();
@@ -88,12 +91,15 @@ impl Hessian {
         }
     }
 
-    /// Weighs all k inputs alike: what is left when there is no calibration data.
+    /// Makes the identity over k inputs, which weights all inputs equally, for use without calibration data.
     pub fn identity(k: usize) -> Self {
         Hessian { diagonal: vec![1.0; k], full: None, scale: 1.0 }
     }
 
-    /// Takes the mean square of every input.
+    /// Makes a Hessian from the mean square of every input.
+    ///
+    /// # Errors
+    /// As [`Hessian::diagonal`].
     pub(crate) fn of_moments(diagonal: Vec<f64>) -> Result<Self, Error> {
         for (index, &value) in diagonal.iter().enumerate() {
             if !fits_f32(value) {
@@ -106,33 +112,33 @@ impl Hessian {
         Ok(Hessian { diagonal, full: None, scale: 1.0 })
     }
 
-    /// Number of inputs, k.
+    /// Returns the number of inputs, k.
     pub fn len(&self) -> usize {
         self.diagonal.len()
     }
 
-    /// Whether it covers no inputs at all.
+    /// Tells whether k is zero.
     pub fn is_empty(&self) -> bool {
         self.diagonal.is_empty()
     }
 
-    /// Whether the whole matrix is known, not the diagonal alone.
+    /// Tells whether the whole matrix is known, and not only its diagonal.
     pub fn is_full(&self) -> bool {
         self.full.is_some()
     }
 
-    /// The diagonal d, length k: as it was given, but for [`Hessian::scale`].
+    /// Returns the diagonal d, length k: the numbers given, times [`Hessian::scale`].
     pub fn diagonal_values(&self) -> &[f64] {
         &self.diagonal
     }
 
-    /// The power of two that the numbers given were multiplied with: 1, unless the whole matrix is known and the mean of
-    /// its diagonal is beyond 2^±40.
+    /// Returns the power of two that the numbers given were multiplied by: 1, unless the whole matrix is known and the mean
+    /// of its diagonal is beyond 2^±40.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// Row `row` of the whole matrix, where it is known, times [`Hessian::scale`].
+    /// Returns row `row` of the whole matrix, times [`Hessian::scale`]; `None` where only the diagonal is known.
     ///
     /// # Panics
     /// If there is no such row.
@@ -141,44 +147,48 @@ impl Hessian {
         self.full.as_ref().map(|full| &full[row * self.len()..(row + 1) * self.len()])
     }
 
-    /// The importance of each input, mean 1: d over its mean, where inputs that were never excited take the mean.
+    /// Computes the importance of each input, d over its mean over the excited inputs; that of an input that was never
+    /// excited is 1.
     ///
-    /// An input below 10⁻¹² of the mean counts as that much, which moves the loss by less than f32 can hold.
+    /// An importance below 10⁻¹² is raised to this value, which changes the loss by less than the precision of f32.
     pub fn importance(&self) -> Vec<f64> {
         let mean = self.mean();
         self.diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(MIN_IMPORTANCE) } else { 1.0 }).collect()
     }
 
-    /// Mean of the diagonal over inputs that were excited.
+    /// Computes the mean of the diagonal over the inputs that were excited.
     pub(crate) fn mean(&self) -> f64 {
         let excited = || self.diagonal.iter().filter(|&&d| d > 0.0);
         excited().sum::<f64>() / excited().count() as f64
     }
 }
 
-/// Smallest importance of an input that was excited at all, relative to the mean.
+/// Smallest importance of an input that was excited, relative to the mean.
 pub(crate) const MIN_IMPORTANCE: f64 = 1e-12;
 
-/// How far above √(H_ii H_jj) rounding may lift an entry.
+/// Largest ratio of an entry to √(H_ii H_jj) that rounding can cause.
 pub(crate) const ROUNDING_SLACK: f64 = 1.01;
 
-/// What a full Hessian's rows are held to, and scaled by.
+/// The tolerances that the rows of a full Hessian are checked with, and their scale.
 #[derive(Clone, Copy)]
 struct Rules {
-    /// Rounding of the entries themselves.
+    /// Relative difference of mirrored entries that the rounding of the element type can cause.
     relative: f64,
     scale: f64,
-    /// Least diagonal entry that the others are measured by: fainter ones are rounded themselves.
+    /// Smallest diagonal entry that bounds the others; smaller ones have rounding errors of their own size.
     floor: f64,
 }
 
-/// A power of two that brings a mean beyond 2^±40 near 1, so that f32 holds the entries.
+/// Computes the power of two that brings a mean beyond 2^±40 near 1, so that f32 holds the entries; 1 for other means.
 fn balance(mean: f64) -> f64 {
     let exponent = mean.log2().round();
     if mean > 0.0 && exponent.abs() > 40.0 { (-exponent).clamp(-1000.0, 1000.0).exp2() } else { 1.0 }
 }
 
-/// Writes row `row` of (H + Hᵀ) / 2 times `scale`, or says where H is not finite, not symmetric or not a Hessian.
+/// Writes row `row` of (H + Hᵀ) / 2 times `scale`.
+///
+/// # Errors
+/// The first entry of the row that is not finite, not symmetric or too large for a Hessian.
 fn symmetric_row(
     row: usize,
     out: &mut [f32],

@@ -1,4 +1,4 @@
-//! A layer to factorise: its weight and the Hessian of its inputs, checked once when it is made.
+//! A layer to factorise: its weight and the Hessian of its inputs, checked when the layer is made.
 
 use rayon::prelude::*;
 
@@ -9,7 +9,8 @@ use crate::kernels::pool;
 
 /// One linear layer of a network: the weight W, m × k, and the Hessian H of its k inputs.
 ///
-/// A `Layer` that exists is sound: every weight is finite in f32 and the Hessian covers all columns.
+/// Every `Layer` is valid: all entries of the weight are finite in f32, and the Hessian has as many inputs as the weight
+/// has columns.
 ///
 /// ```
 /// use armor_core::{Hessian, Layer};
@@ -54,22 +55,22 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Output features, m.
+    /// Returns the number of output features, m.
     pub fn rows(&self) -> usize {
         self.weight.dim().0
     }
 
-    /// Input features, k.
+    /// Returns the number of input features, k.
     pub fn cols(&self) -> usize {
         self.weight.dim().1
     }
 
-    /// The weight, m × k.
+    /// Returns the weight, m × k.
     pub fn weight(&self) -> &Weight<'a> {
         &self.weight
     }
 
-    /// The Hessian of the inputs.
+    /// Returns the Hessian of the inputs.
     pub fn hessian(&self) -> &Hessian {
         &self.hessian
     }

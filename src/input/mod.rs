@@ -1,4 +1,4 @@
-//! What comes in: a layer's weight, and the second moment of its inputs.
+//! The input: a layer's weight, and the second moment of its inputs.
 
 pub(crate) mod accumulator;
 pub(crate) mod hessian;

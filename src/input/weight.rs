@@ -1,4 +1,4 @@
-//! A weight as the caller has it: any strides, any of four number types, read in place.
+//! A borrowed weight with any strides and one of four number types; it is not copied.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -7,11 +7,11 @@ use std::ops::Range;
 
 use crate::kernels::elementwise::widen;
 
-/// A number type that weights and Hessians may be given in: `f32`, `f64`, [`half::f16`], [`half::bf16`].
+/// A number type of weights, Hessians and activations: `f32`, `f64`, [`half::f16`], [`half::bf16`].
 pub trait Element: Copy + Send + Sync + sealed::Sealed {
     /// Converts to f64, exactly.
     fn to_f64(self) -> f64;
-    /// The distance from 1 to the next larger number.
+    /// Returns the distance from 1 to the next larger number.
     fn epsilon() -> f64;
     /// Wraps a view of this type.
     fn weight(view: ArrayView2<'_, Self>) -> Weight<'_>
@@ -23,12 +23,13 @@ mod sealed {
     use ndarray::ArrayView1;
 
     pub trait Sealed: Copy {
+        /// Converts to the nearest f32 number.
         fn to_f32(self) -> f32;
 
-        /// Converts numbers that lie side by side.
+        /// Converts contiguous numbers to the nearest f32 numbers.
         fn convert_slice(from: &[Self], to: &mut [f32]);
 
-        /// Converts as many numbers as `to` holds to f32, to the nearest.
+        /// Converts as many numbers as `to` holds to the nearest f32 numbers.
         fn convert(from: ArrayView1<'_, Self>, to: &mut [f32]) {
             if let Some(from) = from.as_slice() {
                 Self::convert_slice(from, to);
@@ -43,13 +44,13 @@ mod sealed {
 
 /// A borrowed m × k weight (rows = output features, columns = input features), with any strides.
 ///
-/// Made from an ndarray view of any [`Element`] by `into()`; nothing is copied.
+/// An ndarray view of any [`Element`] converts into it with `into()`, without a copy.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Weight<'a> {
     /// IEEE single precision.
     F32(ArrayView2<'a, f32>),
-    /// IEEE double precision; entries must lie in f32's range.
+    /// IEEE double precision; entries must lie in the range of f32.
     F64(ArrayView2<'a, f64>),
     /// IEEE half precision.
     F16(ArrayView2<'a, f16>),
@@ -94,6 +95,7 @@ elements! {
     bf16, Bf16, bf16::to_f64, bf16::to_f32, widen, bf16::EPSILON.to_f64();
 }
 
+/// Rounds numbers to the nearest f32 numbers.
 fn round_all(from: &[f64], to: &mut [f32]) {
     for (to, &from) in to.iter_mut().zip(from) {
         *to = from as f32;
@@ -125,15 +127,15 @@ impl<'a, T: Element> From<&'a ndarray::Array2<T>> for Weight<'a> {
 }
 
 impl Weight<'_> {
-    /// Rows and columns, (m, k).
+    /// Returns the numbers of rows and columns, (m, k).
     pub fn dim(&self) -> (usize, usize) {
         with_view!(self, view => view.dim())
     }
 
-    /// Copies columns `cols` of row `row` into `out`, as f32.
+    /// Copies columns `cols` of row `row` into `out`, rounded to f32.
     pub(crate) fn copy_row(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
         fn copy<T: Element>(view: ArrayView1<'_, T>, out: &mut [f32]) {
-            // The same loop twice: over neighbours it is a vector conversion.
+            // The loop is written twice, because the compiler vectorises it only for contiguous entries.
             if let Some(row) = view.as_slice() {
                 for (to, from) in out.iter_mut().zip(row) {
                     *to = from.to_f64() as f32;
@@ -147,6 +149,7 @@ impl Weight<'_> {
         with_view!(self, view => copy(view.slice(s![row, cols]), out))
     }
 
+    /// Finds the first entry of a row that is not finite in f32, as its column and value.
     pub(crate) fn first_bad_column(&self, row: usize) -> Option<(usize, f64)> {
         fn scan<T: Element>(view: ArrayView1<'_, T>) -> Option<(usize, f64)> {
             if view.as_slice().is_some_and(|row| row.iter().all(|x| fits_f32(x.to_f64()))) {
@@ -158,7 +161,7 @@ impl Weight<'_> {
     }
 }
 
-/// Whether `x` is finite and stays so in f32.
+/// Tells whether `x` is finite and still finite when rounded to f32.
 pub(crate) fn fits_f32(x: f64) -> bool {
     (x as f32).is_finite()
 }

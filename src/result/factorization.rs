@@ -1,4 +1,4 @@
-//! The result: factors of the caller's own weight, and how they were reached.
+//! The result: factors of the caller's own weight, with their losses and the record of the run.
 
 use std::time::Duration;
 
@@ -13,12 +13,11 @@ use crate::input::layer::Layer;
 use crate::problem::measure::{Replacement, check_shape, output_error, product_rows, relative_loss};
 use crate::problem::proxy_loss::loss::ProxyLoss;
 use crate::problem::target::Target;
-use crate::result::record::RunRecord;
-use crate::result::record::StopReason;
+use crate::result::record::{RunRecord, StopReason};
 
-/// A factorised layer, Ŵ = A S B for the caller's own W: immutable, all scaling folded into the wrappers.
+/// A factorised layer, Ŵ = A S B for the caller's own W. It is immutable, and the wrappers include all scaling.
 ///
-/// Two results are equal where their factors, losses and histories are; the time does not count.
+/// Two results are equal where their factors, losses and records are equal; the wall time is not compared.
 #[derive(Clone, Debug)]
 pub struct Factorization {
     factors: Factors,
@@ -36,7 +35,8 @@ impl PartialEq for Factorization {
 }
 
 impl Factorization {
-    /// Puts a result together: factors, their loss and NoWag-P's, and how the run went.
+    /// Makes a result from the factors of the caller's own weight, their relative loss and NoWag-P's, the record of the run
+    /// and its wall time.
     pub(crate) fn new(
         factors: Factors,
         (loss, nowag_p_loss): (f64, f64),
@@ -46,45 +46,45 @@ impl Factorization {
         Factorization { factors, loss, nowag_p_loss, record, elapsed }
     }
 
-    /// The factors, to be rounded; the loss stays as it was.
+    /// Returns the factors, mutable, so that they can be rounded; the loss does not change.
     #[cfg(feature = "checkpoint")]
     pub(crate) fn factors_mut(&mut self) -> &mut Factors {
         &mut self.factors
     }
 
-    /// Gives the three factors.
+    /// Returns all three factors.
     pub(crate) fn factors(&self) -> &Factors {
         &self.factors
     }
 
-    /// The same with another loss, of factors that were rounded.
+    /// Replaces the loss, after the factors were rounded.
     #[cfg(feature = "checkpoint")]
     pub(crate) fn with_loss(self, loss: f64) -> Self {
         Factorization { loss, ..self }
     }
 
-    /// The left wrapper A, m × m in blocks of p.
+    /// Returns the left wrapper A, m × m in blocks of p.
     pub fn left(&self) -> &BlockDiagonal {
         &self.factors.left
     }
 
-    /// The N:M sparse core S, m × k.
+    /// Returns the N:M sparse core S, m × k.
     pub fn core(&self) -> &SparseCore {
         &self.factors.core
     }
 
-    /// The right wrapper B, k × k in blocks of q.
+    /// Returns the right wrapper B, k × k in blocks of q.
     pub fn right(&self) -> &BlockDiagonal {
         &self.factors.right
     }
 
-    /// Relative proxy loss of these very factors, recomputed in f64 from their f32 values; 1 would be Ŵ = 0.
+    /// Returns the relative proxy loss of these factors, computed in f64 from their f32 values; Ŵ = 0 would have 1.
     pub fn loss(&self) -> f64 {
         self.loss
     }
 
-    /// Relative proxy loss of NoWag-P, pruning alone, measured alike; [`Factorization::loss`] of a run is never above
-    /// it.
+    /// Returns the relative proxy loss of NoWag-P, which only prunes, measured in the same way; [`Factorization::loss`] of a
+    /// run is never above it.
     pub fn nowag_p_loss(&self) -> f64 {
         self.nowag_p_loss
     }
@@ -92,7 +92,7 @@ impl Factorization {
     /// Measures another relative proxy loss of these factors in f64, for the layer that they approximate.
     ///
     /// # Errors
-    /// [`Error::Length`] where the layer has another shape, and whatever the loss returns.
+    /// [`Error::Length`] where the layer has another shape, and the errors of the loss itself.
     ///
     /// ```
     /// use armor_core::{Hessian, Layer, NoWagLoss, Options, RowWeighting, factorize};
@@ -115,8 +115,9 @@ impl Factorization {
 
     /// Measures the relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) in f64, for the layer's own W and H.
     ///
-    /// The layer may have another Hessian than the one that was fitted to: one held out says what the fit is worth. Of
-    /// a Hessian that is known by its diagonal, inputs that were never excited count as the mean.
+    /// The layer may have another Hessian than the one that the factors were fitted to: that of held-out inputs tests the
+    /// fit. Where only the diagonal of the Hessian is known, inputs that were never excited are weighted with the mean of
+    /// the others.
     ///
     /// # Errors
     /// [`Error::Length`] where the layer has another shape.
@@ -125,40 +126,42 @@ impl Factorization {
         Ok(output_error(&self.factors, layer))
     }
 
-    /// Ridge that was added to the unit diagonal of the inputs' correlation to factor it; 0 where none was needed or
-    /// errors did not couple.
+    /// Returns the ridge that was added to the unit diagonal of the inputs' correlation matrix before its factorisation; 0
+    /// where none was needed or the loss was separable.
     pub fn ridge(&self) -> f64 {
         self.record.ridge
     }
 
-    /// Relative proxy loss as the descent saw it: entry 0 of the initial mask, then one an iteration.
+    /// Returns the relative proxy loss that the descent computed: entry 0 for the initial mask, then one entry for each
+    /// iteration.
     pub fn history(&self) -> &[f64] {
         &self.record.history
     }
 
-    /// Iterations done.
+    /// Returns the number of iterations done.
     pub fn iterations(&self) -> usize {
         self.record.history.len() - 1
     }
 
-    /// Why the run ended.
+    /// Returns the reason why the run ended.
     pub fn stop_reason(&self) -> StopReason {
         self.record.stop_reason
     }
 
-    /// Wall time of the run; zero for a factorisation that was read from bytes, which do not keep it.
+    /// Returns the wall time of the run; zero for a factorisation that was read from bytes, which do not store it.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
 
-    /// Wrapper overhead: numbers in both wrappers over entries of W, about p/k + q/m.
+    /// Computes the wrapper overhead: the count of numbers in both wrappers over the count of entries of W, about
+    /// p/k + q/m.
     pub fn overhead(&self) -> f64 {
         let wrappers = self.factors.left.data().len() + self.factors.right.data().len();
         wrappers as f64 / (self.factors.core.rows() as f64 * self.factors.core.cols() as f64)
     }
 
-    /// Bytes of the factors as stored: kept values and wrappers at `bytes_per_value` each (4 for f32, 2 for f16), and
-    /// one bit an entry for the mask.
+    /// Computes the bytes of the stored factors: `bytes_per_value` (4 for f32, 2 for f16) for each kept value and each
+    /// number of the wrappers, and one bit of the mask for each entry of W.
     pub fn stored_bytes(&self, bytes_per_value: usize) -> usize {
         let kept = self.factors.core.pattern().kept(self.factors.core.cols()) * self.factors.core.rows();
         let values = kept + self.factors.left.data().len() + self.factors.right.data().len();
@@ -177,10 +180,11 @@ impl Factorization {
         Array2::from_shape_vec(shape, product).expect("as many entries as the shape has")
     }
 
-    /// Computes y = A (S (B x)) for one input of length k; accumulates in f64, returns m outputs. A plain reference.
+    /// Computes y = A (S (B x)) for one input x of length k, accumulated in f64, and returns the m outputs. This is a simple
+    /// reference without packed kernels.
     ///
     /// # Errors
-    /// [`Error::Length`] unless x has k entries. NaN and infinities in x spread as in any product.
+    /// [`Error::Length`] unless x has k entries. NaN and infinities in x propagate as in any product.
     pub fn apply(&self, x: ArrayView1<'_, f32>) -> Result<Array1<f32>, Error> {
         if x.len() != self.factors.core.cols() {
             return Err(Error::Length { argument: "x", found: x.len(), expected: self.factors.core.cols() });

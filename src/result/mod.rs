@@ -1,4 +1,4 @@
-//! What comes out: the factors of the caller's own weight, how they were reached, and what they are written as.
+//! The result: the factors of the caller's own weight, the record of the run, and the files that they are written as.
 
 pub(crate) mod factorization;
 #[cfg(feature = "safetensors")]

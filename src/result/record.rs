@@ -1,6 +1,6 @@
-//! How a run went.
+//! The record of a run.
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
@@ -10,12 +10,12 @@ pub enum StopReason {
     Converged,
     /// The time budget was used up.
     TimeBudget,
-    /// The observer asked for it; the result is the best state so far.
+    /// The observer cancelled the run; the result is the best state until then.
     Cancelled,
 }
 
 impl StopReason {
-    /// A lower-case word for reports: `iterations`, `converged`, `time_budget` or `cancelled`.
+    /// Returns the reason as a lower-case word for reports: `iterations`, `converged`, `time_budget` or `cancelled`.
     pub fn as_str(self) -> &'static str {
         match self {
             StopReason::Iterations => "iterations",
@@ -26,7 +26,7 @@ impl StopReason {
     }
 }
 
-/// How a run went: all of a result but the factors, their losses and the time.
+/// The record of a run: everything in a result except the factors, their losses and the time.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunRecord {
     pub ridge: f64,

@@ -1,4 +1,4 @@
-//! Factorisations as bytes: the safetensors layout, written and read.
+//! Writing and reading of factorisations in the safetensors layout.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Factorization {
     /// | key | type | shape | content |
     /// |---|---|---|---|
     /// | `{name}.armor.left` | F32 | [⌈m/p⌉, p, p] | blocks of A, a smaller last one padded with zeros |
-    /// | `{name}.armor.right` | F32 | [⌈k/q⌉, q, q] | blocks of B, alike |
+    /// | `{name}.armor.right` | F32 | [⌈k/q⌉, q, q] | blocks of B, padded in the same way |
     /// | `{name}.armor.core.compressed` | F32 | [m, kN/M] | kept values by row, in ascending column order |
     /// | `{name}.armor.core.bitmask` | U8 | [m, ⌈k/8⌉] | kept columns: column j is bit j mod 8 of byte j / 8 |
     /// | `{name}.armor.core.shape` | I64 | `[2]` | m, k |
@@ -40,21 +40,21 @@ impl Factorization {
         self.export(name, Format::Factors, Precision::F32)
     }
 
-    /// Reads the factorisation of tensor `name` from bytes that [`Factorization::to_safetensors`] wrote, or another
-    /// program in the same layout. The result equals the one written but for [`Factorization::elapsed`], which is
+    /// Reads the factorisation of tensor `name` from bytes that [`Factorization::to_safetensors`] wrote, or that another
+    /// program wrote in the same layout. The result equals the one written, except that [`Factorization::elapsed`] is
     /// zero.
     ///
-    /// Tensors of other names are ignored. Values may be f16 or bf16, as [`Factorization::export`] writes them; and where
-    /// a file holds many layers, metadata keys have the name in front, `{name}.armor.loss`.
+    /// Tensors of other names are ignored. Values may be f16 or bf16, as [`Factorization::export`] writes them. In a
+    /// file of many layers, metadata keys start with the name: `{name}.armor.loss`.
     ///
     /// # Errors
-    /// [`Error::Bytes`] with the key at fault: a header that is cut off or lies about the data, a missing tensor, a
-    /// wrong type or shape, a mask that is not N:M, padding that is not zero, a value that is not finite.
+    /// [`Error::Bytes`] with the key that is wrong: a header that is cut off or does not describe the data, a missing
+    /// tensor, a wrong type or shape, a mask that is not N:M, padding that is not zero, a value that is not finite.
     pub fn from_safetensors(bytes: &[u8], name: &str) -> Result<Self, Error> {
         Self::with_words(bytes, name).map(|(result, _)| result)
     }
 
-    /// The same, with all metadata of the file.
+    /// Does the same as [`Factorization::from_safetensors`], and returns all metadata of the file too.
     pub(crate) fn with_words(bytes: &[u8], name: &str) -> Result<(Self, Words), Error> {
         let file = Reader::new(bytes, name)?;
         file.check_format()?;
@@ -70,6 +70,7 @@ impl Factorization {
 }
 
 impl Reader<'_> {
+    /// Reads a loss: a finite number, not negative.
     fn loss(&self, key: &str) -> Result<f64, Error> {
         let loss: f64 = self.value(key)?;
         if loss.is_finite() && loss >= 0.0 {
@@ -79,6 +80,7 @@ impl Reader<'_> {
         }
     }
 
+    /// Reads the ridge; a file without one has the ridge 0.
     fn ridge(&self) -> Result<f64, Error> {
         if self.word("armor.ridge").is_some() { self.loss("armor.ridge") } else { Ok(0.0) }
     }
@@ -106,7 +108,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Rows and columns of the core, (m, k), neither zero.
+    /// Reads the numbers of rows and columns of the core, (m, k), both above zero.
     fn core_shape(&self) -> Result<(usize, usize), Error> {
         let bytes = self.tensor("core.shape", Dtype::I64, [Some(2)])?;
         let shape: Vec<i64> = bytes.as_chunks().0.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect();
@@ -117,7 +119,7 @@ impl Reader<'_> {
             .ok_or_else(|| refuse(self.key("core.shape"), format!("is {shape:?}, expected two sizes above zero")))
     }
 
-    /// A wrapper of `len` rows, whose block size the metadata give.
+    /// Reads a wrapper of `len` rows; `block` is the metadata key of its block size.
     fn wrapper(&self, part: &str, block: &str, len: usize) -> Result<BlockDiagonal, Error> {
         let size: usize = self.value(block)?;
         if !(1..=len).contains(&size) {

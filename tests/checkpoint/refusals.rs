@@ -123,7 +123,7 @@ fn files_that_are_cut_off_or_lie() {
         &path,
         |bytes| bytes.truncate(bytes.len() - 10),
         &format!(
-            "{}: header: tells of {} bytes of data, but there are {}",
+            "{}: header: describes {} bytes of data, but the file has {}",
             SHARDS[1],
             size - header,
             size - header - 10

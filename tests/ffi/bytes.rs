@@ -48,7 +48,7 @@ fn bytes_that_hold_none() {
     assert_refused(status, ARMOR_INVALID_BYTES, "bytes: another.armor.core.shape: no such tensor");
     let status = deserialize(&bytes[..bytes.len() - 1], NAME, &mut out);
     assert_eq!(status, ARMOR_INVALID_BYTES);
-    assert!(last_message().starts_with("bytes: header: tells of "), "{}", last_message());
+    assert!(last_message().starts_with("bytes: header: describes "), "{}", last_message());
     let status = deserialize(b"GGUF", NAME, &mut out);
     assert_refused(status, ARMOR_INVALID_BYTES, "bytes: header: cut off: the file ends at byte 4, before byte 8");
     assert_eq!(out, untouched());

@@ -109,7 +109,7 @@ fn what_cannot_be_opened() {
     let path = model.path().join(crate::model::SHARDS[0]);
     let bytes = std::fs::read(&path).expect("a file");
     std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("can be written");
-    refused(&sound, ARMOR_INVALID_CHECKPOINT, "model-00001-of-00002.safetensors: header: tells of");
+    refused(&sound, ARMOR_INVALID_CHECKPOINT, "model-00001-of-00002.safetensors: header: describes");
     std::fs::write(&path, bytes).expect("can be written");
     std::fs::create_dir(model.out("c")).expect("a folder");
     std::fs::write(model.out("c").join("file"), "").expect("can be written");

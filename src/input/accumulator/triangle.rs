@@ -8,17 +8,17 @@ use crate::kernels::elementwise::add_terms;
 use crate::kernels::linalg::{add_gram, rows_of, set_product};
 use crate::kernels::scratch::with_scratch;
 
-/// Rows and columns of a tile: its f64 sums and an f32 product stay in the second-level cache while all runs of tokens
-/// are added.
+/// Rows and columns of a tile. The f64 sums and an f32 product of a tile of this size stay in the second-level cache while
+/// all runs of tokens are added.
 const TILE: usize = 192;
 
-/// Tokens of one f32 product: few, for a product's rounding errors are all that H has; enough to spend a tenth of the
-/// time on adding them up. 128 equal squares of a bfloat16 are summed exactly.
+/// Tokens of one f32 product. The rounding errors of H come from these products, so they must cover few tokens; with this
+/// number, adding the products up takes a tenth of the time. The sum of 128 equal squares of a bfloat16 is exact.
 const RUN: usize = 128;
 
 /// The lower triangle, tile by tile: the tiles of the first row of tiles, those of the second, and so on, each
-/// row-major. The last row of tiles and the last column are as narrow as the matrix leaves them. What a tile of the
-/// diagonal holds above the diagonal is nobody's.
+/// row-major. The last row and the last column of tiles are smaller where the tile size does not divide the
+/// size of the matrix. Entries of a diagonal tile above the diagonal have no meaning.
 #[derive(Clone, Debug)]
 pub(super) struct Triangle {
     size: usize,
@@ -31,33 +31,39 @@ impl PartialEq for Triangle {
     }
 }
 
-/// Row and column of a tile, by its number.
+/// Computes the row and the column of a tile from its number.
 fn place(tile: usize) -> (usize, usize) {
     let row = ((8 * tile + 1).isqrt() - 1) / 2;
     (row, tile - row * (row + 1) / 2)
 }
 
 impl Triangle {
-    /// A matrix of zeros, `size` × `size`.
+    /// Makes a matrix of zeros, `size` × `size`.
+    ///
+    /// # Panics
+    /// If size² f64 numbers do not fit into the address space.
     pub fn zeros(size: usize) -> Self {
         let bytes = size.checked_mul(size).and_then(|entries| entries.checked_mul(size_of::<f64>()));
-        assert!(bytes.is_some_and(|bytes| bytes <= isize::MAX as usize), "{size}² sums are beyond the address space");
+        assert!(
+            bytes.is_some_and(|bytes| bytes <= isize::MAX as usize),
+            "{size}² sums do not fit into the address space"
+        );
         let (full, rest) = (size / TILE, size % TILE);
         let values = full * (full + 1) / 2 * TILE * TILE + rest * (full * TILE + rest);
         Triangle { size, values: vec![0.0; values] }
     }
 
-    /// Rows, which is columns.
+    /// Number of rows, which is also the number of columns.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// All that is stored, in an order that depends on the size alone.
+    /// All stored numbers, in an order that depends on the size only.
     pub fn values(&self) -> &[f64] {
         &self.values
     }
 
-    /// As [`Triangle::values`].
+    /// The same numbers as [`Triangle::values`], mutable.
     pub fn values_mut(&mut self) -> &mut [f64] {
         &mut self.values
     }
@@ -67,7 +73,7 @@ impl Triangle {
         (0..self.size).flat_map(|i| (0..=i).map(move |j| (i, j)))
     }
 
-    /// Where entry (i, j), j ≤ i, is stored.
+    /// Index of entry (i, j), j ≤ i, in the stored numbers.
     fn index(&self, i: usize, j: usize) -> usize {
         let (row, col) = (i / TILE, j / TILE);
         let height = TILE.min(self.size - row * TILE);
@@ -87,7 +93,7 @@ impl Triangle {
         self.values[index] = value;
     }
 
-    /// Adds Σ x xᵀ over the tokens of some panels: products in f32 by runs of tokens, sums in f64.
+    /// Adds Σ x xᵀ over the tokens of the panels: products of a run of tokens in f32, sums of these products in f64.
     pub fn add_gram(&mut self, panels: &Panels) {
         let (rows, height) = ((self.size - 1) / TILE, (self.size - 1) % TILE + 1);
         // All rows of tiles but the last are of full height.
@@ -119,17 +125,17 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    /// How many tokens to take at a time for no more than `numbers` f32 numbers: whole runs, one at least.
+    /// Computes how many tokens `numbers` f32 numbers can hold, in whole runs and at least one.
     pub fn tokens_within(numbers: usize, inputs: usize) -> usize {
         (numbers / inputs / RUN).max(1) * RUN
     }
 
-    /// Room for so many tokens.
+    /// Makes panels for this number of tokens.
     pub fn new(tokens: usize, inputs: usize) -> Self {
         Panels { inputs, tokens, values: vec![0.0; tokens * inputs] }
     }
 
-    /// Converts activations, as many tokens as there is room for or fewer.
+    /// Converts activations to f32; they must not have more tokens than the panels were made for.
     pub fn fill<T: Element>(&mut self, activations: &ArrayView2<'_, T>) {
         self.tokens = activations.nrows();
         let values = &mut self.values[..self.tokens * self.inputs];
@@ -142,7 +148,7 @@ impl Panels {
         });
     }
 
-    /// A run of tokens of a panel, and the panel's width.
+    /// Returns a run of tokens of a panel, and the width of the panel.
     fn run(&self, panel: usize, run: usize) -> (&[f32], usize) {
         let (start, width) = (panel * TILE, TILE.min(self.inputs - panel * TILE));
         let values = &self.values[start * self.tokens..][..width * self.tokens];
