@@ -1,10 +1,12 @@
 //! The crate's error. Every variant names the argument and, for arrays, the first position that is wrong.
 
 mod source;
+mod text;
 
 use thiserror::Error;
 
 pub use source::{BoxError, SourceError};
+use text::{plain, pool_of};
 
 /// The reason why a call failed.
 ///
@@ -399,24 +401,4 @@ impl Error {
             other => other,
         }
     }
-}
-
-/// Describes the threads of a pool in a message; 0 is the process's own pool.
-fn pool_of(threads: usize) -> String {
-    match threads {
-        0 => "the process's worker threads".to_owned(),
-        threads => format!("{threads} worker threads"),
-    }
-}
-
-/// Replaces control characters by escapes, because a terminal would execute them.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char.is_control() {
-            true => plain.extend(char.escape_default()),
-            false => plain.push(char),
-        }
-    }
-    plain
 }
