@@ -37,18 +37,18 @@ pub struct State<'t> {
     target: &'t Target,
     factors: Factors,
     loss: Option<f64>,
-    workspace: Workspace,
+    workspace: ProductBuffer,
 }
 
 /// m × k numbers, which hold A S by column panel or nothing in particular.
 #[derive(Debug, Default)]
-struct Workspace {
+struct ProductBuffer {
     values: Vec<f32>,
     /// Whether the numbers are A S of the factors as they stand.
     holds_left_product: bool,
 }
 
-impl Workspace {
+impl ProductBuffer {
     /// All m × k numbers, to be overwritten.
     fn overwrite(&mut self, target: &Target) -> &mut [f32] {
         self.holds_left_product = false;
@@ -70,7 +70,7 @@ pub(crate) struct SplitState<'s> {
 impl<'t> State<'t> {
     /// Starts from identity wrappers (B̃ = diag(√d)) around a core of zeros that keeps the first N of every M.
     pub fn new(target: &'t Target) -> Self {
-        State { target, factors: target.identity_factors(), loss: None, workspace: Workspace::default() }
+        State { target, factors: target.identity_factors(), loss: None, workspace: ProductBuffer::default() }
     }
 
     /// What is approximated.
