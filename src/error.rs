@@ -1,7 +1,7 @@
 //! The crate's error. Every variant names the argument and, for arrays, the first position that is wrong.
 
 mod source;
-mod text;
+pub(crate) mod text;
 
 use thiserror::Error;
 
@@ -314,57 +314,6 @@ pub enum Error {
         /// What does not fit.
         problem: String,
     },
-    /// The settings of a job are not valid JSON, or one setting is wrong.
-    #[error("settings: {}", plain(problem))]
-    Settings {
-        /// The setting, and what is wrong with it.
-        problem: String,
-    },
-    /// A file or folder cannot be read or written.
-    #[error("{}: {}", plain(path), plain(problem))]
-    File {
-        /// The file or folder.
-        path: String,
-        /// The operating system's message.
-        problem: String,
-    },
-    /// A tensor or the header of a file is missing or wrong.
-    #[error("{}: {}: {}", plain(file), plain(tensor), plain(problem))]
-    Tensor {
-        /// The file.
-        file: String,
-        /// The tensor, or `header`.
-        tensor: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The values of a tensor in a file are invalid.
-    #[error("{}: {}: {error}", plain(file), plain(tensor))]
-    InTensor {
-        /// The file.
-        file: String,
-        /// The tensor.
-        tensor: String,
-        /// What is wrong with the values.
-        error: Box<Error>,
-    },
-    /// The output folder holds files that do not belong to this job.
-    #[error("{}: {}", plain(path), plain(problem))]
-    OtherJob {
-        /// The folder, or the file in it.
-        path: String,
-        /// What it holds.
-        problem: String,
-    },
-    /// The job has not finished the work that the call needs.
-    #[error("job: {}", plain(problem))]
-    Unfinished {
-        /// What is missing.
-        problem: String,
-    },
-    /// The observer cancelled a layer of a job. Nothing of this layer was stored.
-    #[error("job: cancelled")]
-    Cancelled,
 }
 
 impl Error {
@@ -391,14 +340,5 @@ impl Error {
             let names: Vec<&str> = all.iter().map(|&item| name(item)).collect();
             Error::UnknownName { what, text: text.to_owned(), expected: names.join(", ") }
         })
-    }
-
-    /// Returns the error inside [`Error::InTensor`], without the names of the file and the tensor, or the error itself
-    /// where it is of another kind.
-    pub fn cause(&self) -> &Error {
-        match self {
-            Error::InTensor { error, .. } => error.cause(),
-            other => other,
-        }
     }
 }

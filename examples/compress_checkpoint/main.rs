@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use armor_core::checkpoint::{Block, Job, ObjectiveName, Preset, RowWeightingName, Settings};
-use armor_core::{Format, Pattern, Precision};
+use armor_core::checkpoint::{Job, JobSettings};
+use armor_core::{FactorPrecision, Format, Objective, Options, Pattern, Precision, RowWeighting};
 use clap::{Parser, ValueEnum};
 
 use terminal::{exit_code, say};
@@ -59,21 +59,21 @@ struct Arguments {
     #[arg(long, value_name = "TAU")]
     temperature: Option<f64>,
     /// Which output error to minimise; full needs T.hessian for every weight
-    #[arg(long, value_enum, default_value_t = Objective::Diagonal)]
-    objective: Objective,
+    #[arg(long, value_enum, default_value_t = ObjectiveName::Diagonal)]
+    objective: ObjectiveName,
     /// How far the whole Hessian is drawn to its diagonal, 0 to 1 [default: the preset's]
     #[arg(long, value_name = "ALPHA")]
     shrinkage: Option<f64>,
     /// Which rows' errors count more [default: nowag with the diagonal objective, uniform with the full one]
     #[arg(long, value_enum)]
-    row_weighting: Option<RowWeighting>,
+    row_weighting: Option<RowWeightingName>,
     /// What a weight becomes: factors, dense-core, sparse-24-bitmask, cutlass, or reconstructed, which is dense and not
     /// faster
     #[arg(long, default_value_t = Format::Factors)]
     format: Format,
-    /// Type of values and wrappers: f32, f16 or bf16
-    #[arg(long, default_value_t = Precision::F16)]
-    dtype: Precision,
+    /// Type of values and wrappers: f32, f16 or bf16; or three types, of A, the core and B
+    #[arg(long, value_name = "DTYPE[,DTYPE,DTYPE]", value_delimiter = ',', num_args = 1, default_value = "f16")]
+    dtype: Vec<Precision>,
     /// Layers that are worked on at once; memory grows with them
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     layers_in_flight: NonZeroUsize,
@@ -97,7 +97,7 @@ enum PresetName {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Objective {
+enum ObjectiveName {
     /// Every input on its own, weighted by the Hessian's diagonal
     Diagonal,
     /// The whole Hessian
@@ -105,7 +105,7 @@ enum Objective {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum RowWeighting {
+enum RowWeightingName {
     /// Every row is weighted by NoWag's scale
     Nowag,
     /// Every row has the weight 1
@@ -141,42 +141,56 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn settings(arguments: Arguments) -> Result<Settings, Box<dyn Error>> {
-    let block = match arguments.block[..] {
-        [] => None,
-        [both] => Some(Block::Both(both)),
-        [left, right] => Some(Block::Each(left, right)),
-        _ => return Err("--block: takes P or P,Q".into()),
-    };
-    let mut settings = Settings::new(arguments.checkpoint, arguments.hessians, arguments.out);
+fn settings(arguments: Arguments) -> Result<JobSettings, Box<dyn Error>> {
+    let options = options(&arguments)?;
+    let mut settings = JobSettings::new(arguments.checkpoint, arguments.hessians, arguments.out);
     settings.include = arguments.include;
     settings.exclude = arguments.exclude;
     settings.alias = aliases(arguments.alias)?;
-    settings.preset = match arguments.preset {
-        PresetName::Exact => Preset::Exact,
-        PresetName::Paper => Preset::Paper,
-    };
-    settings.block = block;
-    settings.pattern = arguments.pattern;
-    settings.iterations = arguments.iterations;
-    settings.temperature = arguments.temperature;
-    settings.objective = match arguments.objective {
-        Objective::Diagonal => ObjectiveName::Diagonal,
-        Objective::Full => ObjectiveName::Full,
-    };
-    settings.shrinkage = arguments.shrinkage;
-    settings.row_weighting = arguments.row_weighting.map(|weighting| match weighting {
-        RowWeighting::Nowag => RowWeightingName::NoWag,
-        RowWeighting::Uniform => RowWeightingName::Uniform,
-    });
+    settings.options = options;
     settings.format = arguments.format;
-    settings.dtype = arguments.dtype;
-    settings.seed = arguments.seed;
-    settings.threads = arguments.threads;
+    settings.dtype = match arguments.dtype[..] {
+        [all] => all.into(),
+        [left, core, right] => FactorPrecision { left, core, right },
+        _ => return Err("--dtype: takes one type, or three".into()),
+    };
     settings.resume = arguments.resume;
     // Done afterwards, with a progress bar.
     settings.check_values = false;
     Ok(settings)
+}
+
+fn options(arguments: &Arguments) -> Result<Options, Box<dyn Error>> {
+    let mut options = match arguments.preset {
+        PresetName::Exact => Options::exact(),
+        PresetName::Paper => Options::paper(),
+    };
+    options = match arguments.block[..] {
+        [] => options,
+        [both] => options.block(both),
+        [left, right] => options.left_block(left).right_block(right),
+        _ => return Err("--block: takes P or P,Q".into()),
+    };
+    if let Some(iterations) = arguments.iterations {
+        options = options.iterations(iterations);
+    }
+    if let Some(tau) = arguments.temperature {
+        options = options.temperature(tau);
+    }
+    if let Some(alpha) = arguments.shrinkage {
+        options = options.shrinkage(alpha);
+    }
+    if let Some(weighting) = arguments.row_weighting {
+        options = options.row_weighting(match weighting {
+            RowWeightingName::Nowag => RowWeighting::NoWag,
+            RowWeightingName::Uniform => RowWeighting::Uniform,
+        });
+    }
+    options = options.objective(match arguments.objective {
+        ObjectiveName::Diagonal => Objective::Diagonal,
+        ObjectiveName::Full => Objective::Full,
+    });
+    Ok(options.pattern(arguments.pattern).seed(arguments.seed).threads(arguments.threads))
 }
 
 /// The aliases by name, each of which may be given once.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use armor_core::checkpoint::{Event, Job};
-use armor_core::{Error, Phase, Progress};
+use armor_core::checkpoint::{CheckpointError, Event, Job};
+use armor_core::{Phase, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::terminal::plain;
@@ -14,7 +14,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// Reads all weights once, so that a bad one is found now and not in hours.
-pub fn checked(job: &Job) -> Result<(), Error> {
+pub fn checked(job: &Job) -> Result<(), CheckpointError> {
     let bar = ProgressBar::new(job.layers().len() as u64).with_style(style("checking values {bar:30} {pos}/{len}"));
     let result = job.check_values(&|done, _| bar.set_position(done as u64));
     bar.finish_and_clear();
@@ -22,7 +22,7 @@ pub fn checked(job: &Job) -> Result<(), Error> {
 }
 
 /// Compresses what is not done yet.
-pub fn compressed(job: &Job, in_flight: usize) -> Result<(), Error> {
+pub fn compressed(job: &Job, in_flight: usize) -> Result<(), CheckpointError> {
     let bars = Bars::new(job);
     let result = job.run(in_flight, &|event| bars.show(event));
     bars.all.finish_and_clear();
@@ -30,7 +30,7 @@ pub fn compressed(job: &Job, in_flight: usize) -> Result<(), Error> {
 }
 
 /// Writes the output.
-pub fn written(job: &Job) -> Result<(), Error> {
+pub fn written(job: &Job) -> Result<(), CheckpointError> {
     let bar = ProgressBar::new(job.layers().len() as u64).with_style(style("writing {bar:30} {pos}/{len}"));
     let result = job.finish(&|done, _| bar.set_position(done as u64));
     bar.finish_and_clear();

@@ -21,6 +21,8 @@ pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json)).or_else(|error| {
         let path = error.path().to_string();
         let key = if path == "." { DOCUMENT } else { path.as_str() };
-        refuse(key, error.inner().to_string())
+        let problem = error.inner().to_string();
+        // The error of a text that is parsed, a pattern for instance, may name its key too.
+        refuse(key, problem.strip_prefix(&format!("{key}: ")).unwrap_or(&problem).to_owned())
     })
 }

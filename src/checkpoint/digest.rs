@@ -6,8 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::in_file;
-use crate::error::Error;
+use super::error::{CheckpointError, io_error};
 
 /// A digest that is added up piece by piece.
 pub(super) struct Sum(Sha256);
@@ -36,8 +35,8 @@ pub(super) fn of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
 }
 
 /// The digest of a whole file.
-pub(super) fn of_file(path: &Path) -> Result<String, Error> {
+pub(super) fn of_file(path: &Path) -> Result<String, CheckpointError> {
     let mut sum = Sum::new();
-    File::open(path).and_then(|mut file| io::copy(&mut file, &mut sum.0)).map_err(|error| in_file(path, error))?;
+    File::open(path).and_then(|mut file| io::copy(&mut file, &mut sum.0)).map_err(io_error(path))?;
     Ok(sum.text())
 }

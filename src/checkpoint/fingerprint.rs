@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::digest;
-use super::selection::Selected;
-use super::settings::Settings;
+use super::error::CheckpointError;
+use super::selection::SelectedTensor;
+use super::settings::JobSettings;
 use super::source::Source;
-use crate::error::Error;
 
 /// Bytes of every tensor that are looked at. Models that were trained on from one another have the same headers; their
 /// tensors differ everywhere, so a few values tell them apart at once, before [`super::inputs`] compares all of them.
@@ -18,14 +18,14 @@ pub(super) struct Fingerprint(Value);
 
 impl Fingerprint {
     pub fn new(
-        settings: &Settings,
+        settings: &JobSettings,
         (checkpoint, hessians): (&Source, &Source),
-        layers: &[Selected],
-    ) -> Result<Self, Error> {
+        layers: &[SelectedTensor],
+    ) -> Result<Self, CheckpointError> {
         let layers: Vec<_> = layers.iter().map(|layer| json!([layer.name, layer.hessian])).collect();
         Ok(Fingerprint(json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "options": settings.decisive()?,
+            "options": settings.decisive(),
             "checkpoint": files(checkpoint)?,
             "hessians": files(hessians)?,
             "layers": layers,
@@ -52,7 +52,7 @@ impl Fingerprint {
 }
 
 /// Names, lengths and hashes of a source's files.
-fn files(source: &Source) -> Result<Vec<Value>, Error> {
+fn files(source: &Source) -> Result<Vec<Value>, CheckpointError> {
     let mut files = Vec::new();
     for shard in &source.shards {
         let mut looked_at = shard.header().to_vec();

@@ -1,147 +1,135 @@
 //! A job: the layers of a checkpoint, compressed one by one in any order, by any number of processes.
 
+use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use super::context::JobContext;
+use super::error::{CheckpointError, io_error};
 use super::fingerprint::Fingerprint;
-use super::inputs::Inputs;
-use super::part::Part;
-use super::parts::{Parts, Stage};
-use super::report::{self, Report};
-use super::selection::{Selected, select};
-use super::settings::{ObjectiveName, Settings};
-use super::source::{Loaded, Source};
-use super::{in_file, names, output, stored_loss};
-use crate::descent::options::Options;
+use super::folder::JobFolder;
+use super::layer_part::LayerPart;
+use super::resume::JobStage;
+use super::selection::{SelectedTensor, select};
+use super::settings::JobSettings;
+use super::source::Source;
+use super::{output, output_names, report, stored_loss};
 use crate::descent::progress::Progress;
 use crate::descent::run::Descent;
 use crate::error::Error;
 use crate::result::factorization::Factorization;
-use crate::result::formats::Format;
+use crate::result::formats::format::Format;
 use crate::result::record::StopReason;
 
-/// What [`Job::run`] tells of its layers.
+/// An event of a layer that [`Job::run`] reports to its observer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A layer begins.
+    /// The run of a layer begins.
     Started {
-        /// Its index.
+        /// The index of the layer.
         index: usize,
     },
-    /// A layer has done an iteration.
+    /// The run of a layer has completed an iteration.
     Iteration {
-        /// Its index.
+        /// The index of the layer.
         index: usize,
-        /// How far it is.
+        /// The state of the run.
         progress: Progress,
     },
-    /// A layer is finished and safe on disk.
+    /// The result of a layer is complete and on disk.
     Done {
-        /// Its index.
+        /// The index of the layer.
         index: usize,
     },
 }
 
-/// A checkpoint that is being compressed.
+/// Compresses a checkpoint, layer by layer.
 ///
-/// Any thread may use it, and any number of processes may have the same job open, each with [`Settings::resume`]: layers
-/// go to files of their own, which appear whole or not at all. Nothing may change the input files meanwhile; what has
-/// changed between two runs of a job is refused.
+/// Threads may share a job. Any number of processes may have the same job open, each with [`JobSettings::resume`]: every
+/// layer has a file of its own, which appears whole or not at all. The input files must not change while a job is open;
+/// inputs that have changed between two runs of a job are refused.
 pub struct Job {
-    pub(super) settings: Settings,
-    options: Options,
-    pub(super) checkpoint: Source,
-    pub(super) hessians: Source,
-    layers: Vec<Selected>,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) parts: Parts,
-    /// Whether the output folder is known to have held the job.
-    begun: AtomicBool,
-    /// The digests of all inputs, if this process has taken them.
-    pub(super) inputs: OnceLock<Inputs>,
-    pool: Option<rayon::ThreadPool>,
+    context: JobContext,
+}
+
+impl fmt::Debug for Job {
+    /// Writes the settings and the number of layers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers = self.context.layers.len();
+        f.debug_struct("Job").field("settings", self.settings()).field("layers", &layers).finish_non_exhaustive()
+    }
 }
 
 impl Job {
-    /// Opens a job: reads all headers, selects the tensors, and checks all that can be checked before any work.
+    /// Opens a job: reads all headers, selects the tensors, and checks all that can be checked before any layer runs.
     ///
     /// # Errors
-    /// [`Error::Settings`], [`Error::Option`]; [`Error::File`] and [`Error::Tensor`] for files that cannot be read, lie,
-    /// or lack what is needed; [`Error::InTensor`] for values that are not finite; [`Error::OtherJob`] where the output
-    /// folder holds anything but this job, or this job and [`Settings::resume`] is not set; [`Error::Threads`]; and those
-    /// of [`Job::check_values`].
-    pub fn open(settings: Settings) -> Result<Self, Error> {
-        let options = settings.options()?;
+    /// [`CheckpointError::Settings`]; [`CheckpointError::Core`] with [`Error::Option`] or [`Error::Threads`];
+    /// [`CheckpointError::Io`], [`CheckpointError::File`] and [`CheckpointError::Tensor`] for files that cannot be read,
+    /// have a wrong header, or lack what is needed; [`CheckpointError::InTensor`] for values that are not finite;
+    /// [`CheckpointError::OtherJob`] where the output folder holds anything but this job, or this job and
+    /// [`JobSettings::resume`] is not set; and those of [`Job::check_values`].
+    pub fn open(settings: JobSettings) -> Result<Self, CheckpointError> {
+        settings.options.validate()?;
         let checkpoint = Source::open(&settings.checkpoint)?;
         let hessians = Source::open(&settings.hessians)?;
         let layers = select(&settings, &checkpoint, &hessians)?;
-        names::check(&checkpoint, &layers, settings.format)?;
+        output_names::check(&checkpoint, &layers, settings.format)?;
         let fingerprint = Fingerprint::new(&settings, (&checkpoint, &hessians), &layers)?;
-        let parts = Parts::new(&settings.out);
-        let stage = parts.stage(&fingerprint)?;
-        match stage {
-            Stage::New => {}
-            _ if !settings.resume => {
-                let what = if stage == Stage::Started { "an unfinished job" } else { "files" };
-                return Err(parts.other(format!("holds {what} already: choose another folder, or resume")));
-            }
-            Stage::Started => {}
-            Stage::Finished => report::check_finished(&settings, &fingerprint, &parts)?,
+        let folder = JobFolder::new(&settings.out);
+        let begun = JobStage::of(&folder, &settings, &fingerprint)? != JobStage::New;
+        let context = JobContext::new(settings, (checkpoint, hessians), layers, fingerprint, (folder, begun))?;
+        if context.settings.check_values {
+            context.check_values(&|_, _| {})?;
         }
-        let pool = match settings.threads {
-            0 => {
-                crate::kernels::pool::start()?;
-                None
-            }
-            threads => Some(pool(threads)?),
-        };
-        let (begun, inputs) = (AtomicBool::new(stage != Stage::New), OnceLock::new());
-        let job = Job { settings, options, checkpoint, hessians, layers, fingerprint, parts, begun, inputs, pool };
-        if job.settings.check_values {
-            job.check_values(&|_, _| {})?;
-        }
-        Ok(job)
+        Ok(Job { context })
     }
 
-    /// The settings it was opened with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Returns the settings that the job was opened with.
+    pub fn settings(&self) -> &JobSettings {
+        &self.context.settings
     }
 
-    /// The options of every layer.
-    pub fn options(&self) -> &Options {
-        &self.options
+    /// Returns the layers, in the order of their names, numbers by value.
+    pub fn layers(&self) -> &[SelectedTensor] {
+        &self.context.layers
     }
 
-    /// The layers, in the order of their names, numbers by value.
-    pub fn layers(&self) -> &[Selected] {
-        &self.layers
-    }
-
-    /// Whether layer `index` is finished, by whatever process.
+    /// Returns whether layer `index` is done, by any process.
     ///
     /// # Panics
     /// If there is no such layer.
     pub fn is_done(&self, index: usize) -> bool {
-        assert!(index < self.layers.len(), "no layer {index}");
-        // In this order: parts may vanish in between, but only when the job is finished.
-        self.parts.has(index) || self.is_finished()
+        assert!(index < self.layers().len(), "no layer {index}");
+        self.context.is_done(index)
     }
 
-    /// Whether the whole job is finished, by whatever process.
+    /// Returns whether the whole job is finished, by any process.
     pub fn is_finished(&self) -> bool {
-        self.parts.are_gone() && self.settings.out.join(report::NAME).exists()
+        self.context.is_finished()
     }
 
-    /// Compresses layer `index` and keeps the result; returns at once if it is done. `observer` is called once an
-    /// iteration and may cancel.
+    /// Reads the whole checkpoint and its Hessians, and the finished layers of the job: refuses all that a run would
+    /// refuse, inputs that have changed since the job began, and damaged results. [`Job::open`] calls it unless
+    /// [`JobSettings::check_values`] is off. `progress` gets (layers checked, layers).
     ///
     /// # Errors
-    /// [`Error::Cancelled`], and nothing is kept; [`Error::File`] where the result cannot be written; as
-    /// [`Job::open`] for what a file holds. [`Error::InTensor`] with [`Error::Overflow`] where a value does not fit
-    /// [`Settings::dtype`]: the result is kept, and may be resumed with another one.
+    /// [`CheckpointError::InTensor`] with file, tensor and the first bad entry; [`CheckpointError::OtherJob`] with file
+    /// and tensor of an input that has changed; [`CheckpointError::File`] with the file of a damaged result.
+    pub fn check_values(&self, progress: &dyn Fn(usize, usize)) -> Result<(), CheckpointError> {
+        self.context.check_values(progress)
+    }
+
+    /// Compresses layer `index` and keeps the result; returns at once if the layer is done. `observer` is called after
+    /// every iteration and may cancel the layer.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Cancelled`], after which nothing of the layer is kept; [`CheckpointError::Io`] where the result
+    /// cannot be written; as [`Job::open`] for the content of a file. [`CheckpointError::InTensor`] with
+    /// [`Error::Overflow`] where a value does not fit [`JobSettings::dtype`]: the result is kept, and the job may be
+    /// resumed with another dtype.
     ///
     /// # Panics
     /// If there is no such layer.
@@ -149,65 +137,40 @@ impl Job {
         &self,
         index: usize,
         observer: impl FnMut(&Progress) -> ControlFlow<()> + Send,
-    ) -> Result<(), Error> {
+    ) -> Result<(), CheckpointError> {
         if self.is_done(index) {
             return Ok(());
         }
+        let job = &self.context;
         // Before the descent: a folder that cannot be written must not cost a finished layer.
-        if !self.begin()? {
+        if !job.begin()? {
             return Ok(());
         }
-        let descent = Descent::new(&self.options)?.observer(observer);
-        let (result, inputs) = self.with_layer(index, |loaded| {
+        let descent = Descent::new(&job.options)?.observer(observer);
+        let (result, inputs) = job.with_layer(index, |loaded| {
             let digests = loaded.digests();
-            self.check_inputs(index, &digests)?;
-            Ok((self.install(|| descent.run(&loaded.layer))?, digests))
+            job.check_inputs(index, &digests)?;
+            Ok((job.install(|| descent.run(&loaded.layer))?, digests))
         })?;
         if result.stop_reason() == StopReason::Cancelled {
-            return Err(Error::Cancelled);
+            return Err(CheckpointError::Cancelled);
         }
-        let part = Part { result, inputs };
-        self.keep(index, &part)?;
-        self.check_fits(index, &part.result)
-    }
-
-    /// Makes ready for layers, and says whether any is needed: not if another process has finished the job.
-    fn begin(&self) -> Result<bool, Error> {
-        if self.parts.are_gone() {
-            if self.is_finished() {
-                return Ok(false);
-            }
-            if self.begun.load(Ordering::Relaxed) {
-                return Err(self.parts.lost());
-            }
-        }
-        match self.parts.begin(&self.fingerprint, self.inputs.get()) {
-            Err(_) if self.is_finished() => return Ok(false),
-            result => result?,
-        }
-        self.begun.store(true, Ordering::Relaxed);
-        Ok(true)
-    }
-
-    /// Keeps the result of a layer, unless the whole job was finished meanwhile.
-    fn keep(&self, index: usize, part: &Part) -> Result<(), Error> {
-        let bytes = part.to_bytes(self.layers[index].stem(), self.fingerprint.digest())?;
-        match self.parts.put(index, &bytes) {
-            Err(_) if self.is_finished() => Ok(()),
-            Err(_) if self.parts.are_gone() => Err(self.parts.lost()),
-            result => result,
-        }
+        let part = LayerPart { result, inputs };
+        job.keep_layer(index, &part.to_bytes(job.layers[index].stem(), job.fingerprint.digest())?)?;
+        check_fits(job, part.result).map_err(|error| job.in_layer(index, error))
     }
 
     /// Compresses all layers that are not done, up to `in_flight` at a time.
     ///
     /// # Errors
-    /// That of the first layer that fails, when those in flight have ended. [`Error::Option`] where `in_flight` is 0.
-    pub fn run(&self, in_flight: usize, observer: &(dyn Fn(Event) + Sync)) -> Result<(), Error> {
+    /// The error of the first layer that fails, after the layers in flight have ended. [`CheckpointError::Core`] with
+    /// [`Error::Option`] where `in_flight` is 0.
+    pub fn run(&self, in_flight: usize, observer: &(dyn Fn(Event) + Sync)) -> Result<(), CheckpointError> {
         if in_flight == 0 {
-            return Err(Error::Option { name: "layers_in_flight", value: "0".to_owned(), expected: "1 or more" });
+            let (name, value) = ("layers_in_flight", "0".to_owned());
+            return Err(Error::Option { name, value, expected: "1 or more" }.into());
         }
-        let todo: Vec<usize> = (0..self.layers.len()).filter(|&index| !self.is_done(index)).collect();
+        let todo: Vec<usize> = (0..self.layers().len()).filter(|&index| !self.is_done(index)).collect();
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
         let failure = &failure;
         let work = || {
@@ -215,16 +178,8 @@ impl Job {
                 if failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                     return;
                 }
-                observer(Event::Started { index });
-                let result = self.run_layer(index, |progress| {
-                    observer(Event::Iteration { index, progress: *progress });
-                    ControlFlow::Continue(())
-                });
-                match result {
-                    Ok(()) => observer(Event::Done { index }),
-                    Err(error) => {
-                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    }
+                if let Err(error) = self.run_observed(index, observer) {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             }
         };
@@ -236,87 +191,64 @@ impl Job {
         failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
-    /// Writes the compressed checkpoint, report and summary, and removes the parts; does nothing if that is done.
-    /// `progress` is told (layers written, layers). Of several processes that call it one writes, and the others wait for
-    /// it. What another call has begun to write, in whatever format, is written anew.
+    fn run_observed(&self, index: usize, observer: &(dyn Fn(Event) + Sync)) -> Result<(), CheckpointError> {
+        observer(Event::Started { index });
+        self.run_layer(index, |progress| {
+            observer(Event::Iteration { index, progress: *progress });
+            ControlFlow::Continue(())
+        })?;
+        observer(Event::Done { index });
+        Ok(())
+    }
+
+    /// Writes the compressed checkpoint, report and summary, and removes the files of single layers; does nothing if the
+    /// job is finished. `progress` gets (layers written, layers). If several processes call it, one of them writes and the
+    /// others wait. The incomplete output of an earlier call, in whatever format, is replaced.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] with the first layer that is not done; [`Error::File`] where a file cannot be written, for
-    /// which nothing stands half-written under a final name, and for a result that was damaged; [`Error::OtherJob`] where
-    /// an input has changed, or another process has finished the job in another format or dtype; [`Error::InTensor`] with
-    /// [`Error::Overflow`] as [`Job::run_layer`].
-    pub fn finish(&self, progress: &dyn Fn(usize, usize)) -> Result<(), Error> {
-        if !self.is_finished() {
-            if let Some(index) = (0..self.layers.len()).find(|&index| !self.is_done(index)) {
-                let problem = format!("layer {index}, {}, is not done", self.layers[index].name);
-                return Err(Error::Unfinished { problem });
+    /// [`CheckpointError::Unfinished`] with the first layer that is not done; [`CheckpointError::Io`] where a file cannot
+    /// be written, in which case no incomplete file has a final name; [`CheckpointError::File`] for a damaged result;
+    /// [`CheckpointError::OtherJob`] where an input has changed, or another process has finished the job in another format
+    /// or dtype; [`CheckpointError::InTensor`] with [`Error::Overflow`] as [`Job::run_layer`].
+    pub fn finish(&self, progress: &dyn Fn(usize, usize)) -> Result<(), CheckpointError> {
+        let job = &self.context;
+        if !job.is_finished() {
+            if let Some(index) = (0..job.layers.len()).find(|&index| !job.is_done(index)) {
+                let problem = format!("layer {index}, {}, is not done", job.layers[index].name);
+                return Err(CheckpointError::Unfinished { problem });
             }
-            if let Some(_lock) = self.parts.lock()? {
-                self.parts.begin(&self.fingerprint, self.inputs.get())?;
-                output::write(self, progress)?;
-                return self.parts.remove();
+            if let Some(_lock) = job.folder.lock()? {
+                job.keep_record()?;
+                output::write(job, progress)?;
+                return job.folder.remove();
             }
-            if !self.is_finished() {
-                return Err(self.parts.lost());
+            if !job.is_finished() {
+                return Err(job.lost());
             }
         }
-        report::check_finished(&self.settings, &self.fingerprint, &self.parts)?;
-        self.parts.sweep()
+        report::check_finished(&job.settings, &job.fingerprint, &job.folder)?;
+        job.folder.sweep()
     }
 
-    /// The text of `report.json`.
+    /// Returns the text of `report.json`.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] before [`Job::finish`], [`Error::File`].
-    pub fn report(&self) -> Result<String, Error> {
+    /// [`CheckpointError::Unfinished`] before [`Job::finish`]; [`CheckpointError::Io`].
+    pub fn report(&self) -> Result<String, CheckpointError> {
         if !self.is_finished() {
-            return Err(Error::Unfinished { problem: "there is no report before it is finished".to_owned() });
+            let problem = "there is no report before it is finished".to_owned();
+            return Err(CheckpointError::Unfinished { problem });
         }
-        let path = self.settings.out.join(report::NAME);
-        std::fs::read_to_string(&path).map_err(|error| in_file(&path, error))
-    }
-
-    /// An empty report that says what the job is.
-    pub(super) fn new_report(&self) -> Result<Report, Error> {
-        Report::new(&self.settings, &self.fingerprint)
-    }
-
-    /// Runs something in the job's own threads.
-    pub(super) fn install<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(body),
-            None => body(),
-        }
-    }
-
-    /// Hands a layer to `body`; its tensors are mapped only meanwhile.
-    pub(super) fn with_layer<R>(
-        &self,
-        index: usize,
-        body: impl FnOnce(&Loaded<'_>) -> Result<R, Error>,
-    ) -> Result<R, Error> {
-        let selected = &self.layers[index];
-        let hessian = self.hessians.hessian(&selected.hessian, self.settings.objective == ObjectiveName::Full)?;
-        self.checkpoint.with_layer(&selected.name, hessian, body)
-    }
-
-    /// Refuses a result that cannot be stored in the format and dtype of the job.
-    fn check_fits(&self, index: usize, result: &Factorization) -> Result<(), Error> {
-        let stored = match self.settings.format {
-            Format::Reconstructed => self.install(|| stored_loss::product(result, self.settings.dtype)).map(|_| ()),
-            _ => result.rounded(self.settings.dtype).map(|_| ()),
-        };
-        stored.map_err(|error| self.in_layer(index, error))
-    }
-
-    /// An error of a layer's values, with its name.
-    pub(super) fn in_layer(&self, index: usize, error: Error) -> Error {
-        let layer = &self.layers[index];
-        Error::InTensor { file: layer.file.clone(), tensor: layer.name.clone(), error: Box::new(error) }
+        let path = self.settings().out.join(report::NAME);
+        std::fs::read_to_string(&path).map_err(io_error(&path))
     }
 }
 
-fn pool(threads: usize) -> Result<rayon::ThreadPool, Error> {
-    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    builder.build().map_err(|error| Error::Threads { threads, reason: error.to_string() })
+/// Refuses a result that cannot be stored in the format and dtype of the job.
+fn check_fits(job: &JobContext, result: Factorization) -> Result<(), Error> {
+    let dtype = job.settings.dtype;
+    match job.settings.format {
+        Format::Reconstructed => job.install(|| stored_loss::product(&result, dtype)).map(|_| ()),
+        _ => result.rounded(dtype).map(|_| ()),
+    }
 }

@@ -2,29 +2,32 @@
 //! kill at any moment, on one machine or several.
 //!
 //! ```no_run
-//! use armor_core::checkpoint::{Job, Settings};
+//! use armor_core::checkpoint::{CheckpointError, Job, JobSettings};
 //!
-//! let job = Job::open(Settings::new("model", "hessians.safetensors", "compressed"))?;
+//! let job = Job::open(JobSettings::new("model", "hessians.safetensors", "compressed"))?;
 //! job.run(2, &|_| {})?;
 //! job.finish(&|_, _| {})?;
-//! # Ok::<(), armor_core::Error>(())
+//! # Ok::<(), CheckpointError>(())
 //! ```
 //!
-//! `docs/checkpoints.md` tells the whole way from a model to a compressed one.
+//! `docs/checkpoints.md` describes the whole way from a model to a compressed one.
 
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are read in place, as little-endian numbers");
 
 mod check;
+mod context;
 mod digest;
+mod error;
 mod fingerprint;
-mod inputs;
+mod folder;
+mod input_digests;
 mod job;
-mod names;
+mod layer_part;
 mod output;
-mod part;
-mod parts;
+mod output_names;
 mod report;
+mod resume;
 mod selection;
 mod settings;
 mod shard;
@@ -32,19 +35,7 @@ mod source;
 mod stored_loss;
 mod summary;
 
-use std::fmt::Display;
-use std::path::Path;
-
+pub use error::CheckpointError;
 pub use job::{Event, Job};
-pub use selection::Selected;
-pub use settings::{Block, ObjectiveName, Preset, RowWeightingName, Settings};
-
-use crate::error::Error;
-
-fn in_file(path: &Path, problem: impl Display) -> Error {
-    Error::File { path: path.display().to_string(), problem: problem.to_string() }
-}
-
-fn in_tensor(file: &str, tensor: &str, problem: impl Display) -> Error {
-    Error::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), problem: problem.to_string() }
-}
+pub use selection::SelectedTensor;
+pub use settings::JobSettings;

@@ -6,12 +6,12 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::error::{CheckpointError, file_error, io_error};
 use super::fingerprint::Fingerprint;
-use super::parts::Parts;
-use super::selection::Selected;
-use super::settings::Settings;
-use super::{digest, in_file, shard};
-use crate::error::Error;
+use super::folder::JobFolder;
+use super::selection::SelectedTensor;
+use super::settings::JobSettings;
+use super::{digest, shard};
 use crate::result::factorization::Factorization;
 
 /// The file's name.
@@ -40,7 +40,7 @@ pub(super) struct LayerReport {
 
 impl LayerReport {
     /// Of a result whose stored form has this loss.
-    pub fn new(layer: &Selected, result: &Factorization, loss: f64, (before, after): (usize, usize)) -> Self {
+    pub fn new(layer: &SelectedTensor, result: &Factorization, loss: f64, (before, after): (usize, usize)) -> Self {
         LayerReport {
             name: layer.name.clone(),
             file: layer.file.clone(),
@@ -68,7 +68,7 @@ pub(super) struct FileReport {
 }
 
 /// The report of a whole job.
-pub(super) struct Report {
+pub(super) struct JobReport {
     job: String,
     settings: Value,
     pub layers: Vec<LayerReport>,
@@ -77,12 +77,13 @@ pub(super) struct Report {
     pub copied: (usize, u64),
 }
 
-impl Report {
-    pub fn new(settings: &Settings, fingerprint: &Fingerprint) -> Result<Self, Error> {
-        let mut all = settings.decisive()?;
-        all["format"] = json!(settings.format.as_str());
-        all["dtype"] = json!(settings.dtype.as_str());
-        Ok(Report { job: fingerprint.digest(), settings: all, layers: Vec::new(), files: Vec::new(), copied: (0, 0) })
+impl JobReport {
+    pub fn new(settings: &JobSettings, fingerprint: &Fingerprint) -> Self {
+        let mut all = settings.decisive();
+        all.insert("format".to_owned(), json!(settings.format));
+        all.insert("dtype".to_owned(), json!(settings.dtype));
+        let (layers, files) = (Vec::new(), Vec::new());
+        JobReport { job: fingerprint.digest(), settings: all.into(), layers, files, copied: (0, 0) }
     }
 
     /// Mean over all weights, each as heavy as it has entries.
@@ -103,10 +104,8 @@ impl Report {
     }
 
     /// The file's text.
-    pub fn text(&self) -> Result<String, Error> {
+    pub fn text(&self) -> String {
         let (before, after) = self.bytes();
-        let layers =
-            serde_json::to_value(&self.layers).map_err(|error| Error::Settings { problem: error.to_string() })?;
         let report = json!({
             "job": self.job,
             "settings": self.settings,
@@ -119,23 +118,27 @@ impl Report {
                 "copied_tensors": self.copied.0,
                 "copied_bytes": self.copied.1,
             },
-            "files": self.files.iter().map(|file| json!(file)).collect::<Vec<_>>(),
-            "layers": layers,
+            "files": self.files,
+            "layers": self.layers,
         });
-        Ok(format!("{report:#}\n"))
+        format!("{report:#}\n")
     }
 }
 
 /// Checks that a folder without parts is the output of this very job, and that its shards are as long as they were.
-pub(super) fn check_finished(settings: &Settings, fingerprint: &Fingerprint, parts: &Parts) -> Result<(), Error> {
-    let report = read(settings)?.ok_or_else(|| parts.other("holds files, but no job"))?;
-    let expected = Report::new(settings, fingerprint)?;
+pub(super) fn check_finished(
+    settings: &JobSettings,
+    fingerprint: &Fingerprint,
+    folder: &JobFolder,
+) -> Result<(), CheckpointError> {
+    let report = read(settings)?.ok_or_else(|| folder.other("holds files, but no job"))?;
+    let expected = JobReport::new(settings, fingerprint);
     if report["job"] != expected.job {
-        return Err(parts.other("holds another job, which is finished"));
+        return Err(folder.other("holds another job, which is finished"));
     }
     if report["settings"] != expected.settings {
         let (format, dtype) = (&report["settings"]["format"], &report["settings"]["dtype"]);
-        return Err(parts.other(format!("holds this job, finished in format {format} and dtype {dtype}")));
+        return Err(folder.other(format!("holds this job, finished in format {format} and dtype {dtype}")));
     }
     check_files(settings, &report, |path, file| {
         let size = shard::regular(path)?;
@@ -144,7 +147,7 @@ pub(super) fn check_finished(settings: &Settings, fingerprint: &Fingerprint, par
 }
 
 /// Reads the shards of a finished job, and checks that nothing in them has changed.
-pub(super) fn check_content(settings: &Settings) -> Result<(), Error> {
+pub(super) fn check_content(settings: &JobSettings) -> Result<(), CheckpointError> {
     let report = read(settings)?.unwrap_or_default();
     check_files(settings, &report, |path, file| {
         let changed = file["sha256"] != digest::of_file(path)?;
@@ -152,25 +155,25 @@ pub(super) fn check_content(settings: &Settings) -> Result<(), Error> {
     })
 }
 
-fn read(settings: &Settings) -> Result<Option<Value>, Error> {
+fn read(settings: &JobSettings) -> Result<Option<Value>, CheckpointError> {
     let path = settings.out.join(NAME);
     match std::fs::read(&path) {
-        Ok(report) => serde_json::from_slice(&report).map_err(|error| in_file(&path, error)).map(Some),
+        Ok(report) => serde_json::from_slice(&report).map_err(|error| file_error(&path, error)).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(in_file(&path, error)),
+        Err(error) => Err(io_error(&path)(error)),
     }
 }
 
 /// Asks of every file of a report what is wrong with it.
 fn check_files(
-    settings: &Settings,
+    settings: &JobSettings,
     report: &Value,
-    problem: impl Fn(&Path, &Value) -> Result<Option<String>, Error>,
-) -> Result<(), Error> {
+    problem: impl Fn(&Path, &Value) -> Result<Option<String>, CheckpointError>,
+) -> Result<(), CheckpointError> {
     for file in report["files"].as_array().into_iter().flatten() {
         let path = settings.out.join(file["file"].as_str().unwrap_or_default());
         if let Some(problem) = problem(&path, file)? {
-            return Err(in_file(
+            return Err(file_error(
                 &path,
                 format!("{problem}; {NAME} tells of a finished job: remove its folder to redo it"),
             ));

@@ -2,15 +2,16 @@
 
 use globset::{Glob, GlobMatcher};
 
-use super::settings::{ObjectiveName, Settings};
+use super::error::{CheckpointError, file_error, setting_error, tensor_error};
+use super::settings::JobSettings;
 use super::shard::Shard;
 use super::source::{Source, is_number};
-use super::{in_file, in_tensor};
-use crate::error::Error;
+use crate::descent::options::Objective;
 
 /// A weight that a job compresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selected {
+#[non_exhaustive]
+pub struct SelectedTensor {
     /// The tensor's name.
     pub name: String,
     /// The file that has it.
@@ -23,8 +24,8 @@ pub struct Selected {
     pub cols: usize,
 }
 
-impl Selected {
-    /// The name that its factors go by: without `.weight`.
+impl SelectedTensor {
+    /// Returns the name without its ending `.weight`: the start of the names of the factors' tensors.
     pub fn stem(&self) -> &str {
         stem(&self.name)
     }
@@ -35,13 +36,17 @@ fn stem(name: &str) -> &str {
 }
 
 /// Picks the weights and checks all that headers tell of them, in the order of their names, numbers by value.
-pub(super) fn select(settings: &Settings, checkpoint: &Source, hessians: &Source) -> Result<Vec<Selected>, Error> {
+pub(super) fn select(
+    settings: &JobSettings,
+    checkpoint: &Source,
+    hessians: &Source,
+) -> Result<Vec<SelectedTensor>, CheckpointError> {
     let include = globs("include", &settings.include)?;
     let exclude = globs("exclude", &settings.exclude)?;
     for (key, globs) in [("include", &include), ("exclude", &exclude)] {
         if let Some(glob) = globs.iter().find(|glob| !checkpoint.tensors().any(|name| glob.is_match(name))) {
             let problem = format!("{key}: \"{}\" matches no tensor", glob.glob());
-            return Err(in_file(checkpoint.path(), problem));
+            return Err(file_error(checkpoint.path(), problem));
         }
     }
     check_aliases(settings, checkpoint, hessians)?;
@@ -59,7 +64,7 @@ pub(super) fn select(settings: &Settings, checkpoint: &Source, hessians: &Source
         }
     }
     if selected.is_empty() {
-        return Err(in_file(
+        return Err(file_error(
             checkpoint.path(),
             format!(
                 "no tensor is selected: none of its weights has a Hessian in {}, or all are excluded",
@@ -71,23 +76,23 @@ pub(super) fn select(settings: &Settings, checkpoint: &Source, hessians: &Source
     Ok(selected)
 }
 
-fn globs(key: &str, globs: &[String]) -> Result<Vec<GlobMatcher>, Error> {
+fn globs(key: &str, globs: &[String]) -> Result<Vec<GlobMatcher>, CheckpointError> {
     let compile = |glob: &String| match Glob::new(glob) {
         Ok(glob) => Ok(glob.compile_matcher()),
-        Err(error) => Err(Error::Settings { problem: format!("{key}: {error}") }),
+        Err(error) => Err(setting_error(key, error)),
     };
     globs.iter().map(compile).collect()
 }
 
 /// Refuses aliases that say nothing: of components that no weight has, or no Hessian.
-fn check_aliases(settings: &Settings, checkpoint: &Source, hessians: &Source) -> Result<(), Error> {
+fn check_aliases(settings: &JobSettings, checkpoint: &Source, hessians: &Source) -> Result<(), CheckpointError> {
     let has =
         |source: &Source, component: &str| source.tensors().any(|name| name.split('.').any(|part| part == component));
     for (from, to) in &settings.alias {
         for (component, source) in [(from, checkpoint), (to, hessians)] {
             if !has(source, component) {
                 let problem = format!("alias: {from}={to}: no tensor has the component \"{component}\"");
-                return Err(in_file(source.path(), problem));
+                return Err(file_error(source.path(), problem));
             }
         }
     }
@@ -95,15 +100,15 @@ fn check_aliases(settings: &Settings, checkpoint: &Source, hessians: &Source) ->
 }
 
 /// How the tensors that serve the objective end, the better first.
-fn endings(settings: &Settings) -> &'static [&'static str] {
-    match settings.objective {
-        ObjectiveName::Diagonal => &["hessian_diag", "hessian"],
-        ObjectiveName::Full => &["hessian"],
+fn endings(settings: &JobSettings) -> &'static [&'static str] {
+    match settings.options.objective {
+        Objective::Diagonal => &["hessian_diag", "hessian"],
+        Objective::Full => &["hessian"],
     }
 }
 
 /// The Hessian's tensor: of the weight itself, or of what its name becomes under an alias.
-fn hessian_of(name: &str, settings: &Settings, hessians: &Source) -> Option<String> {
+fn hessian_of(name: &str, settings: &JobSettings, hessians: &Source) -> Option<String> {
     let find = |stem: &str| {
         let names = endings(settings).iter().map(|ending| format!("{stem}.{ending}"));
         names.into_iter().find(|name| hessians.shard(name).is_some())
@@ -118,23 +123,23 @@ fn hessian_of(name: &str, settings: &Settings, hessians: &Source) -> Option<Stri
     })
 }
 
-fn no_hessian(name: &str, settings: &Settings, checkpoint: &Source, hessians: &Source) -> Error {
+fn no_hessian(name: &str, settings: &JobSettings, checkpoint: &Source, hessians: &Source) -> CheckpointError {
     let file = checkpoint.shard(name).map_or_else(String::new, Shard::name);
     let names: Vec<String> = endings(settings).iter().map(|ending| format!("{}.{ending}", stem(name))).collect();
     let (file_of, names) = (hessians.path().display(), names.join(" or "));
-    in_tensor(&file, name, format!("is selected, but {file_of} has no {names}, and no alias leads to another"))
+    tensor_error(&file, name, format!("is selected, but {file_of} has no {names}, and no alias leads to another"))
 }
 
 /// Checks type and shape of a weight and its Hessian.
 fn check(
     name: &str,
     hessian: String,
-    settings: &Settings,
+    settings: &JobSettings,
     checkpoint: &Source,
     hessians: &Source,
-) -> Result<Selected, Error> {
+) -> Result<SelectedTensor, CheckpointError> {
     let (file, dtype, shape) = described(checkpoint, name);
-    let refuse = |problem: String| Err(in_tensor(&file, name, problem));
+    let refuse = |problem: String| Err(tensor_error(&file, name, problem));
     if !is_number(dtype) {
         return refuse(format!("is {dtype:?}, expected F32, F64, F16 or BF16"));
     }
@@ -144,7 +149,7 @@ fn check(
     if rows == 0 || cols == 0 {
         return refuse(format!("has shape {shape:?}, which has no entries"));
     }
-    let pattern = settings.pattern;
+    let pattern = settings.options.pattern;
     if !cols.is_multiple_of(pattern.m()) {
         return refuse(format!("{cols} columns are not a multiple of {}, the group of {pattern}", pattern.m()));
     }
@@ -154,13 +159,13 @@ fn check(
     let (hessian_file, dtype, shape) = described(hessians, &hessian);
     let expected = if hessian.ends_with("_diag") { vec![cols] } else { vec![cols, cols] };
     if !is_number(dtype) {
-        return Err(in_tensor(&hessian_file, &hessian, format!("is {dtype:?}, expected F32, F64, F16 or BF16")));
+        return Err(tensor_error(&hessian_file, &hessian, format!("is {dtype:?}, expected F32, F64, F16 or BF16")));
     }
     if shape != expected {
         let problem = format!("has shape {shape:?}, expected {expected:?} for {name} of {rows} × {cols}");
-        return Err(in_tensor(&hessian_file, &hessian, problem));
+        return Err(tensor_error(&hessian_file, &hessian, problem));
     }
-    Ok(Selected { name: name.to_owned(), file, hessian, rows, cols })
+    Ok(SelectedTensor { name: name.to_owned(), file, hessian, rows, cols })
 }
 
 /// File, type and shape of a tensor that is there.

@@ -1,256 +1,151 @@
-//! What a job is told: the keys of its JSON, which are the flags of the program too.
+//! The settings of a job, which are the keys of its JSON.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
-use crate::bytes::keys::check_unique;
-use crate::descent::options::{Objective, Options};
+use super::error::{CheckpointError, setting_error};
+use crate::bytes::json;
+use crate::descent::options::Options;
 use crate::error::Error;
-use crate::factors::pattern::Pattern;
-use crate::factors::precision::Precision;
-use crate::problem::proxy_loss::output_error::RowWeighting;
-use crate::result::formats::Format;
+use crate::factors::precision::{FactorPrecision, Precision};
+use crate::result::formats::format::Format;
 
-/// What to compress, how, and where to. `docs/checkpoints.md` describes every key.
+/// Says what to compress, how, and where the output goes. `docs/checkpoints.md` describes every key of the JSON.
 ///
 /// ```
-/// use armor_core::checkpoint::Settings;
-/// let settings = Settings::from_json(br#"{"checkpoint": "model", "hessians": "h.safetensors", "out": "small", "block": 32}"#)?;
-/// assert!(settings.options()?.validate().is_ok());
-/// # Ok::<(), armor_core::Error>(())
+/// use armor_core::checkpoint::JobSettings;
+/// let json = br#"{"checkpoint": "model", "hessians": "h.safetensors", "out": "small", "block": 32}"#;
+/// let settings = JobSettings::from_json(json)?;
+/// assert_eq!(settings.options.left_block, 32);
+/// assert_eq!(JobSettings::from_json(settings.to_json().as_bytes())?, settings);
+/// # Ok::<(), armor_core::checkpoint::CheckpointError>(())
 /// ```
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// A safetensors file, or a folder of them.
+#[non_exhaustive]
+pub struct JobSettings {
+    /// A safetensors file, or a folder of safetensors files.
     pub checkpoint: PathBuf,
-    /// The Hessians: a safetensors file, or a folder of them.
+    /// The Hessians: a safetensors file, or a folder of safetensors files.
     pub hessians: PathBuf,
     /// The output folder: new, empty, or that of the same job.
     pub out: PathBuf,
-    /// Globs of the tensors to compress; none is every weight that has a Hessian.
+    /// Globs of the tensors to compress; an empty list selects every weight that has a Hessian.
     #[serde(default)]
     pub include: Vec<String>,
-    /// Globs of tensors to leave as they are.
+    /// Globs of the tensors to copy without compression.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Whose Hessian a weight without one of its own takes, by a component of the name: `k_proj` that of `q_proj`.
+    /// Which Hessian a weight without one of its own takes, by a component of the name: `k_proj` takes that of `q_proj`.
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
-    /// Where the options start from.
-    #[serde(default)]
-    pub preset: Preset,
-    /// Block sizes; the preset's if not given.
-    #[serde(default)]
-    pub block: Option<Block>,
-    /// Sparsity pattern.
-    #[serde(default, deserialize_with = "parsed")]
-    pub pattern: Pattern,
-    /// Most iterations of a layer; the preset's if not given.
-    #[serde(default)]
-    pub iterations: Option<usize>,
-    /// Annealing temperature; the preset's if not given.
-    #[serde(default)]
-    pub temperature: Option<f64>,
-    /// Which output error a layer's run minimises; [`Objective::Full`] needs whole Hessians.
-    #[serde(default)]
-    pub objective: ObjectiveName,
-    /// How far the whole Hessian is drawn to its diagonal; the preset's if not given.
-    #[serde(default)]
-    pub shrinkage: Option<f64>,
-    /// Which scales rows have; the objective's if not given.
-    #[serde(default)]
-    pub row_weighting: Option<RowWeightingName>,
-    /// What a compressed weight is stored as.
-    #[serde(default = "Settings::default_format", deserialize_with = "parsed")]
+    /// The options of every layer's run; in JSON each option has a key of the job's object.
+    /// [`Options::threads`](field@Options::threads) is the number of worker threads of this process, 0 for one a core.
+    #[serde(flatten)]
+    pub options: Options,
+    /// The format of a compressed weight.
+    #[serde(default = "default_format")]
     pub format: Format,
-    /// The type of values and wrappers.
-    #[serde(default = "Settings::default_dtype", deserialize_with = "parsed")]
-    pub dtype: Precision,
-    /// Seed of every random choice.
-    #[serde(default)]
-    pub seed: u64,
-    /// Worker threads of this process, 0 for one a core.
-    #[serde(default)]
-    pub threads: usize,
-    /// Whether `out` may hold a started job, which is then gone on with.
+    /// The number types of the kept values and the wrappers.
+    #[serde(default = "default_dtype")]
+    pub dtype: FactorPrecision,
+    /// Whether `out` may hold a started job, which then continues.
     #[serde(default)]
     pub resume: bool,
-    /// Whether [`super::Job::open`] reads every weight and Hessian that is still to do, to refuse values that are not
-    /// finite before any work.
-    #[serde(default = "Settings::default_check")]
+    /// Whether [`super::Job::open`] reads every weight and Hessian of the layers that are not done, to refuse values that
+    /// are not finite before any layer runs.
+    #[serde(default = "default_check")]
     pub check_values: bool,
 }
 
-/// Which procedure the options start from.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    /// [`Options::exact`].
-    #[default]
-    Exact,
-    /// [`Options::paper`].
-    Paper,
+fn default_format() -> Format {
+    Format::Factors
 }
 
-/// Which output error a run minimises: [`Objective`] by its name.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ObjectiveName {
-    /// [`Objective::Diagonal`].
-    #[default]
-    Diagonal,
-    /// [`Objective::Full`].
-    Full,
+fn default_dtype() -> FactorPrecision {
+    Precision::F16.into()
 }
 
-/// Which scales rows have: [`RowWeighting`] by its name.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RowWeightingName {
-    /// [`RowWeighting::NoWag`].
-    NoWag,
-    /// [`RowWeighting::Uniform`].
-    Uniform,
+fn default_check() -> bool {
+    true
 }
 
-/// Block sizes of the wrappers.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged, expecting = "expected p or [p, q]")]
-pub enum Block {
-    /// The same for both.
-    Both(usize),
-    /// Left and right.
-    Each(usize, usize),
-}
-
-fn parsed<'de, D: serde::Deserializer<'de>, T: std::str::FromStr<Err = Error>>(deserializer: D) -> Result<T, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(|error| match error {
-        Error::Settings { problem } => serde::de::Error::custom(problem),
-        other => serde::de::Error::custom(other),
-    })
-}
-
-impl Settings {
-    /// Settings with everything but the paths left out.
+impl JobSettings {
+    /// Returns settings with these paths and every other field at its default.
     pub fn new(checkpoint: impl Into<PathBuf>, hessians: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
-        Settings {
+        JobSettings {
             checkpoint: checkpoint.into(),
             hessians: hessians.into(),
             out: out.into(),
             include: Vec::new(),
             exclude: Vec::new(),
             alias: BTreeMap::new(),
-            preset: Preset::Exact,
-            block: None,
-            pattern: Pattern::TWO_FOUR,
-            iterations: None,
-            temperature: None,
-            objective: ObjectiveName::Diagonal,
-            shrinkage: None,
-            row_weighting: None,
-            format: Self::default_format(),
-            dtype: Self::default_dtype(),
-            seed: 0,
-            threads: 0,
+            options: Options::exact(),
+            format: default_format(),
+            dtype: default_dtype(),
             resume: false,
-            check_values: true,
+            check_values: default_check(),
         }
     }
 
-    /// Reads settings from JSON.
+    /// Reads settings from a JSON object. The options are not checked against their ranges: [`super::Job::open`] does so.
     ///
     /// # Errors
-    /// [`Error::Settings`] where it is none, has an unknown key, a key twice, or a value of the wrong kind.
-    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
-        check_unique(json).map_err(|error| Error::Settings { problem: error.to_string() })?;
-        // Or an array would do, of all values in the order of their fields.
-        if !json.trim_ascii_start().starts_with(b"{") {
-            return Err(Error::Settings { problem: "expected a JSON object".to_owned() });
-        }
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json)).map_err(|error| {
-            let (key, problem) = (error.path().to_string(), error.inner().to_string());
-            // The problem may name the key itself; one of the whole object has none.
-            let named = key == "." || problem.starts_with(&key) || problem.starts_with("unknown field");
-            Error::Settings { problem: if named { problem } else { format!("{key}: {problem}") } }
+    /// [`CheckpointError::Settings`] for text that is not a JSON object, for a missing path, for an unknown key, for a key
+    /// that occurs twice, and for a value of the wrong type.
+    pub fn from_json(json: &[u8]) -> Result<Self, CheckpointError> {
+        json::read(json).map_err(|error| match with_key_of_option(json, error) {
+            Error::Json { key, problem } => setting_error(&key, problem),
+            other => other.into(),
         })
     }
 
-    fn default_format() -> Format {
-        Format::Factors
+    /// Writes every setting to a JSON object, which [`JobSettings::from_json`] reads. A character of a path that is not
+    /// UTF-8 becomes U+FFFD.
+    pub fn to_json(&self) -> String {
+        format!("{:#}", Value::Object(self.keys()))
     }
 
-    fn default_dtype() -> Precision {
-        Precision::F16
-    }
-
-    fn default_check() -> bool {
-        true
-    }
-
-    /// The options of every layer.
-    ///
-    /// # Errors
-    /// [`Error::Option`] for the first one out of range.
-    pub fn options(&self) -> Result<Options, Error> {
-        let mut options = match self.preset {
-            Preset::Exact => Options::exact(),
-            Preset::Paper => Options::paper(),
-        };
-        options = match self.block {
-            None => options,
-            Some(Block::Both(size)) => options.block(size),
-            Some(Block::Each(left, right)) => options.left_block(left).right_block(right),
-        };
-        if let Some(iterations) = self.iterations {
-            options = options.iterations(iterations);
+    fn keys(&self) -> Map<String, Value> {
+        let mut settings = self.clone();
+        for path in [&mut settings.checkpoint, &mut settings.hessians, &mut settings.out] {
+            *path = path.to_string_lossy().into_owned().into();
         }
-        if let Some(tau) = self.temperature {
-            options = options.temperature(tau);
-        }
-        if let Some(alpha) = self.shrinkage {
-            options = options.shrinkage(alpha);
-        }
-        if let Some(weighting) = self.row_weighting {
-            options = options.row_weighting(match weighting {
-                RowWeightingName::NoWag => RowWeighting::NoWag,
-                RowWeightingName::Uniform => RowWeighting::Uniform,
-            });
-        }
-        options = options.objective(match self.objective {
-            ObjectiveName::Diagonal => Objective::Diagonal,
-            ObjectiveName::Full => Objective::Full,
-        });
-        let options = options.pattern(self.pattern).seed(self.seed);
-        // Checked with the threads, run without: a job keeps one pool for all its layers.
-        options.clone().threads(self.threads).validate()?;
-        Ok(options)
+        object(&settings)
     }
 
-    /// Which scales rows have, also where it was left to the objective.
-    fn weighting(&self) -> RowWeightingName {
-        self.row_weighting.unwrap_or(match self.objective {
-            ObjectiveName::Diagonal => RowWeightingName::NoWag,
-            ObjectiveName::Full => RowWeightingName::Uniform,
-        })
+    /// All settings that decide the factors, apart from the inputs. `memory_limit` is one of them: the spans of columns
+    /// that it allows decide the order of sums.
+    pub(super) fn decisive(&self) -> Map<String, Value> {
+        let weighting = self.options.effective_row_weighting();
+        let mut keys = object(&self.options.clone().row_weighting(weighting));
+        keys.remove("threads");
+        keys
     }
+}
 
-    /// All that decides the factors, but for the inputs.
-    pub(super) fn decisive(&self) -> Result<Value, Error> {
-        let options = self.options()?;
-        Ok(json!({
-            "preset": self.preset,
-            "block": [options.left_block, options.right_block],
-            "pattern": self.pattern.to_string(),
-            "iterations": options.iterations,
-            "temperature": options.temperature,
-            "objective": self.objective,
-            "shrinkage": options.shrinkage,
-            "row_weighting": self.weighting(),
-            "seed": self.seed,
-        }))
+fn object(value: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(keys)) => keys,
+        other => unreachable!("settings and options are objects of texts and numbers, not {other:?}"),
     }
+}
+
+/// Names the key of an option that was refused. Serde collects the options of a flattened struct before it reads them, so
+/// its own error has no key.
+fn with_key_of_option(json: &[u8], error: Error) -> Error {
+    let Ok(Value::Object(mut keys)) = serde_json::from_slice(json) else { return error };
+    let options = object(&Options::exact());
+    let settings = object(&JobSettings::new("", "", ""));
+    let known = || settings.keys().map(String::as_str).chain(["block", "preset"]);
+    if let Some(key) = keys.keys().find(|&key| !known().any(|known| known == key)) {
+        let known: Vec<&str> = known().collect();
+        let problem = format!("unknown key, expected one of {}", known.join(", "));
+        return Error::Json { key: key.clone(), problem };
+    }
+    keys.retain(|key, _| options.contains_key(key) || !settings.contains_key(key));
+    json::read::<Options>(Value::Object(keys).to_string().as_bytes()).err().unwrap_or(error)
 }

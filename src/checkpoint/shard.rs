@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::digest::Sum;
-use super::{in_file, in_tensor};
+use super::error::{CheckpointError, file_error, io_error, tensor_error};
 use crate::bytes::header::{LENGTH, LONGEST, Words, parse, words};
 use crate::error::Error;
 
@@ -30,10 +30,10 @@ pub(super) struct Shard {
 
 impl Shard {
     /// Opens a file and checks its header against its length; reads no tensor.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let size = regular(path)?;
-        let mut file = File::open(path).map_err(|error| in_file(path, error))?;
-        let refuse = |problem: String| Error::Tensor { file: name_of(path), tensor: "header".to_owned(), problem };
+        let mut file = File::open(path).map_err(io_error(path))?;
+        let refuse = |problem: String| tensor_error(&name_of(path), "header", problem);
         let cut = |at: u64| refuse(format!("cut off: the file ends at byte {size}, before byte {at}"));
         let mut length = [0; LENGTH];
         file.read_exact(&mut length).map_err(|_| cut(LENGTH as u64))?;
@@ -46,10 +46,10 @@ impl Shard {
             return Err(refuse(format!("has {length} bytes, the format allows {LONGEST}")));
         }
         let mut text = vec![0; length as usize];
-        file.read_exact(&mut text).map_err(|error| in_file(path, error))?;
+        file.read_exact(&mut text).map_err(io_error(path))?;
         let header = parse(&text, size - start).map_err(|error| match error {
-            Error::Bytes { key, problem } => Error::Tensor { file: name_of(path), tensor: key, problem },
-            other => other,
+            Error::Bytes { key, problem } => tensor_error(&name_of(path), &key, problem),
+            other => other.into(),
         })?;
         Ok(Shard { path: path.to_owned(), file, header, text, start })
     }
@@ -87,22 +87,26 @@ impl Shard {
     }
 
     /// Maps a tensor, which must be one of this file's.
-    pub fn tensor(&self, tensor: &str) -> Result<Tensor, Error> {
+    pub fn tensor(&self, tensor: &str) -> Result<MappedTensor, CheckpointError> {
         let info = self.expect(tensor)?;
         let (start, end) = info.data_offsets;
         let bytes = self.map(start as u64, end - start, info.dtype.bitsize() / 8)?;
-        Ok(Tensor { dtype: info.dtype, shape: info.shape.clone(), bytes })
+        Ok(MappedTensor { dtype: info.dtype, shape: info.shape.clone(), bytes })
     }
 
     /// Up to `len` bytes from the beginning of a tensor.
-    pub fn first_bytes(&self, tensor: &str, len: usize) -> Result<Vec<u8>, Error> {
+    pub fn first_bytes(&self, tensor: &str, len: usize) -> Result<Vec<u8>, CheckpointError> {
         let (start, end) = self.expect(tensor)?.data_offsets;
         Ok(self.map(start as u64, len.min(end - start), 1)?.as_slice().to_vec())
     }
 
     /// Hands a tensor's bytes to `each`, piece by piece, and gives their digest. A piece is mapped only meanwhile: what is
     /// mapped counts as this process's memory.
-    pub fn read(&self, tensor: &str, mut each: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<String, Error> {
+    pub fn read(
+        &self,
+        tensor: &str,
+        mut each: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<String, CheckpointError> {
         let (start, end) = self.expect(tensor)?.data_offsets;
         let mut sum = Sum::new();
         for start in (start..end).step_by(PIECE) {
@@ -113,25 +117,25 @@ impl Shard {
         Ok(sum.text())
     }
 
-    fn expect(&self, tensor: &str) -> Result<&TensorInfo, Error> {
-        self.info(tensor).ok_or_else(|| in_tensor(&self.name(), tensor, "no such tensor"))
+    fn expect(&self, tensor: &str) -> Result<&TensorInfo, CheckpointError> {
+        self.info(tensor).ok_or_else(|| tensor_error(&self.name(), tensor, "no such tensor"))
     }
 
-    fn map(&self, start: u64, len: usize, align: usize) -> Result<Bytes, Error> {
+    fn map(&self, start: u64, len: usize, align: usize) -> Result<TensorBytes, CheckpointError> {
         if len == 0 {
-            return Ok(Bytes::Copied { words: Vec::new(), len });
+            return Ok(TensorBytes::Copied { words: Vec::new(), len });
         }
-        let size = self.file.metadata().map_err(|error| in_file(&self.path, error))?.len();
+        let size = self.file.metadata().map_err(io_error(&self.path))?.len();
         if size < self.size() {
-            return Err(in_file(&self.path, format!("was cut off to {size} bytes while in use")));
+            return Err(file_error(&self.path, format!("was cut off to {size} bytes while in use")));
         }
-        let map = map(&self.file, self.start + start, len).map_err(|error| in_file(&self.path, error))?;
+        let map = map(&self.file, self.start + start, len).map_err(io_error(&self.path))?;
         if map.as_ptr().align_offset(align.max(1)) == 0 {
-            return Ok(Bytes::Mapped(map));
+            return Ok(TensorBytes::Mapped(map));
         }
         let mut words = vec![0_u64; len.div_ceil(size_of::<u64>())];
         bytemuck::cast_slice_mut(&mut words)[..len].copy_from_slice(&map);
-        Ok(Bytes::Copied { words, len })
+        Ok(TensorBytes::Copied { words, len })
     }
 }
 
@@ -145,13 +149,13 @@ fn map(file: &File, start: u64, len: usize) -> std::io::Result<Mmap> {
 }
 
 /// A tensor in memory, at an address that its type may be read from.
-pub(super) struct Tensor {
+pub(super) struct MappedTensor {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
-    bytes: Bytes,
+    bytes: TensorBytes,
 }
 
-enum Bytes {
+enum TensorBytes {
     Mapped(Mmap),
     /// For files whose header leaves the data misaligned.
     Copied {
@@ -160,16 +164,16 @@ enum Bytes {
     },
 }
 
-impl Bytes {
+impl TensorBytes {
     fn as_slice(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Copied { words, len } => &bytemuck::cast_slice(words)[..*len],
+            TensorBytes::Mapped(map) => map,
+            TensorBytes::Copied { words, len } => &bytemuck::cast_slice(words)[..*len],
         }
     }
 }
 
-impl Tensor {
+impl MappedTensor {
     /// The bytes, as they stand in the file.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_slice()
@@ -182,9 +186,9 @@ impl Tensor {
 }
 
 /// Length of a file, which must be a regular one: to open a pipe is to wait for its other end.
-pub(super) fn regular(path: &Path) -> Result<u64, Error> {
-    let metadata = std::fs::metadata(path).map_err(|error| in_file(path, error))?;
-    if metadata.is_file() { Ok(metadata.len()) } else { Err(in_file(path, "is not a regular file")) }
+pub(super) fn regular(path: &Path) -> Result<u64, CheckpointError> {
+    let metadata = std::fs::metadata(path).map_err(io_error(path))?;
+    if metadata.is_file() { Ok(metadata.len()) } else { Err(file_error(path, "is not a regular file")) }
 }
 
 /// A file's name without its folder.

@@ -9,8 +9,9 @@ use ndarray::{ArrayView1, ArrayView2};
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::shard::{Shard, Tensor, regular};
-use super::{digest, in_file, in_tensor};
+use super::digest;
+use super::error::{CheckpointError, file_error, io_error, tensor_error};
+use super::shard::{MappedTensor, Shard, regular};
 use crate::bytes::keys::check_unique;
 use crate::error::Error;
 use crate::input::hessian::Hessian;
@@ -26,44 +27,47 @@ pub(super) struct Source {
     pub shards: Vec<Shard>,
     /// The shard of every tensor.
     tensors: BTreeMap<String, usize>,
-    pub index: Option<Index>,
+    pub index: Option<ShardIndex>,
 }
 
 /// The file that says which tensor is in which shard.
-pub(super) struct Index {
+pub(super) struct ShardIndex {
     pub name: String,
     /// Its content.
     pub content: serde_json::Map<String, Value>,
 }
 
 /// A layer whose weight is in memory.
-pub(super) struct Loaded<'a> {
+pub(super) struct LoadedLayer<'a> {
     pub layer: Layer<'a>,
-    weight: &'a Tensor,
+    weight: &'a MappedTensor,
 }
 
 /// What a layer is made from, by digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Digests {
+pub(super) struct LayerDigests {
     /// Of the weight's bytes.
     pub weight: String,
     /// Of the Hessian's values that the objective reads: its diagonal, or all.
     pub hessian: String,
 }
 
-impl Loaded<'_> {
+impl LoadedLayer<'_> {
     /// Hashes weight and Hessian.
-    pub fn digests(&self) -> Digests {
+    pub fn digests(&self) -> LayerDigests {
         let hessian = self.layer.hessian();
         let diagonal: &[u8] = bytemuck::cast_slice(hessian.diagonal_values());
         let rows = (0..hessian.len()).filter_map(|row| hessian.row(row)).map(bytemuck::cast_slice);
-        Digests { weight: digest::of([self.weight.bytes()]), hessian: digest::of([diagonal].into_iter().chain(rows)) }
+        LayerDigests {
+            weight: digest::of([self.weight.bytes()]),
+            hessian: digest::of([diagonal].into_iter().chain(rows)),
+        }
     }
 }
 
 impl Source {
     /// Opens a file, or a folder: the shards of its index, or else all its safetensors files.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let (files, index) = if path.is_dir() { Self::files(path)? } else { (vec![path.to_owned()], None) };
         let shards = files.iter().map(|file| Shard::open(file)).collect::<Result<Vec<_>, _>>()?;
         let mut tensors: BTreeMap<String, usize> = BTreeMap::new();
@@ -71,7 +75,7 @@ impl Source {
             for tensor in shard.tensors() {
                 if let Some(other) = tensors.insert(tensor.clone(), number) {
                     let problem = format!("is in {} too", shards[other].name());
-                    return Err(in_tensor(&shard.name(), &tensor, problem));
+                    return Err(tensor_error(&shard.name(), &tensor, problem));
                 }
             }
         }
@@ -80,10 +84,10 @@ impl Source {
         Ok(source)
     }
 
-    fn files(folder: &Path) -> Result<(Vec<PathBuf>, Option<Index>), Error> {
+    fn files(folder: &Path) -> Result<(Vec<PathBuf>, Option<ShardIndex>), CheckpointError> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(folder).map_err(|error| in_file(folder, error))? {
-            names.push(entry.map_err(|error| in_file(folder, error))?.file_name().to_string_lossy().into_owned());
+        for entry in fs::read_dir(folder).map_err(io_error(folder))? {
+            names.push(entry.map_err(io_error(folder))?.file_name().to_string_lossy().into_owned());
         }
         names.sort_unstable();
         let indices: Vec<&String> = names.iter().filter(|name| name.ends_with(INDEX)).collect();
@@ -91,27 +95,27 @@ impl Source {
             [] => {
                 let files: Vec<_> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
                 if files.is_empty() {
-                    return Err(in_file(folder, "has no safetensors file"));
+                    return Err(file_error(folder, "has no safetensors file"));
                 }
                 Ok((files.into_iter().map(|name| folder.join(name)).collect(), None))
             }
             [name] => {
-                let index = Index::read(folder, name)?;
+                let index = ShardIndex::read(folder, name)?;
                 let files = index.files(folder)?;
                 Ok((files, Some(index)))
             }
-            [first, second, ..] => Err(in_file(folder, format!("has two indices, {first} and {second}"))),
+            [first, second, ..] => Err(file_error(folder, format!("has two indices, {first} and {second}"))),
         }
     }
 
     /// Checks that every tensor of the index is where it says.
-    fn check_index(&self) -> Result<(), Error> {
+    fn check_index(&self) -> Result<(), CheckpointError> {
         let Some(index) = &self.index else { return Ok(()) };
         for (tensor, file) in index.weight_map(&self.path)? {
             match self.shard(tensor) {
-                None => return Err(in_tensor(file, tensor, format!("is missing, but {} tells of it", index.name))),
+                None => return Err(tensor_error(file, tensor, format!("is missing, but {} tells of it", index.name))),
                 Some(shard) if shard.name() != file => {
-                    return Err(in_tensor(file, tensor, format!("is in {} instead", shard.name())));
+                    return Err(tensor_error(file, tensor, format!("is in {} instead", shard.name())));
                 }
                 Some(_) => {}
             }
@@ -134,9 +138,9 @@ impl Source {
         self.tensors.get(tensor).map(|&number| &self.shards[number])
     }
 
-    fn tensor(&self, tensor: &str) -> Result<(&Shard, Tensor), Error> {
+    fn tensor(&self, tensor: &str) -> Result<(&Shard, MappedTensor), CheckpointError> {
         let shard =
-            self.shard(tensor).ok_or_else(|| in_tensor(&self.path.to_string_lossy(), tensor, "no such tensor"))?;
+            self.shard(tensor).ok_or_else(|| tensor_error(&self.path.to_string_lossy(), tensor, "no such tensor"))?;
         Ok((shard, shard.tensor(tensor)?))
     }
 
@@ -145,16 +149,16 @@ impl Source {
         &self,
         weight: &str,
         hessian: Hessian,
-        body: impl FnOnce(&Loaded<'_>) -> Result<R, Error>,
-    ) -> Result<R, Error> {
+        body: impl FnOnce(&LoadedLayer<'_>) -> Result<R, CheckpointError>,
+    ) -> Result<R, CheckpointError> {
         let (shard, tensor) = self.tensor(weight)?;
         let layer = view(&tensor).and_then(|weight| Layer::new(weight, hessian));
         let layer = layer.map_err(|error| refused(shard, weight, error))?;
-        body(&Loaded { layer, weight: &tensor })
+        body(&LoadedLayer { layer, weight: &tensor })
     }
 
     /// Reads a Hessian: a diagonal of one axis, or of two, of which `whole` keeps all and not the diagonal alone.
-    pub fn hessian(&self, name: &str, whole: bool) -> Result<Hessian, Error> {
+    pub fn hessian(&self, name: &str, whole: bool) -> Result<Hessian, CheckpointError> {
         let (shard, tensor) = self.tensor(name)?;
         let hessian = match tensor.dtype {
             Dtype::F32 => hessian::<f32>(&tensor, whole),
@@ -167,8 +171,8 @@ impl Source {
     }
 }
 
-fn refused(shard: &Shard, tensor: &str, error: Error) -> Error {
-    Error::InTensor { file: shard.name(), tensor: tensor.to_owned(), error: Box::new(error) }
+fn refused(shard: &Shard, tensor: &str, source: Error) -> CheckpointError {
+    CheckpointError::InTensor { file: shard.name(), tensor: tensor.to_owned(), source }
 }
 
 /// Whether weights and Hessians may be of this type.
@@ -177,8 +181,8 @@ pub(super) fn is_number(dtype: Dtype) -> bool {
 }
 
 /// Views a weight of two axes.
-fn view(tensor: &Tensor) -> Result<Weight<'_>, Error> {
-    fn matrix<'a, T: crate::input::weight::Element + bytemuck::Pod>(tensor: &'a Tensor) -> Weight<'a> {
+fn view(tensor: &MappedTensor) -> Result<Weight<'_>, Error> {
+    fn matrix<'a, T: crate::input::weight::Element + bytemuck::Pod>(tensor: &'a MappedTensor) -> Weight<'a> {
         let shape = (tensor.shape[0], tensor.shape[1]);
         ArrayView2::from_shape(shape, tensor.values::<T>()).expect("the header was checked").into()
     }
@@ -191,7 +195,10 @@ fn view(tensor: &Tensor) -> Result<Weight<'_>, Error> {
     })
 }
 
-fn hessian<T: crate::input::weight::Element + bytemuck::Pod>(tensor: &Tensor, whole: bool) -> Result<Hessian, Error> {
+fn hessian<T: crate::input::weight::Element + bytemuck::Pod>(
+    tensor: &MappedTensor,
+    whole: bool,
+) -> Result<Hessian, Error> {
     let values = tensor.values::<T>();
     match tensor.shape[..] {
         [rows, cols] => {
@@ -202,19 +209,19 @@ fn hessian<T: crate::input::weight::Element + bytemuck::Pod>(tensor: &Tensor, wh
     }
 }
 
-impl Index {
-    fn read(folder: &Path, name: &str) -> Result<Self, Error> {
+impl ShardIndex {
+    fn read(folder: &Path, name: &str) -> Result<Self, CheckpointError> {
         let path = folder.join(name);
         regular(&path)?;
-        let text = fs::read(&path).map_err(|error| in_file(&path, error))?;
-        check_unique(&text).map_err(|error| in_file(&path, error))?;
-        let content = serde_json::from_slice(&text).map_err(|error| in_file(&path, error))?;
-        Ok(Index { name: name.to_owned(), content })
+        let text = fs::read(&path).map_err(io_error(&path))?;
+        check_unique(&text).map_err(|error| file_error(&path, error))?;
+        let content = serde_json::from_slice(&text).map_err(|error| file_error(&path, error))?;
+        Ok(ShardIndex { name: name.to_owned(), content })
     }
 
     /// Every tensor with its file.
-    fn weight_map<'a>(&'a self, folder: &Path) -> Result<Vec<(&'a str, &'a str)>, Error> {
-        let refuse = |problem| in_file(&folder.join(&self.name), problem);
+    fn weight_map<'a>(&'a self, folder: &Path) -> Result<Vec<(&'a str, &'a str)>, CheckpointError> {
+        let refuse = |problem| file_error(&folder.join(&self.name), problem);
         let map = self.content.get("weight_map").and_then(Value::as_object);
         let map = map.ok_or_else(|| refuse("has no object weight_map".to_owned()))?;
         map.iter()
@@ -228,7 +235,7 @@ impl Index {
     }
 
     /// The shards, sorted.
-    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
         let mut files: Vec<&str> = self.weight_map(folder)?.into_iter().map(|(_, file)| file).collect();
         files.sort_unstable();
         files.dedup();

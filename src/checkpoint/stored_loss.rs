@@ -2,20 +2,20 @@
 
 use ndarray::Array2;
 
-use super::settings::Settings;
+use super::settings::JobSettings;
 use crate::descent::options::Options;
 use crate::descent::run::Descent;
 use crate::error::Error;
-use crate::factors::precision::Precision;
+use crate::factors::precision::{FactorPrecision, Precision};
 use crate::input::layer::Layer;
 use crate::result::factorization::Factorization;
-use crate::result::formats::Format;
+use crate::result::formats::format::Format;
 
 /// Relative proxy loss of what is stored, measured against the layer in f64.
 pub(super) fn measure(
     layer: &Layer<'_>,
     stored: &Factorization,
-    settings: &Settings,
+    settings: &JobSettings,
     options: &Options,
 ) -> Result<f64, Error> {
     let descent = Descent::new(options)?;
@@ -24,17 +24,17 @@ pub(super) fn measure(
             let values = product(stored, dtype)?;
             descent.loss_of_dense(layer, values.view())
         }
-        (_, Precision::F32) => Ok(stored.loss()),
+        (_, dtype) if dtype.uniform() == Some(Precision::F32) => Ok(stored.loss()),
         _ => descent.loss_of(layer, stored),
     }
 }
 
-/// A · S · B, rounded.
+/// Computes A · S · B and rounds it.
 ///
 /// # Errors
 /// [`Error::Overflow`] with the first value beyond the range.
-pub(super) fn product(stored: &Factorization, dtype: Precision) -> Result<Array2<f32>, Error> {
+pub(super) fn product(stored: &Factorization, dtype: FactorPrecision) -> Result<Array2<f32>, Error> {
     let mut values = stored.reconstruct();
-    dtype.round("weight", values.as_slice_mut().expect("a reconstruction is row-major"))?;
+    dtype.core.round("weight", values.as_slice_mut().expect("a reconstruction is row-major"))?;
     Ok(values)
 }

@@ -1,11 +1,12 @@
 //! `summary.html`: one page, without anything from elsewhere, that shows every layer's loss before and after.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::report::{LayerReport, Report};
-use crate::error::Error;
+use super::error::{CheckpointError, file_error};
+use super::report::{JobReport, LayerReport};
 
 /// The file's name.
 pub(super) const NAME: &str = "summary.html";
@@ -14,7 +15,7 @@ const BEFORE: RGBColor = RGBColor(200, 120, 60);
 const AFTER: RGBColor = RGBColor(40, 90, 170);
 
 /// The page.
-pub(super) fn page(report: &Report) -> Result<String, Error> {
+pub(super) fn page(report: &JobReport) -> Result<String, CheckpointError> {
     let (before, after) = report.bytes();
     let mut page = String::from(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Compressed checkpoint</title>\n<style>\n\
@@ -37,7 +38,7 @@ pub(super) fn page(report: &Report) -> Result<String, Error> {
         line(&mut page, key, &value.to_string());
     }
     page.push_str("</table>\n<h2>Relative proxy loss by layer</h2>\n");
-    page.push_str(&plot(&report.layers).map_err(|error| Error::File { path: NAME.to_owned(), problem: error })?);
+    page.push_str(&plot(&report.layers).map_err(|error| file_error(Path::new(NAME), error))?);
     page.push_str(
         "<h2>Layers</h2>\n<table>\n<tr><th>tensor</th><th>shape</th><th>pruning alone</th><th>loss</th>\
          <th>iterations</th><th>bytes, share of before</th></tr>\n",

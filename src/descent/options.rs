@@ -264,6 +264,15 @@ impl Options {
         self
     }
 
+    /// Returns the row weighting of a run: [`row_weighting`](field@Options::row_weighting), or the objective's own where
+    /// that is `None`.
+    pub fn effective_row_weighting(&self) -> RowWeighting {
+        self.row_weighting.unwrap_or(match self.objective {
+            Objective::Diagonal => RowWeighting::NoWag,
+            Objective::Full => RowWeighting::Uniform,
+        })
+    }
+
     /// Checks every option against its range.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ pub(super) fn pool_of(threads: usize) -> String {
 }
 
 /// Replaces control characters by escapes, because a terminal would execute them.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for char in text.chars() {
         match char.is_control() {

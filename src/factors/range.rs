@@ -21,13 +21,27 @@ impl Precision {
     }
 
     /// Rounds to the nearest number of this type; to an infinity beyond the limit.
-    #[cfg(any(feature = "safetensors", test))]
     pub(crate) fn nearest(self, value: f32) -> f32 {
         match self {
             Precision::F32 => value,
             Precision::F16 => half::f16::from_f32(value).to_f32(),
             Precision::Bf16 => half::bf16::from_f32(value).to_f32(),
         }
+    }
+
+    /// Rounds values in place to the nearest numbers of this type; `part` names them in an error.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] with the first value that rounds to an infinity.
+    pub(crate) fn round(self, part: &'static str, values: &mut [f32]) -> Result<(), Error> {
+        for (index, value) in values.iter_mut().enumerate() {
+            let rounded = self.nearest(*value);
+            if !rounded.is_finite() {
+                return Err(Error::Overflow { part, index, value: *value, dtype: self.as_str() });
+            }
+            *value = rounded;
+        }
+        Ok(())
     }
 
     /// Refuses entry [row, col] of `argument` if its value is NaN or rounds to an infinity.

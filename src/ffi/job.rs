@@ -10,7 +10,7 @@ use super::opaque::{self, Opaque};
 use super::pointer::{Out, Span, utf8};
 use super::progress::{Callback, ProgressFn};
 use super::status::ARMOR_NO_SUCH_LAYER;
-use crate::checkpoint::{Job, Settings};
+use crate::checkpoint::{Job, JobSettings};
 use crate::descent::progress::Progress;
 
 /// A job that compresses a checkpoint, layer by layer. armor_job_free frees it. Any thread may use it, and several threads
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn armor_job_create(settings: *const u8, len: usize, out: 
         let json = unsafe { utf8("settings", settings, len)? };
         let out = Out::new("out", out)?;
         out.span.is_apart_from(&[Span::new("settings", settings, len)?])?;
-        let job = Job::open(Settings::from_json(json.as_bytes())?)?;
+        let job = Job::open(JobSettings::from_json(json.as_bytes())?)?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(opaque::create(job)) };
         Ok(())

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::Error;
 use crate::factors::block_diagonal::BlockDiagonal;
+use crate::factors::precision::FactorPrecision;
 use crate::factors::sparse_core::SparseCore;
 use crate::factors::triple::Factors;
 use crate::input::layer::Layer;
@@ -46,21 +47,34 @@ impl Factorization {
         Factorization { factors, loss, nowag_p_loss, record, elapsed }
     }
 
-    /// Returns the factors, mutable, so that they can be rounded; the loss does not change.
-    #[cfg(feature = "checkpoint")]
-    pub(crate) fn factors_mut(&mut self) -> &mut Factors {
-        &mut self.factors
-    }
-
     /// Returns all three factors.
     pub(crate) fn factors(&self) -> &Factors {
         &self.factors
     }
 
-    /// Replaces the loss, after the factors were rounded.
-    #[cfg(feature = "checkpoint")]
-    pub(crate) fn with_loss(self, loss: f64) -> Self {
-        Factorization { loss, ..self }
+    /// Rounds every factor to the nearest numbers of its type. [`Factorization::loss`] and the history remain those of
+    /// the factors before rounding.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] with the first value beyond the range of its type.
+    ///
+    /// ```
+    /// # use armor_core::{Hessian, Layer, Options, factorize};
+    /// use armor_core::Precision;
+    /// # let weight = ndarray::Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+    /// # let layer = Layer::new(&weight, Hessian::identity(64))?;
+    /// # let result = factorize(&layer, &Options::exact().block(16).iterations(2))?;
+    /// let rounded = result.clone().rounded(Precision::Bf16)?;
+    /// assert_ne!(rounded.reconstruct(), result.reconstruct());
+    /// assert_eq!(rounded.clone().rounded(Precision::Bf16)?, rounded);
+    /// # Ok::<(), armor_core::Error>(())
+    /// ```
+    pub fn rounded(mut self, precision: impl Into<FactorPrecision>) -> Result<Self, Error> {
+        let FactorPrecision { left, core, right } = precision.into();
+        left.round("left", self.factors.left.data_mut())?;
+        core.round("core", self.factors.core.values_mut())?;
+        right.round("right", self.factors.right.data_mut())?;
+        Ok(self)
     }
 
     /// Returns the left wrapper A, m × m in blocks of p.

@@ -4,28 +4,30 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use armor_core::checkpoint::{Job, Settings};
-use armor_core::{Error, Format, Precision};
+use armor_core::checkpoint::{CheckpointError, Job, JobSettings};
+use armor_core::{Format, Precision};
 use safetensors::Dtype;
 
-use crate::model::{Model, SHARDS, Tensor, files, run};
+use crate::model::{Model, SHARDS, Tensor, files, resumed, run};
 
 const Q: &str = "model.layers.0.self_attn.q_proj.weight";
 const Q_HESSIAN: &str = "model.layers.0.self_attn.q_proj.hessian";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const LAST: &str = "model.layers.2.mlp.up_proj.weight";
 
-fn open(settings: &Settings) -> Result<Job, Error> {
-    Job::open(Settings { resume: true, ..settings.clone() })
+fn open(settings: &JobSettings) -> Result<Job, CheckpointError> {
+    Job::open(resumed(settings))
 }
 
 /// Opens a job without reading its inputs, as the workers of a cluster do.
-fn join(settings: &Settings) -> Job {
-    open(&Settings { check_values: false, ..settings.clone() }).expect("headers are sound")
+fn join(settings: &JobSettings) -> Job {
+    let mut unchecked = settings.clone();
+    unchecked.check_values = false;
+    open(&unchecked).expect("headers are sound")
 }
 
 #[track_caller]
-fn message<T>(result: Result<T, Error>) -> String {
+fn message<T>(result: Result<T, CheckpointError>) -> String {
     result.err().expect("must be refused").to_string()
 }
 
@@ -33,12 +35,12 @@ fn index_of(job: &Job, layer: &str) -> usize {
     job.layers().iter().position(|selected| selected.name == layer).expect("is selected")
 }
 
-fn compress(job: &Job, layer: &str) -> Result<(), Error> {
+fn compress(job: &Job, layer: &str) -> Result<(), CheckpointError> {
     job.run_layer(index_of(job, layer), |_| ControlFlow::Continue(()))
 }
 
 /// A model with a whole Hessian for `Q`, whose last entry is as deep in the file as the weight's.
-fn model() -> (Model, Settings) {
+fn model() -> (Model, JobSettings) {
     let mut model = Model::new();
     let identity = (0..64 * 64).map(|at| if at % 65 == 0 { 1.0 } else { 0.0 });
     model.hessians.remove(&format!("{Q_HESSIAN}_diag"));
@@ -130,7 +132,7 @@ fn a_damaged_result_is_named_and_done_again_once_it_is_removed() {
         }
         fs::remove_file(part(1)).expect("was there");
         let out = settings.out.clone();
-        run(Settings { resume: true, ..settings });
+        run(resumed(&settings));
         assert!(files(&out) == expected);
     }
 }
@@ -179,6 +181,6 @@ fn a_value_that_overflows_in_the_product_names_file_and_tensor() {
     job.run(1, &|_| {}).expect("the other layers");
     let refused = message(job.finish(&|_, _| {}));
     assert!(refused.starts_with(&told), "{refused}");
-    settings.dtype = Precision::Bf16;
+    settings.dtype = Precision::Bf16.into();
     open(&settings).expect("the same job").finish(&|_, _| {}).expect("bf16 reaches as far as f32");
 }

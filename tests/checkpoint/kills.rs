@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Instant;
 
-use armor_core::checkpoint::{Job, Settings};
+use armor_core::checkpoint::{Job, JobSettings};
 use serde_json::json;
 
 use crate::common::Random;
@@ -21,7 +21,7 @@ pub const SETTINGS: &str = "ARMOR_TEST_SETTINGS";
 #[test]
 fn child() {
     let Ok(settings) = std::env::var(SETTINGS) else { return };
-    let finished = Job::open(Settings::from_json(settings.as_bytes()).expect("JSON"))
+    let finished = Job::open(JobSettings::from_json(settings.as_bytes()).expect("JSON"))
         .and_then(|job| job.run(2, &|_| {}).and_then(|()| job.finish(&|_, _| {})));
     if let Err(error) = finished {
         eprintln!("error: {error}");
@@ -33,13 +33,13 @@ fn child() {
 pub const ARGUMENTS: [&str; 3] = ["kills::child", "--exact", "--nocapture"];
 
 /// The settings of [`Model::settings`], with enough iterations to be caught at.
-pub fn slow(model: &Model, out: &Path) -> (Settings, String) {
+pub fn slow(model: &Model, out: &Path) -> (JobSettings, String) {
     let json = json!({
         "checkpoint": model.path(), "hessians": model.folder.path().join("hessians.safetensors"), "out": out,
         "alias": {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj", "w3": "w1"},
         "block": 16, "iterations": 40, "threads": 2, "resume": true
     });
-    (Settings::from_json(json.to_string().as_bytes()).expect("sound"), json.to_string())
+    (JobSettings::from_json(json.to_string().as_bytes()).expect("sound"), json.to_string())
 }
 
 fn start(settings: &str) -> std::process::Child {

@@ -13,5 +13,6 @@ mod kills;
 mod model;
 mod names;
 mod refusals;
+mod settings;
 mod together;
 mod worked;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use armor_core::checkpoint::{Job, Settings};
+use armor_core::checkpoint::{Job, JobSettings};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -149,12 +149,12 @@ impl Model {
     }
 
     /// A job that is done in a moment.
-    pub fn settings(&self, out: &str) -> Settings {
-        let mut settings = Settings::new(self.path(), self.folder.path().join("hessians.safetensors"), self.out(out));
+    pub fn settings(&self, out: &str) -> JobSettings {
+        let mut settings =
+            JobSettings::new(self.path(), self.folder.path().join("hessians.safetensors"), self.out(out));
         let alias = [("k_proj", "q_proj"), ("v_proj", "q_proj"), ("up_proj", "gate_proj"), ("w3", "w1")];
         settings.alias = alias.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
-        settings.block = Some(armor_core::checkpoint::Block::Both(16));
-        settings.iterations = Some(6);
+        settings.options = settings.options.block(16).iterations(6);
         settings
     }
 
@@ -165,8 +165,15 @@ impl Model {
     }
 }
 
+/// The same settings for a job that continues.
+pub fn resumed(settings: &JobSettings) -> JobSettings {
+    let mut resumed = settings.clone();
+    resumed.resume = true;
+    resumed
+}
+
 /// Runs a job from the beginning to its end.
-pub fn run(settings: Settings) -> Job {
+pub fn run(settings: JobSettings) -> Job {
     let job = Job::open(settings).expect("sound");
     job.run(2, &|_| {}).expect("runs");
     job.finish(&|_, _| {}).expect("finishes");

@@ -55,7 +55,7 @@ fn keys_that_are_told_twice() {
         let sound = bytes.clone();
         doubled(&mut bytes);
         std::fs::write(model.folder.path().join(file), &bytes).expect("can be written");
-        let error = Job::open(model.settings("out")).err().expect("must be refused").to_string();
+        let error = Job::open(model.settings("out")).expect_err("must be refused").to_string();
         let file_name = file.rsplit('/').next().expect("a name");
         assert!(error.starts_with(&format!("{file_name}: header: has the key \"{name}\" twice at line 1")), "{error}");
         std::fs::write(model.folder.path().join(file), sound).expect("can be written");
@@ -65,7 +65,7 @@ fn keys_that_are_told_twice() {
     let twice = text.replace("\"weight_map\":{", &format!("\"weight_map\":{{\"{Q}\":\"{}\",", SHARDS[1]));
     assert_ne!(text, twice);
     std::fs::write(&index, twice).expect("can be written");
-    let error = Job::open(model.settings("out")).err().expect("must be refused").to_string();
+    let error = Job::open(model.settings("out")).expect_err("must be refused").to_string();
     assert!(error.starts_with(&format!("{}: has the key \"{Q}\" twice", index.display())), "{error}");
 }
 

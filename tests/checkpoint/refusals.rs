@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use armor_core::checkpoint::{Job, Settings};
+use armor_core::checkpoint::{Job, JobSettings};
 use armor_core::{Format, Pattern};
 use safetensors::Dtype;
 
@@ -12,8 +12,8 @@ pub const Q: &str = "model.layers.0.self_attn.q_proj.weight";
 pub const Q_HESSIAN: &str = "model.layers.0.self_attn.q_proj.hessian_diag";
 
 #[track_caller]
-pub fn refused(model: &Model, settings: Settings, message: &str) {
-    let error = Job::open(settings).err().expect("must be refused");
+pub fn refused(model: &Model, settings: JobSettings, message: &str) {
+    let error = Job::open(settings).expect_err("must be refused");
     assert_eq!(error.to_string(), message.replace("{model}", &model.folder.path().display().to_string()));
     assert!(!model.out("out").exists(), "something was written");
 }
@@ -30,7 +30,7 @@ pub fn changed(change: impl FnOnce(&mut Model), message: &str) {
 
 /// Changes the settings, and expects a message.
 #[track_caller]
-pub fn told(change: impl FnOnce(&mut Settings), message: &str) {
+pub fn told(change: impl FnOnce(&mut JobSettings), message: &str) {
     let model = Model::new();
     let mut settings = model.settings("out");
     change(&mut settings);
@@ -195,7 +195,10 @@ fn globs_that_match_nothing() {
 #[test]
 fn formats_that_cannot_hold_the_core() {
     told(
-        |settings| (settings.format, settings.pattern) = (Format::SparseBitmask, Pattern::new(1, 4).expect("valid")),
+        |settings| {
+            settings.format = Format::SparseBitmask;
+            settings.options = settings.options.clone().pattern(Pattern::new(1, 4).expect("valid"));
+        },
         "model-00001-of-00002.safetensors: model.layers.0.mlp.down_proj.weight: format sparse-24-bitmask: pattern 1:4 does \
          not fit, expected 2:4",
     );
@@ -220,29 +223,34 @@ fn formats_that_cannot_hold_the_core() {
 #[test]
 fn settings() {
     let refuse = |json: &str, message: &str| {
-        assert_eq!(Settings::from_json(json.as_bytes()).expect_err("must be refused").to_string(), message);
+        assert_eq!(JobSettings::from_json(json.as_bytes()).expect_err("must be refused").to_string(), message);
     };
-    refuse("[]", "settings: expected a JSON object");
-    refuse("{}", "settings: missing field `checkpoint` at line 1 column 2");
+    refuse("[]", "settings: document: is not a JSON object");
+    refuse("{}", "settings: document: missing field `checkpoint` at line 1 column 2");
     let paths = r#""checkpoint": "a", "hessians": "b", "out": "c""#;
     refuse(
         &format!(r#"{{{paths}, "dtype": "f8"}}"#),
-        "settings: dtype \"f8\" is none of f32, f16, bf16 at line 1 column 63",
+        "settings: dtype: expected \"f32\", \"f16\" or \"bf16\", or an object with left, core and right at line 1 column 63",
     );
     let refuse_key = |pair: &str, message: &str| {
-        let error = Settings::from_json(format!("{{{paths}, {pair}}}").as_bytes()).expect_err("must be refused");
+        let error = JobSettings::from_json(format!("{{{paths}, {pair}}}").as_bytes()).expect_err("must be refused");
         assert!(error.to_string().starts_with(message), "{error}");
     };
     refuse_key(r#""iterations": "x""#, "settings: iterations: invalid type: string \"x\", expected usize");
     refuse_key(r#""alias": {"k_proj": 1}"#, "settings: alias.k_proj: invalid type: integer `1`, expected a string");
     refuse_key(r#""include": ["a", 2]"#, "settings: include[1]: invalid type: integer `2`, expected a string");
     refuse_key(r#""block": "x""#, "settings: block: expected p or [p, q]");
-    refuse_key(r#""seed": 1, "seed": 2"#, "settings: has the key \"seed\" twice");
-    refuse_key(r#""alias": {"k_proj": "a", "k_proj": "b"}"#, "settings: has the key \"k_proj\" twice");
+    refuse_key(r#""seed": 1, "seed": 2"#, "settings: document: has the key \"seed\" twice");
+    refuse_key(r#""alias": {"k_proj": "a", "k_proj": "b"}"#, "settings: document: has the key \"k_proj\" twice");
     refuse_key(r#""pattern": "4:2""#, "settings: pattern: 4:2 is not N:M with 0 < N < M ≤ 8");
-    let unknown = Settings::from_json(format!(r#"{{{paths}, "colour": 1}}"#).as_bytes()).expect_err("refused");
-    assert!(unknown.to_string().starts_with("settings: unknown field `colour`, expected one of"), "{unknown}");
-    told(|settings| settings.iterations = Some(0), "option iterations: 0 is out of range, expected 1 to 10,000,000");
+    let unknown = JobSettings::from_json(format!(r#"{{{paths}, "colour": 1}}"#).as_bytes()).expect_err("refused");
+    let message = "settings: colour: unknown key, expected one of ";
+    assert!(unknown.to_string().starts_with(message), "{unknown}");
+    for key in ["checkpoint", "format", "block", "preset", "left_block", "time_budget", "threads"] {
+        assert!(unknown.to_string().contains(&format!(" {key}")), "{key}: {unknown}");
+    }
+    let none = |settings: &mut JobSettings| settings.options = settings.options.clone().iterations(0);
+    told(none, "option iterations: 0 is out of range, expected 1 to 10,000,000");
 }
 
 #[test]
@@ -250,12 +258,12 @@ fn another_job_in_the_folder() {
     let model = Model::new();
     let settings = model.settings("out");
     let out = settings.out.display().to_string();
-    let open = |settings: &Settings| Job::open(settings.clone()).err().expect("must be refused").to_string();
+    let open = |settings: &JobSettings| Job::open(settings.clone()).expect_err("must be refused").to_string();
     let job = Job::open(settings.clone()).expect("sound");
     job.run_layer(0, |_| std::ops::ControlFlow::Continue(())).expect("runs");
     assert_eq!(open(&settings), format!("{out}: holds an unfinished job already: choose another folder, or resume"));
     let mut other = settings.clone();
-    (other.resume, other.iterations) = (true, Some(7));
+    (other.resume, other.options) = (true, other.options.iterations(7));
     assert_eq!(open(&other), format!("{out}: holds another job: options.iterations is 6 there, 7 here"));
 
     // A model that was trained on from the same one has the same headers.
@@ -274,7 +282,7 @@ fn another_job_in_the_folder() {
     assert_eq!(open(&settings), format!("{out}: holds files already: choose another folder, or resume"));
     resumed.format = Format::DenseCore;
     assert_eq!(open(&resumed), format!("{out}: holds this job, finished in format \"factors\" and dtype \"f16\""));
-    resumed.seed = 1;
+    resumed.options = resumed.options.seed(1);
     assert_eq!(open(&resumed), format!("{out}: holds another job, which is finished"));
     resumed.out = Path::new(&model.path()).to_owned();
     assert_eq!(open(&resumed), format!("{}: holds files, but no job", model.path().display()));

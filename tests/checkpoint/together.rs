@@ -7,25 +7,31 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use armor_core::checkpoint::{Job, Settings};
-use armor_core::{Error, Precision};
+use armor_core::Precision;
+use armor_core::checkpoint::{CheckpointError, Job, JobSettings};
 
-use crate::model::{Model, SHARDS, files, run};
+use crate::model::{Model, SHARDS, files, resumed, run};
 
-fn open(settings: &Settings, dtype: Precision) -> Job {
-    Job::open(Settings { resume: true, dtype, ..settings.clone() }).expect("sound")
+fn open(settings: &JobSettings, dtype: Precision) -> Job {
+    Job::open(resumed(&with_dtype(settings, dtype))).expect("sound")
 }
 
-fn first_layer(job: &Job) -> Result<(), Error> {
+fn with_dtype(settings: &JobSettings, dtype: Precision) -> JobSettings {
+    let mut settings = settings.clone();
+    settings.dtype = dtype.into();
+    settings
+}
+
+fn first_layer(job: &Job) -> Result<(), CheckpointError> {
     job.run_layer(0, |_| ControlFlow::Continue(()))
 }
 
 /// A job whose layers are all done, and what its output is in a dtype.
-fn compressed(dtype: Precision) -> (Model, Settings, BTreeMap<String, Vec<u8>>) {
+fn compressed(dtype: Precision) -> (Model, JobSettings, BTreeMap<String, Vec<u8>>) {
     let model = Model::new();
     let settings = model.settings("out");
     open(&settings, dtype).run(2, &|_| {}).expect("runs");
-    run(Settings { dtype, ..model.settings("fresh") });
+    run(with_dtype(&model.settings("fresh"), dtype));
     let expected = files(&model.out("fresh"));
     (model, settings, expected)
 }
@@ -84,8 +90,8 @@ fn whoever_comes_after_the_end_makes_nothing_anew() {
     let model = Model::new();
     let settings = model.settings("out");
     let early = Job::open(settings.clone()).expect("nothing is there");
-    let (late, other) = (Job::open(settings.clone()).expect("nothing is there"), settings.clone());
-    let other = Job::open(Settings { dtype: Precision::F32, ..other }).expect("nothing is there");
+    let late = Job::open(settings.clone()).expect("nothing is there");
+    let other = Job::open(with_dtype(&settings, Precision::F32)).expect("nothing is there");
     early.run(2, &|_| {}).expect("runs");
     early.finish(&|_, _| {}).expect("finishes");
     let expected = files(&settings.out);
@@ -102,7 +108,7 @@ fn whoever_comes_after_the_end_makes_nothing_anew() {
 fn a_folder_that_was_removed_is_not_made_anew() {
     let model = Model::new();
     let settings = model.settings("out");
-    let lost = format!("{}: held this job, and does no more", settings.out.display());
+    let lost = format!("{}: no longer holds this job", settings.out.display());
     let begin = || {
         let job = Job::open(settings.clone()).expect("sound");
         first_layer(&job).expect("runs");
@@ -133,7 +139,7 @@ fn a_folder_that_is_removed_during_a_layer_is_not_made_anew() {
         ControlFlow::Continue(())
     });
     let refused = result.expect_err("the folder is gone").to_string();
-    assert!(refused.contains("held this job, and does no more"), "{refused}");
+    assert!(refused.contains("no longer holds this job"), "{refused}");
     assert!(!settings.out.exists());
 }
 

@@ -100,9 +100,9 @@ fn what_cannot_be_opened() {
         assert_eq!(status, expected, "{}", last_message());
         assert!(last_message().contains(message), "{}", last_message());
     };
-    refused("{", ARMOR_INVALID_SETTINGS, "settings: EOF while parsing");
-    refused("{}", ARMOR_INVALID_SETTINGS, "settings: missing field `checkpoint`");
-    refused("{}\0", ARMOR_INVALID_SETTINGS, "settings: trailing characters");
+    refused("{", ARMOR_INVALID_SETTINGS, "settings: document: EOF while parsing");
+    refused("{}", ARMOR_INVALID_SETTINGS, "settings: document: missing field `checkpoint`");
+    refused("{}\0", ARMOR_INVALID_SETTINGS, "settings: document: trailing characters");
     let sound = json(&model, "c");
     refused(&sound.replace("\"iterations\":6", "\"iterations\":0"), ARMOR_OPTION_OUT_OF_RANGE, "option iterations: 0");
     refused(&sound.replace("hessians.safetensors", "absent"), ARMOR_FILE, "absent: ");

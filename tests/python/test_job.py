@@ -116,7 +116,7 @@ def test_a_folder_that_was_removed_is_not_made_anew(tmp_path):
     job = armor.Job(**small_model.write(tmp_path, tmp_path / "out"))
     job.run_layer(0)
     shutil.rmtree(tmp_path / "out")
-    with pytest.raises(armor.ArmorError, match="held this job, and does no more"):
+    with pytest.raises(armor.ArmorError, match="no longer holds this job"):
         job.run_layer(1)
     assert not (tmp_path / "out").exists()
 

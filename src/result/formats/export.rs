@@ -2,7 +2,7 @@
 
 use crate::bytes::header::{Layout, Words};
 use crate::error::Error;
-use crate::factors::precision::Precision;
+use crate::factors::precision::FactorPrecision;
 use crate::result::factorization::Factorization;
 use crate::result::formats::contents::tensors;
 use crate::result::formats::factors::metadata;
@@ -11,8 +11,9 @@ use crate::result::formats::format::Format;
 impl Factorization {
     /// Writes the factorisation of the weight `name` (without `.weight`) as a safetensors file in any format.
     ///
-    /// [`Format::Factors`] in [`Precision::F32`] is [`Factorization::to_safetensors`]. In f16 and bf16 the metadata
-    /// still give the loss of the f32 factors.
+    /// `precision` is one number type, or one for each factor. [`Format::Factors`] in
+    /// [`Precision::F32`](crate::Precision::F32) is [`Factorization::to_safetensors`]. In other types the metadata still
+    /// give the loss of the f32 factors.
     ///
     /// # Errors
     /// [`Error::Format`] where the format cannot hold this core, [`Error::Overflow`] for a value beyond the precision.
@@ -27,8 +28,8 @@ impl Factorization {
     /// # assert!(!file.is_empty());
     /// # Ok::<(), armor_core::Error>(())
     /// ```
-    pub fn export(&self, name: &str, format: Format, precision: Precision) -> Result<Vec<u8>, Error> {
-        self.to_file(name, (format, precision), metadata(self, ""))
+    pub fn export(&self, name: &str, format: Format, precision: impl Into<FactorPrecision>) -> Result<Vec<u8>, Error> {
+        self.to_file(name, (format, precision.into()), metadata(self, ""))
     }
 
     /// Writes the same file as [`Factorization::export`], but with the metadata given.
@@ -38,7 +39,7 @@ impl Factorization {
     pub(crate) fn to_file(
         &self,
         name: &str,
-        (format, precision): (Format, Precision),
+        (format, precision): (Format, FactorPrecision),
         metadata: Words,
     ) -> Result<Vec<u8>, Error> {
         let mut tensors = tensors(self, name, format, precision)?;

@@ -5,7 +5,7 @@ use safetensors::Dtype;
 use crate::bytes::header::Words;
 use crate::bytes::reader::FORMAT;
 use crate::factors::block_diagonal::BlockDiagonal;
-use crate::factors::precision::Precision;
+use crate::factors::precision::{FactorPrecision, Precision};
 use crate::factors::sparse_core::SparseCore;
 use crate::result::factorization::Factorization;
 use crate::result::formats::tensor::Tensor;
@@ -26,15 +26,19 @@ pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {
 }
 
 /// Both wrappers, [blocks, p, p] and [blocks, q, q].
-pub(super) fn wrappers<'a>(factorization: &'a Factorization, name: &str, precision: Precision) -> Vec<Tensor<'a>> {
-    let wrapper = |part: &'static str, wrapper: &'a BlockDiagonal| {
+pub(super) fn wrappers<'a>(
+    factorization: &'a Factorization,
+    name: &str,
+    FactorPrecision { left, right, .. }: FactorPrecision,
+) -> Vec<Tensor<'a>> {
+    let wrapper = |part: &'static str, wrapper: &'a BlockDiagonal, precision: Precision| {
         let size = wrapper.block_size();
         let shape = [wrapper.blocks(), size, size];
         Tensor::new(format!("{name}.armor.{part}"), precision.dtype(), shape, move || {
             precision.bytes(part, &wrapper.to_padded())
         })
     };
-    vec![wrapper("left", factorization.left()), wrapper("right", factorization.right())]
+    vec![wrapper("left", factorization.left(), left), wrapper("right", factorization.right(), right)]
 }
 
 /// The core: kept values, which they are, and its shape.

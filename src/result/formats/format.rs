@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::factors::pattern::Pattern;
-use crate::factors::precision::Precision;
+use crate::factors::precision::{FactorPrecision, Precision};
 use crate::result::formats::cutlass;
 
 /// Selects how a compressed weight `T.weight` is stored; `docs/formats.md` describes every byte.
@@ -49,20 +49,29 @@ impl Format {
         }
     }
 
-    /// Checks that the format can store a core of this shape (m, k), pattern and number type.
+    /// Checks that the format can store factors of this shape (m, k), pattern and number types.
     ///
     /// # Errors
     /// [`Error::Format`] names the format and says what does not fit.
-    pub fn check(self, (rows, cols): (usize, usize), pattern: Pattern, precision: Precision) -> Result<(), Error> {
+    pub fn check(
+        self,
+        (rows, cols): (usize, usize),
+        pattern: Pattern,
+        precision: impl Into<FactorPrecision>,
+    ) -> Result<(), Error> {
+        let precision = precision.into();
         let refuse = |problem| Err(Error::Format { format: self.as_str(), problem });
         let two_four = matches!(self, Format::SparseBitmask | Format::Cutlass);
         if two_four && pattern != Pattern::TWO_FOUR {
             return refuse(format!("pattern {pattern} does not fit, expected 2:4"));
         }
+        if self == Format::Reconstructed && precision.uniform().is_none() {
+            return refuse(format!("dtype {precision} does not fit, expected one type"));
+        }
         if self != Format::Cutlass {
             return Ok(());
         }
-        if precision == Precision::F32 {
+        if precision.core == Precision::F32 {
             return refuse("dtype f32 does not fit, expected f16 or bf16".to_owned());
         }
         if !rows.is_multiple_of(cutlass::ROWS) || !cols.is_multiple_of(cutlass::COLS) {

@@ -15,26 +15,10 @@ impl Precision {
         }
     }
 
-    /// Rounds values in place.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] with the first one beyond the range.
-    #[cfg(feature = "checkpoint")]
-    pub(crate) fn round(self, part: &'static str, values: &mut [f32]) -> Result<(), Error> {
-        for (index, value) in values.iter_mut().enumerate() {
-            let rounded = self.nearest(*value);
-            if !rounded.is_finite() {
-                return Err(Error::Overflow { part, index, value: *value, dtype: self.as_str() });
-            }
-            *value = rounded;
-        }
-        Ok(())
-    }
-
     /// Little-endian bytes of the values, rounded.
     ///
     /// # Errors
-    /// As [`Precision::round`].
+    /// [`Error::Overflow`] with the first value beyond the range.
     pub(crate) fn bytes<'a>(
         self,
         part: &'static str,

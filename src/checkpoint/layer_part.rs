@@ -1,15 +1,16 @@
-//! One finished layer as it is kept until the end: its factors in f32, whose they are, and a digest of it all.
+//! The file of one finished layer, kept until the job is finished: the factors in f32, the digests of the inputs that
+//! they were made from, and a digest of the file itself.
 
 use serde_json::Value;
 
 use super::digest;
-use super::source::Digests;
+use super::source::LayerDigests;
 use crate::bytes::header::{Words, split};
 use crate::error::Error;
 use crate::factors::precision::Precision;
 use crate::result::factorization::Factorization;
-use crate::result::formats::Format;
-use crate::result::formats::metadata;
+use crate::result::formats::factors::metadata;
+use crate::result::formats::format::Format;
 
 /// Metadata keys: the job, the weight and the Hessian that the factors are of, and the digest of all but itself.
 const JOB: &str = "armor.job";
@@ -17,26 +18,26 @@ const WEIGHT: &str = "armor.weight_sha256";
 const HESSIAN: &str = "armor.hessian_sha256";
 const DIGEST: &str = "armor.sha256";
 
-/// The factors of a layer, and what they were made from.
-pub(super) struct Part {
+/// The factors of a layer, and the digests of their inputs.
+pub(super) struct LayerPart {
     pub result: Factorization,
-    pub inputs: Digests,
+    pub inputs: LayerDigests,
 }
 
-impl Part {
-    /// The file of a layer that goes by `stem`, in a job with this digest.
+impl LayerPart {
+    /// Writes the file of the layer with the name `stem`, in the job with the digest `job`.
     pub fn to_bytes(&self, stem: &str, job: String) -> Result<Vec<u8>, Error> {
         let mut words = metadata(&self.result, "");
         words.insert(JOB.to_owned(), job);
         words.insert(WEIGHT.to_owned(), self.inputs.weight.clone());
         words.insert(HESSIAN.to_owned(), self.inputs.hessian.clone());
-        let file = |words: Words| self.result.to_file(stem, (Format::Factors, Precision::F32), words);
+        let file = |words: Words| self.result.to_file(stem, (Format::Factors, Precision::F32.into()), words);
         let digest = digest_of(&file(words.clone())?)?;
         words.insert(DIGEST.to_owned(), digest);
         file(words)
     }
 
-    /// Reads a file, or says what is wrong with it.
+    /// Reads a file; the error says what is wrong with it.
     pub fn read(bytes: &[u8], stem: &str, job: &str) -> Result<Self, String> {
         let damaged = |error: Error| match error {
             Error::Bytes { key, problem } => format!("is damaged: {key}: {problem}"),
@@ -51,7 +52,7 @@ impl Part {
             return Err("is of another job".to_owned());
         }
         let mut word = |key| words.remove(key).ok_or_else(|| format!("is damaged: it lacks {key}"));
-        Ok(Part { inputs: Digests { weight: word(WEIGHT)?, hessian: word(HESSIAN)? }, result })
+        Ok(LayerPart { inputs: LayerDigests { weight: word(WEIGHT)?, hessian: word(HESSIAN)? }, result })
     }
 }
 

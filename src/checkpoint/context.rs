@@ -1,0 +1,96 @@
+//! The parts of an open job that its calls share: settings, inputs, layers, folder and threads.
+
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+use super::error::{CheckpointError, file_error};
+use super::fingerprint::Fingerprint;
+use super::folder::{INPUTS, JobFolder};
+use super::input_digests::InputDigests;
+use super::layer_part::LayerPart;
+use super::selection::SelectedTensor;
+use super::settings::JobSettings;
+use super::source::{LoadedLayer, Source};
+use crate::descent::options::{Objective, Options};
+use crate::error::Error;
+use crate::kernels::pool;
+
+/// An open job.
+pub(super) struct JobContext {
+    pub settings: JobSettings,
+    /// The options of every layer's run. They name no number of threads: a job keeps one pool for all its layers.
+    pub options: Options,
+    pub checkpoint: Source,
+    pub hessians: Source,
+    pub layers: Vec<SelectedTensor>,
+    pub fingerprint: Fingerprint,
+    pub folder: JobFolder,
+    /// Whether the output folder is known to have held the job.
+    pub begun: AtomicBool,
+    /// The digests of all inputs, if this process has computed them.
+    pub inputs: OnceLock<InputDigests>,
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl JobContext {
+    /// Starts the job's threads; `begun` says whether the output folder holds the job.
+    pub fn new(
+        settings: JobSettings,
+        (checkpoint, hessians): (Source, Source),
+        layers: Vec<SelectedTensor>,
+        fingerprint: Fingerprint,
+        (folder, begun): (JobFolder, bool),
+    ) -> Result<Self, CheckpointError> {
+        let threads = settings.options.threads;
+        let pool = match threads {
+            0 => pool::start().map(|()| None)?,
+            _ => Some(pool_of(threads)?),
+        };
+        let (options, inputs) = (settings.options.clone().threads(0), OnceLock::new());
+        let begun = AtomicBool::new(begun);
+        Ok(JobContext { settings, options, checkpoint, hessians, layers, fingerprint, folder, begun, inputs, pool })
+    }
+
+    /// Runs `body` in the job's own threads.
+    pub fn install<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(body),
+            None => body(),
+        }
+    }
+
+    /// Passes a layer to `body`; the layer's tensors are mapped only during the call.
+    pub fn with_layer<R>(
+        &self,
+        index: usize,
+        body: impl FnOnce(&LoadedLayer<'_>) -> Result<R, CheckpointError>,
+    ) -> Result<R, CheckpointError> {
+        let selected = &self.layers[index];
+        let hessian = self.hessians.hessian(&selected.hessian, self.options.objective == Objective::Full)?;
+        self.checkpoint.with_layer(&selected.name, hessian, body)
+    }
+
+    /// Reads the result of a layer.
+    pub fn part(&self, index: usize) -> Result<LayerPart, CheckpointError> {
+        let (path, bytes) = self.folder.get_layer(index)?;
+        LayerPart::read(&bytes, self.layers[index].stem(), &self.fingerprint.digest())
+            .map_err(|problem| file_error(&path, format!("{problem}; remove the file to have its layer done again")))
+    }
+
+    /// The digests of the inputs at the time when the job began, if any process has computed them.
+    pub fn recorded(&self) -> Result<Option<InputDigests>, CheckpointError> {
+        let Some(text) = self.folder.read(INPUTS)? else { return Ok(self.inputs.get().cloned()) };
+        serde_json::from_str(&text).map_err(|error| file_error(&self.folder.path_of(INPUTS), error))
+    }
+
+    /// Adds the name of a layer to an error of its values.
+    pub fn in_layer(&self, index: usize, source: Error) -> CheckpointError {
+        let layer = &self.layers[index];
+        CheckpointError::InTensor { file: layer.file.clone(), tensor: layer.name.clone(), source }
+    }
+}
+
+fn pool_of(threads: usize) -> Result<rayon::ThreadPool, Error> {
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    builder.build().map_err(|error| Error::Threads { threads, reason: error.to_string() })
+}

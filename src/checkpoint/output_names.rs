@@ -1,0 +1,69 @@
+//! The names of the output's tensors, which must differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::{CheckpointError, tensor_error};
+use super::selection::SelectedTensor;
+use super::source::Source;
+use crate::result::formats::format::Format;
+
+/// The names of a layer's tensors, sorted.
+fn names(layer: &SelectedTensor, format: Format) -> Vec<String> {
+    let parts: &[&str] = match format {
+        Format::Factors => &["armor.core.bitmask", "armor.core.compressed", "armor.core.shape"],
+        Format::DenseCore => &["armor.core.dense"],
+        Format::SparseBitmask => &["bitmask", "compressed", "shape"],
+        Format::Cutlass => &["armor.core.meta", "armor.core.packed"],
+        Format::Reconstructed => return vec![layer.name.clone()],
+    };
+    let mut parts = [parts, &["armor.history", "armor.left", "armor.right"]].concat();
+    parts.sort_unstable();
+    parts.into_iter().map(|part| format!("{}.{part}", layer.stem())).collect()
+}
+
+/// Refuses layers that would become a tensor which is copied, or which another layer becomes.
+pub(super) fn check(checkpoint: &Source, layers: &[SelectedTensor], format: Format) -> Result<(), CheckpointError> {
+    let selected: BTreeSet<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    let copied = checkpoint.tensors().filter(|name| !selected.contains(name));
+    let mut taken: BTreeMap<String, &str> = copied.map(|name| (name.to_owned(), name)).collect();
+    for layer in layers {
+        for name in names(layer, format) {
+            if let Some(other) = taken.insert(name.clone(), &layer.name) {
+                let problem = match other == name {
+                    true => format!("would become {name}, which the checkpoint has already"),
+                    false => format!("would become {name}, and so would {other}"),
+                };
+                return Err(tensor_error(&layer.file, &layer.name, problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descent::options::Options;
+    use crate::descent::run::factorize;
+    use crate::error::Error;
+    use crate::factors::precision::Precision;
+    use crate::input::hessian::Hessian;
+    use crate::input::layer::Layer;
+    use crate::result::formats::contents::tensors;
+
+    #[test]
+    fn names_are_those_of_the_tensors() -> Result<(), Error> {
+        let weight = ndarray::Array2::from_shape_fn((32, 32), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+        let layer = Layer::new(&weight, Hessian::identity(32))?;
+        let result = factorize(&layer, &Options::exact().block(16).iterations(1))?;
+        let text = || "a.b.weight".to_owned();
+        let selected = SelectedTensor { name: text(), file: text(), hessian: text(), rows: 32, cols: 32 };
+        for format in Format::ALL {
+            let tensors = tensors(&result, "a.b", format, Precision::F16.into())?;
+            let mut found: Vec<String> = tensors.into_iter().map(|tensor| tensor.name).collect();
+            found.sort_unstable();
+            assert_eq!(found, names(&selected, format));
+        }
+        Ok(())
+    }
+}
