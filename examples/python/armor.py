@@ -6,7 +6,8 @@
 
 This file stands by itself, to be pasted where it is needed. It looks for the shared library in the environment
 variable ARMOR_LIBRARY (a file), where the system's loader looks, where pkg-config says, and in the target folder that
-`cargo build --release --features capi` fills. Jobs need a library with the feature `checkpoint`. Shapes are those of a linear layer of m outputs and k inputs.
+`cargo build --release --features capi` fills. Jobs need a library with the feature `checkpoint`. Shapes are those of a
+linear layer of m outputs and k inputs.
 """
 
 from __future__ import annotations

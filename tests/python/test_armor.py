@@ -346,8 +346,11 @@ def test_options_are_written_and_read_as_json(weight):
     assert armor.Options.from_json('{"preset": "paper"}').to_json() == armor.Options(preset="paper").to_json()
     assert armor.Options.from_json('{"block": [4, 8]}').right_block == 8
     read = armor.Options.from_json(FAST.to_json())
-    assert bytes_of(weight, options=read) == bytes_of(weight)
-    for text, message in (('{"blocks": 8}', "json: blocks: unknown field"), ('{"block": 0}', "left_block: 0 is out of")):
+    assert bytes_of(weight, None, options=read) == bytes_of(weight, None)
+    for text, message in (
+        ('{"blocks": 8}', "json: blocks: unknown field"),
+        ('{"block": 0}', "left_block: 0 is out of"),
+    ):
         with pytest.raises(armor.ArmorError, match=message):
             armor.Options.from_json(text)
 
