@@ -3,7 +3,6 @@
 use super::context::JobContext;
 use super::error::CheckpointError;
 use super::input_digests::{InputDigests, InputKind};
-use super::layer_part::LayerPart;
 use super::report;
 use super::source::{LayerDigests, LoadedLayer};
 
@@ -42,7 +41,7 @@ impl JobContext {
     fn verified(&self, index: usize, loaded: &LoadedLayer<'_>) -> Result<LayerDigests, CheckpointError> {
         let digests = loaded.digests();
         if self.folder.has_layer(index) {
-            self.check_made_from(index, &self.part(index)?, &digests)?;
+            self.check_made_from(index, &self.part(index)?.inputs, &digests)?;
         }
         Ok(digests)
     }
@@ -64,12 +63,12 @@ impl JobContext {
     pub fn check_made_from(
         &self,
         index: usize,
-        part: &LayerPart,
+        made_from: &LayerDigests,
         digests: &LayerDigests,
     ) -> Result<(), CheckpointError> {
         let layer = &self.layers[index];
-        self.check_unchanged((InputKind::Checkpoint, &layer.name), Some(&part.inputs.weight), &digests.weight)?;
-        self.check_unchanged((InputKind::Hessian, &layer.hessian), Some(&part.inputs.hessian), &digests.hessian)
+        self.check_unchanged((InputKind::Checkpoint, &layer.name), Some(&made_from.weight), &digests.weight)?;
+        self.check_unchanged((InputKind::Hessian, &layer.hessian), Some(&made_from.hessian), &digests.hessian)
     }
 
     /// Refuses a tensor that has another digest than when the job was begun, if that is known.

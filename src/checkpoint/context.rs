@@ -27,8 +27,12 @@ pub(super) struct JobContext {
     pub folder: JobFolder,
     /// Whether the output folder is known to have held the job.
     pub begun: AtomicBool,
+    /// Whether this process has compared the folder's fingerprint with the job's, or written it.
+    pub record_is_kept: AtomicBool,
     /// The digests of all inputs, if this process has computed them.
     pub inputs: OnceLock<InputDigests>,
+    /// The digests in the folder, once this process has read them; nobody replaces them.
+    recorded: OnceLock<InputDigests>,
     pool: Option<rayon::ThreadPool>,
 }
 
@@ -46,9 +50,20 @@ impl JobContext {
             0 => pool::start().map(|()| None)?,
             _ => Some(pool_of(threads)?),
         };
-        let (options, inputs) = (settings.options.clone().threads(0), OnceLock::new());
-        let begun = AtomicBool::new(begun);
-        Ok(JobContext { settings, options, checkpoint, hessians, layers, fingerprint, folder, begun, inputs, pool })
+        Ok(JobContext {
+            options: settings.options.clone().threads(0),
+            settings,
+            checkpoint,
+            hessians,
+            layers,
+            fingerprint,
+            folder,
+            begun: AtomicBool::new(begun),
+            record_is_kept: AtomicBool::new(false),
+            inputs: OnceLock::new(),
+            recorded: OnceLock::new(),
+            pool,
+        })
     }
 
     /// Runs `body` in the job's own threads.
@@ -73,14 +88,18 @@ impl JobContext {
     /// Reads the result of a layer.
     pub fn part(&self, index: usize) -> Result<LayerPart, CheckpointError> {
         let (path, bytes) = self.folder.get_layer(index)?;
-        LayerPart::read(&bytes, self.layers[index].stem(), &self.fingerprint.digest())
+        LayerPart::read(&bytes, self.layers[index].stem(), self.fingerprint.digest())
             .map_err(|problem| file_error(&path, format!("{problem}; remove the file to have its layer done again")))
     }
 
     /// The digests of the inputs at the time when the job began, if any process has computed them.
-    pub fn recorded(&self) -> Result<Option<InputDigests>, CheckpointError> {
-        let Some(text) = self.folder.read(INPUTS)? else { return Ok(self.inputs.get().cloned()) };
-        serde_json::from_str(&text).map_err(|error| file_error(&self.folder.path_of(INPUTS), error))
+    pub fn recorded(&self) -> Result<Option<&InputDigests>, CheckpointError> {
+        if let Some(recorded) = self.recorded.get() {
+            return Ok(Some(recorded));
+        }
+        let Some(text) = self.folder.read(INPUTS)? else { return Ok(self.inputs.get()) };
+        let recorded = serde_json::from_str(&text).map_err(|error| file_error(&self.folder.path_of(INPUTS), error))?;
+        Ok(Some(self.recorded.get_or_init(|| recorded)))
     }
 
     /// Adds the name of a layer to an error of its values.

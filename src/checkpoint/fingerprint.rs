@@ -14,7 +14,10 @@ const SAMPLE: usize = 4096;
 
 /// The record of a job's inputs and options. Format, dtype and threads are not part of it: the results of layers do not
 /// depend on them.
-pub(super) struct Fingerprint(Value);
+pub(super) struct Fingerprint {
+    record: Value,
+    digest: String,
+}
 
 impl Fingerprint {
     pub fn new(
@@ -23,7 +26,7 @@ impl Fingerprint {
         layers: &[SelectedTensor],
     ) -> Result<Self, CheckpointError> {
         let layers: Vec<_> = layers.iter().map(|layer| json!([layer.name, layer.hessian])).collect();
-        Ok(Fingerprint(json!({
+        Ok(Self::of(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "options": settings.decisive(),
             "checkpoint": files(checkpoint)?,
@@ -32,20 +35,24 @@ impl Fingerprint {
         })))
     }
 
-    /// The record as it is kept.
+    fn of(record: Value) -> Self {
+        Fingerprint { digest: digest::of([record.to_string().as_bytes()]), record }
+    }
+
+    /// The text of `job.json`.
     pub fn text(&self) -> String {
-        format!("{:#}\n", self.0)
+        format!("{:#}\n", self.record)
     }
 
     /// A hash of the record.
-    pub fn digest(&self) -> String {
-        digest::of([self.0.to_string().as_bytes()])
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Says where another record differs first; `None` if it does not.
     pub fn difference(&self, other: &str) -> Option<String> {
         match serde_json::from_str(other) {
-            Ok(other) => differing("", &self.0, &other),
+            Ok(other) => differing("", &self.record, &other),
             Err(error) => Some(format!("is not a record of a job: {error}")),
         }
     }
@@ -94,9 +101,9 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let ours = Fingerprint(json!({"options": {"seed": 1, "block": [64, 64]}, "layers": [["a", "b"]]}));
+        let ours = Fingerprint::of(json!({"options": {"seed": 1, "block": [64, 64]}, "layers": [["a", "b"]]}));
         let difference = |theirs: Value| ours.difference(&theirs.to_string());
-        assert_eq!(difference(ours.0.clone()), None);
+        assert_eq!(difference(ours.record.clone()), None);
         let theirs = json!({"options": {"seed": 1, "block": [64, 32]}, "layers": [["a", "b"]]});
         assert_eq!(difference(theirs).as_deref(), Some("options.block.1 is 32 there, 64 here"));
         let theirs = json!({"options": {"seed": 1, "block": [64, 64]}, "layers": []});

@@ -14,12 +14,11 @@ use super::resume::JobStage;
 use super::selection::{SelectedTensor, select};
 use super::settings::JobSettings;
 use super::source::Source;
-use super::{output, output_names, report, stored_loss};
+use super::stored_layer::StoredLayer;
+use super::{output, output_names, report};
 use crate::descent::progress::Progress;
 use crate::descent::run::Descent;
 use crate::error::Error;
-use crate::result::factorization::Factorization;
-use crate::result::formats::format::Format;
 use crate::result::record::StopReason;
 
 /// An event of a layer that [`Job::run`] reports to its observer.
@@ -157,7 +156,10 @@ impl Job {
         }
         let part = LayerPart { result, inputs };
         job.keep_layer(index, &part.to_bytes(job.layers[index].stem(), job.fingerprint.digest())?)?;
-        check_fits(job, part.result).map_err(|error| job.in_layer(index, error))
+        // A value that the dtype cannot hold is better found now than when the job is finished.
+        let (format, dtype) = (job.settings.format, job.settings.dtype);
+        let stored = job.install(|| StoredLayer::new(part.result, format, dtype));
+        stored.map(|_| ()).map_err(|error| job.in_layer(index, error))
     }
 
     /// Compresses all layers that are not done, up to `in_flight` at a time.
@@ -219,6 +221,7 @@ impl Job {
             }
             if let Some(_lock) = job.folder.lock()? {
                 job.keep_record()?;
+                job.keep_inputs()?;
                 output::write(job, progress)?;
                 return job.folder.remove();
             }
@@ -241,14 +244,5 @@ impl Job {
         }
         let path = self.settings().out.join(report::NAME);
         std::fs::read_to_string(&path).map_err(io_error(&path))
-    }
-}
-
-/// Refuses a result that cannot be stored in the format and dtype of the job.
-fn check_fits(job: &JobContext, result: Factorization) -> Result<(), Error> {
-    let dtype = job.settings.dtype;
-    match job.settings.format {
-        Format::Reconstructed => job.install(|| stored_loss::product(&result, dtype)).map(|_| ()),
-        _ => result.rounded(dtype).map(|_| ()),
     }
 }

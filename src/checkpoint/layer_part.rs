@@ -26,9 +26,9 @@ pub(super) struct LayerPart {
 
 impl LayerPart {
     /// Writes the file of the layer with the name `stem`, in the job with the digest `job`.
-    pub fn to_bytes(&self, stem: &str, job: String) -> Result<Vec<u8>, Error> {
+    pub fn to_bytes(&self, stem: &str, job: &str) -> Result<Vec<u8>, Error> {
         let mut words = metadata(&self.result, "");
-        words.insert(JOB.to_owned(), job);
+        words.insert(JOB.to_owned(), job.to_owned());
         words.insert(WEIGHT.to_owned(), self.inputs.weight.clone());
         words.insert(HESSIAN.to_owned(), self.inputs.hessian.clone());
         let file = |words: Words| self.result.to_file(stem, (Format::Factors, Precision::F32.into()), words);

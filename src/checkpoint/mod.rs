@@ -26,13 +26,14 @@ mod job;
 mod layer_part;
 mod output;
 mod output_names;
+mod output_shard;
 mod report;
 mod resume;
 mod selection;
 mod settings;
 mod shard;
 mod source;
-mod stored_loss;
+mod stored_layer;
 mod summary;
 
 pub use error::CheckpointError;

@@ -83,7 +83,7 @@ impl JobReport {
         all.insert("format".to_owned(), json!(settings.format));
         all.insert("dtype".to_owned(), json!(settings.dtype));
         let (layers, files) = (Vec::new(), Vec::new());
-        JobReport { job: fingerprint.digest(), settings: all.into(), layers, files, copied: (0, 0) }
+        JobReport { job: fingerprint.digest().to_owned(), settings: all.into(), layers, files, copied: (0, 0) }
     }
 
     /// Mean over all weights, each as heavy as it has entries.

@@ -89,7 +89,7 @@ impl JobContext {
                 return Err(self.lost());
             }
         }
-        match self.keep_record() {
+        match self.keep_record_once().and_then(|()| self.keep_inputs()) {
             Err(_) if self.is_finished() => return Ok(false),
             result => result?,
         }
@@ -97,19 +97,30 @@ impl JobContext {
         Ok(true)
     }
 
-    /// Writes the fingerprint and the digests of the inputs, if they are known, unless they are there; refuses the
-    /// fingerprint of another job. Several processes may do so at once: the first one counts.
+    fn keep_record_once(&self) -> Result<(), CheckpointError> {
+        if !self.record_is_kept.load(Ordering::Relaxed) {
+            self.keep_record()?;
+            self.record_is_kept.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Writes the fingerprint unless it is there; refuses that of another job. Several processes may do so at once: the
+    /// first one counts.
     pub fn keep_record(&self) -> Result<(), CheckpointError> {
         if !self.folder.has_text(RECORD) {
             self.folder.make()?;
             self.folder.put_first(RECORD, &self.fingerprint.text())?;
         }
-        if let Some(inputs) = self.inputs.get()
-            && !self.folder.has_text(INPUTS)
-        {
-            self.folder.put_first(INPUTS, &inputs.text())?;
-        }
         check_record(&self.folder, &self.fingerprint, &self.folder.read(RECORD)?.unwrap_or_default())
+    }
+
+    /// Writes the digests of the inputs, if this process has computed them, unless they are there.
+    pub fn keep_inputs(&self) -> Result<(), CheckpointError> {
+        match self.inputs.get() {
+            Some(inputs) if !self.folder.has_text(INPUTS) => self.folder.put_first(INPUTS, &inputs.text()),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps the file of a finished layer, unless another process has finished the whole job.
