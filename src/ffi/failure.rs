@@ -47,6 +47,7 @@ impl From<CheckpointError> for Failure {
     }
 }
 
+/// Returns the status of an error of the crate.
 fn status_of(error: &Error) -> u32 {
     match error {
         Error::EmptyWeight { .. }

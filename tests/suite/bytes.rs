@@ -55,7 +55,7 @@ pub fn bytes_that_hold_none<L: Library>() {
     let message = "bytes: another.armor.core.shape: no such tensor";
     assert_refused(L::from_bytes(&bytes, "another"), Kind::Bytes, message);
     let cut = L::from_bytes(&bytes[..bytes.len() - 1], NAME);
-    assert_refused_like(cut, Kind::Bytes, "bytes: header: tells of ");
+    assert_refused_like(cut, Kind::Bytes, "bytes: header: describes ");
     let message = "bytes: header: cut off: the file ends at byte 4, before byte 8";
     assert_refused(L::from_bytes(b"GGUF", NAME), Kind::Bytes, message);
 }
