@@ -9,6 +9,9 @@ use crate::error::Error;
 const DOCUMENT: &str = "document";
 
 /// Reads a value from a JSON object. The value's type must refuse unknown keys itself.
+///
+/// # Errors
+/// [`Error::Json`] where the text is not a JSON object, has a key twice, or a value is refused.
 pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     let refuse = |key: &str, problem: String| Err(Error::Json { key: key.to_owned(), problem });
     if let Err(error) = check_unique(json) {

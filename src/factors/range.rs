@@ -1,4 +1,4 @@
-//! Numbers that a number type cannot hold.
+//! The range of each number type, and the check that the factors lie within it.
 
 use crate::error::Error;
 use crate::factors::block_diagonal::BlockDiagonal;
@@ -9,9 +9,9 @@ use crate::factors::triple::Factors;
 use crate::kernels::elementwise::all_within;
 
 impl Precision {
-    /// Gives the largest f32 number that rounds to a finite number of this type.
+    /// Returns the largest f32 number that rounds to a finite number of this type.
     ///
-    /// Halfway between the type's largest number and the next one that it would have, numbers round to infinity.
+    /// Numbers from halfway between the type's largest number and the next step of its grid round to infinity.
     fn limit(self) -> f32 {
         match self {
             Precision::F32 => f32::MAX,
@@ -20,7 +20,7 @@ impl Precision {
         }
     }
 
-    /// Rounds to the nearest number of this type; to an infinity beyond the limit.
+    /// Rounds to the nearest number of this type; a value beyond the limit becomes an infinity.
     pub(crate) fn nearest(self, value: f32) -> f32 {
         match self {
             Precision::F32 => value,
@@ -44,7 +44,10 @@ impl Precision {
         Ok(())
     }
 
-    /// Refuses entry [row, col] of `argument` if its value is NaN or rounds to an infinity.
+    /// Checks that the value of entry [row, col] of `argument` is finite when it is rounded to this type.
+    ///
+    /// # Errors
+    /// [`Error::Precision`].
     fn check(self, argument: &'static str, (row, col): (usize, usize), value: f32) -> Result<(), Error> {
         if all_within(&[value], self.limit()) {
             Ok(())
@@ -66,6 +69,7 @@ impl Factors {
     }
 }
 
+/// Finds the first entry of a wrapper that is not finite when it is rounded, in row-major order of each block.
 fn check_wrapper(argument: &'static str, wrapper: &BlockDiagonal, precision: Precision) -> Result<(), Error> {
     if all_within(wrapper.data(), precision.limit()) {
         return Ok(());
@@ -77,6 +81,7 @@ fn check_wrapper(argument: &'static str, wrapper: &BlockDiagonal, precision: Pre
     })
 }
 
+/// Finds the first kept entry of the core that is not finite when it is rounded, in row-major order.
 fn check_core(core: &SparseCore, precision: Precision) -> Result<(), Error> {
     if all_within(core.values(), precision.limit()) {
         return Ok(());

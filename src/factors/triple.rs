@@ -22,8 +22,8 @@ impl Factors {
         self.right.data_mut().copy_from_slice(other.right.data());
     }
 
-    /// Moves on along the last change, X ← X + factor (X − X_previous), and leaves the old X in `previous`; the core
-    /// moves only in groups whose mask did not change.
+    /// Extrapolates all factors, X ← X + factor (X − X_previous), and stores the old X in `previous`. The core changes only
+    /// in groups whose mask is the same in `previous`.
     pub fn extrapolate(&mut self, previous: &mut Factors, factor: f64) {
         let factor = factor as f32;
         const CHUNK: usize = 1 << 14;
