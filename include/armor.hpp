@@ -349,14 +349,25 @@ inline factorization factorize(const armor_matrix &weight, const armor_hessian &
     return factorization(handle.release());
 }
 
-// A factorised layer in the layout that fast kernels read: movable, not copyable, never changing, to be used by any
-// number of threads. It does not need the factorisation.
+// The dtype of each packed factor, ARMOR_DTYPE_F32, _F16 or _BF16. A single dtype stands for all three.
+struct factor_dtypes {
+    std::uint32_t left;
+    std::uint32_t core;
+    std::uint32_t right;
+
+    factor_dtypes(std::uint32_t all) : left(all), core(all), right(all) {}
+    factor_dtypes(std::uint32_t left_dtype, std::uint32_t core_dtype, std::uint32_t right_dtype)
+        : left(left_dtype), core(core_dtype), right(right_dtype) {}
+};
+
+// A factorised layer in the memory order that fast kernels read: movable, not copyable, immutable; any number of
+// threads may use it. It does not need the factorisation.
 class packed {
 public:
-    // dtype is ARMOR_DTYPE_F32, _F16 or _BF16; threads 0 for those of the process, 1 for the caller's alone.
-    explicit packed(const factorization &layer, std::uint32_t dtype = ARMOR_DTYPE_BF16, std::size_t threads = 0) {
+    // threads is 0 for the pool of the process, 1 for the calling thread alone, more for a pool of this object's own.
+    explicit packed(const factorization &layer, factor_dtypes dtypes = ARMOR_DTYPE_BF16, std::size_t threads = 0) {
         armor_packed *made = nullptr;
-        detail::check(armor_packed_create(layer.get(), dtype, threads, &made));
+        detail::check(armor_packed_create(layer.get(), dtypes.left, dtypes.core, dtypes.right, threads, &made));
         handle_.reset(made);
     }
 
@@ -367,14 +378,14 @@ public:
         return sizes;
     }
 
-    // Floats of scratch that a batch needs.
+    // Gives the number of floats that a batch needs as scratch.
     std::size_t scratch_len(std::size_t batch) const {
         std::size_t needed = 0;
         detail::check(armor_packed_scratch_len(handle_.get(), batch, &needed));
         return needed;
     }
 
-    // A * (S * (B * x)) of every row of x, one after the other.
+    // Computes A * (S * (B * x)) for every row x; the outputs of one row follow those of the row before.
     std::vector<float> apply(const armor_matrix &x) const {
         const std::size_t rows = sizes().rows;
         std::vector<float> y(x.rows * rows);

@@ -256,20 +256,6 @@ pub enum Error {
         /// Entries of a group.
         m: usize,
     },
-    /// A factor's entry is beyond the number type that it is to be packed in.
-    #[error("{argument}: entry [{row}, {col}] is {value}, beyond the range of {precision}")]
-    Precision {
-        /// The factor: `left`, `core` or `right`.
-        argument: &'static str,
-        /// Row of the first such entry.
-        row: usize,
-        /// Its column.
-        col: usize,
-        /// Its value.
-        value: f32,
-        /// The number type.
-        precision: &'static str,
-    },
     /// The worker threads could not be started.
     #[error("threads: could not start {}: {reason}", pool_of(*threads))]
     Threads {
@@ -294,19 +280,21 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A value is beyond the range of the number type that it is to be stored in.
-    #[error("{part}: value {index} is {value}, beyond the range of {dtype}")]
+    /// A number of a factor, or of the product of all three, rounds to an infinity in the type that it is to be stored in.
+    #[error("{argument}: entry [{row}, {col}] is {value}, beyond the range of {dtype}")]
     Overflow {
-        /// Which factor: `left`, `right`, `core` or `weight`.
-        part: &'static str,
-        /// Position of the first such value, in storage order.
-        index: usize,
-        /// The value.
+        /// The factor, `left`, `core` or `right`; or `weight`, the product.
+        argument: &'static str,
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+        /// Its value.
         value: f32,
         /// The number type.
         dtype: &'static str,
     },
-    /// A format cannot hold a core of this shape or pattern.
+    /// A format cannot hold a core of this shape or pattern, or factors of these number types.
     #[error("format {format}: {problem}")]
     Format {
         /// The format.

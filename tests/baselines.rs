@@ -46,7 +46,7 @@ fn assert_same(result: &Factorization, twin: &Pruned, what: &str) {
 
 #[track_caller]
 fn assert_same_mask(a: &Factorization, b: &Factorization) {
-    assert_eq!(a.core().bitmask(), b.core().bitmask());
+    assert_eq!(a.core().to_bitmask(), b.core().to_bitmask());
 }
 
 /// Patterns, and widths around the edges of SparseGPT's blocks of columns.

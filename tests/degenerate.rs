@@ -38,7 +38,7 @@ fn assert_sound(result: &Factorization, what: &str) {
     for (name, wrapper) in [("left", result.left()), ("right", result.right())] {
         assert!(wrapper.to_dense().iter().all(|x| x.is_finite()), "{what}: {name} is not finite");
     }
-    assert!(result.core().compressed().iter().all(|x| x.is_finite()), "{what}: core is not finite");
+    assert!(result.core().to_compressed().iter().all(|x| x.is_finite()), "{what}: core is not finite");
 }
 
 fn check(w: &Array2<f32>, d: &Array1<f32>, what: &str) -> Vec<Factorization> {

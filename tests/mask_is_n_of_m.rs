@@ -35,7 +35,7 @@ fn check(pattern: Pattern, method: Method, magnitude: bool) {
     let result = descent.run(&layer).expect("runs");
     let core = result.core();
     assert_eq!((core.rows(), core.cols(), core.groups(), core.pattern()), (rows, cols, 7, pattern));
-    let (dense, compressed, bits) = (core.to_dense(), core.compressed(), core.bitmask());
+    let (dense, compressed, bits) = (core.to_dense(), core.to_compressed(), core.to_bitmask());
     assert_eq!(dense.dim(), (rows, cols));
     assert_eq!(compressed.dim(), (rows, 7 * n));
     assert_eq!(bits.dim(), (rows, cols.div_ceil(8)));

@@ -50,9 +50,9 @@ fn a_product_on_a_thread_of_the_pool_allocates_nothing() {
                 let (mut y, mut scratch) = (Array2::zeros((batch, shape.rows)), vec![0.0; packed.scratch_len(batch)]);
                 let count = pool.install(|| {
                     // What the pool's own threads take for their first job.
-                    packed.apply_batch(x.view(), y.view_mut(), &mut scratch).expect("fits");
+                    packed.apply_batch_into(x.view(), y.view_mut(), &mut scratch).expect("fits");
                     let before = ALLOCATIONS.load(Ordering::Relaxed);
-                    packed.apply_batch(x.view(), y.view_mut(), &mut scratch).expect("fits");
+                    packed.apply_batch_into(x.view(), y.view_mut(), &mut scratch).expect("fits");
                     ALLOCATIONS.load(Ordering::Relaxed) - before
                 });
                 assert_eq!(count, 0, "{threads} threads, {precision}, batch {batch}");

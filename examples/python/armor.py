@@ -84,12 +84,11 @@ class Report(ctypes.Structure):
 
 
 class PackedSizes(ctypes.Structure):
-    """armor_packed_sizes: what a packed layer takes."""
+    """armor_packed_sizes: shape, bytes and dtypes of a packed layer."""
 
     _fields_ = (
         *((name, _SIZE) for name in "struct_size rows cols left_bytes core_bytes right_bytes bytes".split()),
-        ("dtype", _U32),
-        ("reserved", _U32),
+        *((name, _U32) for name in "left_dtype core_dtype right_dtype reserved".split()),
     )
 
 
@@ -168,7 +167,7 @@ _ARGUMENTS = {
     "armor_factorization_apply": (_HANDLE, _HANDLE, _SIZE, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_factorization_serialize": (_HANDLE, _BYTES, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_factorization_deserialize": (_BYTES, _SIZE, _BYTES, _OUT),
-    "armor_packed_create": (_HANDLE, _U32, _SIZE, _OUT),
+    "armor_packed_create": (_HANDLE, _U32, _U32, _U32, _SIZE, _OUT),
     "armor_packed_free": (_HANDLE,),
     "armor_packed_get_sizes": (_HANDLE, ctypes.POINTER(PackedSizes)),
     "armor_packed_scratch_len": (_HANDLE, _SIZE, _SIZE_OUT),
@@ -579,18 +578,24 @@ class Factorization(_Handle):
 
 
 class Packed(_Handle):
-    """A factorised layer for fast products, its numbers in float32, float16 or bfloat16."""
+    """A factorised layer for fast products, each factor in float32, float16 or bfloat16."""
 
-    def __init__(self, layer: Factorization, dtype: str = "bfloat16", threads: int = 0) -> None:
-        """Packs a layer; `threads`: 0 for those of the process, 1 for the caller's alone, more for its own pool."""
-        out, number = _HANDLE(), _constant("dtype", dtype, DTYPES)
+    def __init__(self, layer: Factorization, dtype: str | tuple[str, str, str] = "bfloat16", threads: int = 0) -> None:
+        """Packs a layer, with one dtype for all factors or one each for A, S and B.
+
+        `threads` is 0 for the pool of the process, 1 for the calling thread alone, more for a pool of this layer's own.
+        """
+        names = (dtype,) * 3 if isinstance(dtype, str) else tuple(dtype)
+        if len(names) != 3:
+            raise ValueError(f"option dtype: {dtype!r} has {len(names)} names, expected one or three")
+        out, (left, core, right) = _HANDLE(), (_constant("dtype", name, DTYPES) for name in names)
         threads = _not_negative("threads", threads)
-        _check(library().armor_packed_create(layer, number, threads, ctypes.byref(out)))
+        _check(library().armor_packed_create(layer, left, core, right, threads, ctypes.byref(out)))
         super().__init__(out, library().armor_packed_free)
 
     @property
     def sizes(self) -> PackedSizes:
-        """The shape, and the bytes of each part."""
+        """The shape of the layer, and the bytes and the ARMOR_DTYPE_* number of each factor."""
         sizes = PackedSizes(ctypes.sizeof(PackedSizes))
         _check(library().armor_packed_get_sizes(self, ctypes.byref(sizes)))
         return sizes

@@ -7,6 +7,7 @@ use crate::descent::options::Options;
 use crate::descent::run::Descent;
 use crate::error::Error;
 use crate::factors::precision::{FactorPrecision, Precision};
+use crate::factors::range::round_weight;
 use crate::input::layer::Layer;
 use crate::result::factorization::Factorization;
 use crate::result::formats::contents::tensors;
@@ -33,7 +34,7 @@ impl StoredLayer {
         let (factors, product) = match format {
             Format::Reconstructed => {
                 let mut values = result.reconstruct();
-                dtype.core.round("weight", values.as_slice_mut().expect("a reconstruction is row-major"))?;
+                round_weight(&mut values, dtype.core)?;
                 (result, Some(values))
             }
             _ => (result.rounded(dtype)?, None),
@@ -55,7 +56,7 @@ impl StoredLayer {
     pub fn tensors(&self, name: &str, stem: &str) -> Result<Vec<Tensor<'_>>, Error> {
         let Some(values) = &self.product else { return tensors(&self.factors, stem, self.format, self.dtype) };
         let (dtype, shape) = (self.dtype.core, values.shape());
-        Ok(vec![Tensor::new(name.to_owned(), dtype.dtype(), shape, move || dtype.bytes("weight", values))])
+        Ok(vec![Tensor::new(name.to_owned(), dtype.dtype(), shape, move || Ok(dtype.bytes(values)))])
     }
 
     /// The metadata that the tensors need, with `stem` in front of every key; none for a product.

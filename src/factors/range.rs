@@ -1,4 +1,7 @@
-//! The range of each number type, and the check that the factors lie within it.
+//! The range of each number type, the check that the factors lie within it, and the rounding to a type.
+
+#[cfg(feature = "safetensors")]
+use ndarray::Array2;
 
 use crate::error::Error;
 use crate::factors::block_diagonal::BlockDiagonal;
@@ -29,30 +32,20 @@ impl Precision {
         }
     }
 
-    /// Rounds values in place to the nearest numbers of this type; `part` names them in an error.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] with the first value that rounds to an infinity.
-    pub(crate) fn round(self, part: &'static str, values: &mut [f32]) -> Result<(), Error> {
-        for (index, value) in values.iter_mut().enumerate() {
-            let rounded = self.nearest(*value);
-            if !rounded.is_finite() {
-                return Err(Error::Overflow { part, index, value: *value, dtype: self.as_str() });
-            }
-            *value = rounded;
-        }
-        Ok(())
+    /// Rounds values in place to the nearest numbers of this type.
+    fn round(self, values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = self.nearest(*value));
     }
 
     /// Checks that the value of entry [row, col] of `argument` is finite when it is rounded to this type.
     ///
     /// # Errors
-    /// [`Error::Precision`].
+    /// [`Error::Overflow`].
     fn check(self, argument: &'static str, (row, col): (usize, usize), value: f32) -> Result<(), Error> {
         if all_within(&[value], self.limit()) {
             Ok(())
         } else {
-            Err(Error::Precision { argument, row, col, value, precision: self.as_str() })
+            Err(Error::Overflow { argument, row, col, value, dtype: self.as_str() })
         }
     }
 }
@@ -61,12 +54,47 @@ impl Factors {
     /// Checks that every number of the factors is finite when it is rounded to the type of its factor.
     ///
     /// # Errors
-    /// [`Error::Precision`] with the first entry of A, S or B that is not.
+    /// [`Error::Overflow`] with the first entry of A, S or B that is not.
     pub fn check_range(&self, precision: FactorPrecision) -> Result<(), Error> {
         check_wrapper("left", &self.left, precision.left)?;
         check_core(&self.core, precision.core)?;
         check_wrapper("right", &self.right, precision.right)
     }
+
+    /// Rounds every number to the type of its factor.
+    ///
+    /// # Errors
+    /// As [`Factors::check_range`]; the factors are then unchanged.
+    pub fn round(&mut self, precision: FactorPrecision) -> Result<(), Error> {
+        self.check_range(precision)?;
+        precision.left.round(self.left.data_mut());
+        precision.core.round(self.core.values_mut());
+        precision.right.round(self.right.data_mut());
+        Ok(())
+    }
+}
+
+/// Checks that every entry of the product of the factors is finite when it is rounded.
+///
+/// # Errors
+/// [`Error::Overflow`] with the first entry of `weight` that is not.
+#[cfg(feature = "safetensors")]
+pub(crate) fn check_weight(weight: &Array2<f32>, precision: Precision) -> Result<(), Error> {
+    if weight.as_slice().is_some_and(|numbers| all_within(numbers, precision.limit())) {
+        return Ok(());
+    }
+    weight.indexed_iter().try_for_each(|(at, &x)| precision.check("weight", at, x))
+}
+
+/// Rounds the product of the factors.
+///
+/// # Errors
+/// As [`check_weight`]; the product is then unchanged.
+#[cfg(feature = "checkpoint")]
+pub(crate) fn round_weight(weight: &mut Array2<f32>, precision: Precision) -> Result<(), Error> {
+    check_weight(weight, precision)?;
+    weight.mapv_inplace(|x| precision.nearest(x));
+    Ok(())
 }
 
 /// Finds the first entry of a wrapper that is not finite when it is rounded, in row-major order of each block.

@@ -115,7 +115,7 @@ impl SparseCore {
     }
 
     /// Copies the kept values into a matrix, m × kN/M, each row in ascending column order.
-    pub fn compressed(&self) -> Array2<f32> {
+    pub fn to_compressed(&self) -> Array2<f32> {
         let n = self.pattern.n();
         let mut compressed = Array2::zeros((self.rows, self.pattern.kept(self.cols.len)));
         for ((row, group), _, values) in self.iter() {
@@ -128,7 +128,7 @@ impl SparseCore {
 
     /// Makes the matrix of mask bits, m × ⌈k/8⌉ bytes: bit j mod 8 of byte j / 8 tells whether column j is kept; bit 0 is
     /// the least significant one.
-    pub fn bitmask(&self) -> Array2<u8> {
+    pub fn to_bitmask(&self) -> Array2<u8> {
         let mut bits = Array2::zeros((self.rows, self.cols.len.div_ceil(8)));
         for ((row, group), mask, _) in self.iter() {
             for column in columns(mask) {

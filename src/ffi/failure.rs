@@ -67,7 +67,7 @@ fn status_of(error: &Error) -> u32 {
         Error::HessianAsymmetric { .. } => ARMOR_ASYMMETRIC,
         Error::HessianNotFull { .. } => ARMOR_HESSIAN_NOT_FULL,
         Error::MemoryLimit { .. } => ARMOR_MEMORY_LIMIT,
-        Error::Overflow { .. } | Error::Precision { .. } | Error::Format { .. } => ARMOR_UNREPRESENTABLE,
+        Error::Overflow { .. } | Error::Format { .. } => ARMOR_UNREPRESENTABLE,
         Error::Json { .. } | Error::UnknownName { .. } => ARMOR_INVALID_SETTINGS,
         // Only parts that a Rust caller implements return these errors, and the ABI accepts no such parts.
         Error::NotPositive { .. }

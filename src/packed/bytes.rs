@@ -2,6 +2,7 @@
 
 /// Bytes of a [`PackedFactorization`](crate::PackedFactorization), by factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PackedBytes {
     /// The left wrapper A.
     pub left: usize,

@@ -1,6 +1,6 @@
 //! The three packed factors together.
 
-use crate::factors::precision::Precision;
+use crate::factors::precision::FactorPrecision;
 use crate::factors::triple::Factors;
 use crate::packed::bytes::PackedBytes;
 use crate::packed::core::PackedCore;
@@ -19,15 +19,22 @@ pub(super) struct PackedFactors {
 }
 
 impl PackedFactors {
-    /// Packs factors on the current pool, or on the calling thread alone if `threads` is 1.
-    pub fn new(factors: &Factors, precision: Precision, threads: usize) -> Self {
+    /// Packs each factor in its number type, on the current pool, or on the calling thread alone if `threads` is 1. All
+    /// numbers must be within the range of the types.
+    pub fn new(factors: &Factors, precision: FactorPrecision, threads: usize) -> Self {
+        let FactorPrecision { left, core, right } = precision;
         PackedFactors {
             rows: factors.core.rows(),
             cols: factors.core.cols(),
-            left: PackedWrapper::new(&factors.left, precision, threads),
-            core: PackedCore::new(&factors.core, precision, threads),
-            right: PackedWrapper::new(&factors.right, precision, threads),
+            left: PackedWrapper::new(&factors.left, left, threads),
+            core: PackedCore::new(&factors.core, core, threads),
+            right: PackedWrapper::new(&factors.right, right, threads),
         }
+    }
+
+    /// Gives the number type of each factor.
+    pub fn precision(&self) -> FactorPrecision {
+        FactorPrecision { left: self.left.precision(), core: self.core.precision(), right: self.right.precision() }
     }
 
     /// Counts the bytes of each factor.

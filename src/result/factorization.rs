@@ -70,10 +70,7 @@ impl Factorization {
     /// # Ok::<(), armor_core::Error>(())
     /// ```
     pub fn rounded(mut self, precision: impl Into<FactorPrecision>) -> Result<Self, Error> {
-        let FactorPrecision { left, core, right } = precision.into();
-        left.round("left", self.factors.left.data_mut())?;
-        core.round("core", self.factors.core.values_mut())?;
-        right.round("right", self.factors.right.data_mut())?;
+        self.factors.round(precision.into())?;
         Ok(self)
     }
 

@@ -252,7 +252,7 @@ impl Library for Native {
 
     fn multiply(packed: &Packed, x: Weight<'_>, y: ArrayViewMut2<'_, f32>) -> Result<(), Refusal> {
         let mut scratch = vec![f32::NAN; packed.layer.scratch_len(y.nrows())];
-        let product = || with_view!(x, view => packed.layer.apply_batch(view, y, &mut scratch));
+        let product = || with_view!(x, view => packed.layer.apply_batch_into(view, y, &mut scratch));
         Ok(match &packed.pool {
             Some(pool) => pool.install(product),
             None => product(),

@@ -11,6 +11,8 @@
 
 enum { ROWS = 64, COLS = 64 };
 
+static const uint32_t F32 = ARMOR_DTYPE_F32;
+
 static float weight[ROWS * COLS], x[COLS], y[ROWS], expected[ROWS], whole[ROWS * COLS];
 
 static int is_refused(const char *what, uint32_t status) {
@@ -33,9 +35,9 @@ static int child(const armor_matrix *w, const armor_hessian *h, const armor_fact
               is_refused("output_error", armor_factorization_output_error(layer, w, h, &error)) &
               is_refused("reconstruct", armor_factorization_reconstruct(layer, whole, ROWS * COLS, NULL)) &
               is_refused("accumulator_add", armor_accumulator_add(accumulator, w)) &
-              is_refused("packed_create", armor_packed_create(layer, ARMOR_DTYPE_F32, 0, &packed));
+              is_refused("packed_create", armor_packed_create(layer, F32, F32, F32, 0, &packed));
     if (!refused || armor_factorization_apply(layer, x, COLS, y, ROWS, NULL) != ARMOR_OK ||
-        armor_packed_create(layer, ARMOR_DTYPE_F32, 1, &packed) != ARMOR_OK ||
+        armor_packed_create(layer, F32, F32, F32, 1, &packed) != ARMOR_OK ||
         armor_packed_apply(packed, x, COLS, y, ROWS, NULL, 0) != ARMOR_OK) {
         return 1;
     }
@@ -60,7 +62,7 @@ int main(void) {
     }
     if (armor_factorize(&w, &h, NULL, NULL, NULL, &layer) != ARMOR_OK ||
         armor_accumulator_create(COLS, ARMOR_HESSIAN_DIAGONAL, &accumulator) != ARMOR_OK ||
-        armor_packed_create(layer, ARMOR_DTYPE_F32, 1, &packed) != ARMOR_OK ||
+        armor_packed_create(layer, F32, F32, F32, 1, &packed) != ARMOR_OK ||
         armor_packed_apply(packed, x, COLS, expected, ROWS, NULL, 0) != ARMOR_OK) {
         printf("%s\n", armor_last_error_message());
         return 1;

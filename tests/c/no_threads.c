@@ -8,6 +8,8 @@
 
 enum { ROWS = 4, COLS = 8, ROOM = 1 << 16 };
 
+static const uint32_t F32 = ARMOR_DTYPE_F32;
+
 static unsigned char file[ROOM];
 
 static int fail(const char *what, uint32_t status) {
@@ -70,12 +72,12 @@ int main(int count, char **arguments) {
         return fail("deserialize", status);
     }
     for (turn = 0; turn < 3; turn++) {
-        status = armor_packed_create(layer, ARMOR_DTYPE_F32, 0, &packed);
+        status = armor_packed_create(layer, F32, F32, F32, 0, &packed);
         if (!is_refused(status) || packed != NULL) {
             return fail("create for the process's threads", status);
         }
     }
-    status = armor_packed_create(layer, ARMOR_DTYPE_F32, 1, &packed);
+    status = armor_packed_create(layer, F32, F32, F32, 1, &packed);
     if (status == ARMOR_OK) {
         status = armor_packed_apply(packed, x, COLS, y, ROWS, NULL, 0);
     }

@@ -142,6 +142,10 @@ int main() {
         CHECK(std::abs(outputs[i] - reference[i % 12]) < 1e-3);
     }
     CHECK(status_of([&] { packed.apply(armor::matrix(inputs.data(), 3, 15, 16)); }) == ARMOR_INVALID_SHAPE);
+    const armor::packed mixed(moved, {ARMOR_DTYPE_F32, ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16}, 1);
+    const auto sizes = mixed.sizes();
+    CHECK(sizes.left_dtype == ARMOR_DTYPE_F32 && sizes.core_dtype == ARMOR_DTYPE_BF16);
+    CHECK(sizes.right_dtype == ARMOR_DTYPE_F16 && mixed.apply(armor::matrix(inputs.data(), 3, 16)).size() == 3 * 12);
     CHECK(status_of([&] { armor::packed(moved, ARMOR_DTYPE_F64); }) == ARMOR_UNKNOWN_DTYPE);
     CHECK(status_of([] { armor::job("{}"); }) == ARMOR_INVALID_SETTINGS);
     CHECK(status_of([] { armor::job("{\"checkpoint\": \"nowhere\", \"hessians\": \"nowhere\", \"out\": \"nowhere\"}"); }) ==

@@ -175,7 +175,7 @@ fn a_value_that_overflows_in_the_product_names_file_and_tensor() {
     let mut settings = model.settings("out");
     settings.format = Format::Reconstructed;
     let job = Job::open(settings.clone()).expect("sound");
-    let told = format!("{}: {Q}: weight: value 0 is ", SHARDS[0]);
+    let told = format!("{}: {Q}: weight: entry [0, 0] is ", SHARDS[0]);
     let refused = message(compress(&job, Q));
     assert!(refused.starts_with(&told) && refused.ends_with("beyond the range of f16"), "{refused}");
     job.run(1, &|_| {}).expect("the other layers");

@@ -53,9 +53,9 @@ fn they_are_what_the_crate_gives() {
     let right = copied(&found, armor_factorization_copy_right, f32::MAX);
     assert_eq!(right, flat(expected.right().to_padded().as_slice().expect("contiguous")));
     let values = copied(&found, armor_factorization_copy_core_values, f32::MAX);
-    assert_eq!(values, flat(expected.core().compressed().as_slice().expect("contiguous")));
+    assert_eq!(values, flat(expected.core().to_compressed().as_slice().expect("contiguous")));
     let bitmask = copied(&found, armor_factorization_copy_core_bitmask, 0);
-    assert_eq!(bitmask, expected.core().bitmask().into_iter().collect::<Vec<_>>());
+    assert_eq!(bitmask, expected.core().to_bitmask().into_iter().collect::<Vec<_>>());
     let dense = copied(&found, armor_factorization_copy_core_dense, f32::MAX);
     assert_eq!(dense, flat(expected.core().to_dense().as_slice().expect("contiguous")));
     let history = copied(&found, armor_factorization_copy_history, f64::MAX);

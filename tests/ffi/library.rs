@@ -327,7 +327,7 @@ impl Library for Exports {
         };
         let mut out = ptr::null_mut();
         // SAFETY: the handle is alive and out a local.
-        assert_ok(unsafe { armor_packed_create(factorization.pointer, dtype, threads, &mut out) });
+        assert_ok(unsafe { armor_packed_create(factorization.pointer, dtype, dtype, dtype, threads, &mut out) });
         Owned::new(out, armor_packed_free)
     }
 

@@ -105,7 +105,7 @@ fn the_memory_of_a_handle() {
     let mut needed = 7;
     // SAFETY: the handles are alive; nothing is written where they lie, or the end of this test would fail.
     unsafe {
-        let inside = handle.cast::<f32>();
+        let (inside, float) = (handle.cast::<f32>(), ARMOR_DTYPE_F32);
         let status = armor_factorization_copy_left(handle, inside, 8192, &mut needed);
         assert_refused(status, ARMOR_OVERLAP, "buffer: overlaps factorization");
         let status = armor_factorization_copy_left(handle, ptr::null_mut(), 0, handle.cast());
@@ -118,7 +118,7 @@ fn the_memory_of_a_handle() {
         let expected = "out: overlaps factorization";
         assert_refused(armor_factorization_get_sizes(handle, handle.cast()), ARMOR_OVERLAP, expected);
         assert_refused(armor_factorization_get_report(handle, handle.cast()), ARMOR_OVERLAP, expected);
-        assert_refused(armor_packed_create(handle, ARMOR_DTYPE_F32, 1, handle.cast()), ARMOR_OVERLAP, expected);
+        assert_refused(armor_packed_create(handle, float, float, float, 1, handle.cast()), ARMOR_OVERLAP, expected);
         let (weight, hessian) = (small.matrix(), small.hessian());
         let status = armor_factorization_output_error(handle, &weight, &hessian, handle.cast());
         assert_refused(status, ARMOR_OVERLAP, expected);
@@ -126,7 +126,7 @@ fn the_memory_of_a_handle() {
         assert_refused(status, ARMOR_OVERLAP, "out: overlaps options");
 
         let mut packed = ptr::null_mut();
-        assert_ok(armor_packed_create(handle, ARMOR_DTYPE_F32, 1, &mut packed));
+        assert_ok(armor_packed_create(handle, float, float, float, 1, &mut packed));
         let expected = "out: overlaps packed";
         assert_refused(armor_packed_get_sizes(packed, packed.cast()), ARMOR_OVERLAP, expected);
         assert_refused(armor_packed_scratch_len(packed, 1, packed.cast()), ARMOR_OVERLAP, expected);

@@ -3,16 +3,18 @@
 use std::ptr;
 
 use armor_core::ffi::*;
-use armor_core::{PackedFactorization, Precision};
+use armor_core::{FactorPrecision, PackedFactorization, Precision};
 use half::bf16;
 use ndarray::Array2;
 
 use crate::setup::*;
 
-fn packed(factorization: &Owned<FactorizationHandle>, dtype: u32, threads: usize) -> Owned<PackedHandle> {
+/// Packs with the dtypes of A, S and B.
+fn packed(factorization: &Owned<FactorizationHandle>, dtypes: [u32; 3], threads: usize) -> Owned<PackedHandle> {
+    let [left, core, right] = dtypes;
     let mut pointer = ptr::null_mut();
     // SAFETY: the handle is alive and out a local.
-    assert_ok(unsafe { armor_packed_create(factorization.pointer, dtype, threads, &mut pointer) });
+    assert_ok(unsafe { armor_packed_create(factorization.pointer, left, core, right, threads, &mut pointer) });
     Owned { pointer, free: armor_packed_free }
 }
 
@@ -33,18 +35,19 @@ fn view(x: &Array2<f32>) -> MatrixView {
 }
 
 /// What the crate computes.
-fn in_rust(precision: Precision, x: &Array2<f32>) -> Array2<f32> {
+fn in_rust(precision: FactorPrecision, x: &Array2<f32>) -> Array2<f32> {
     let packed = PackedFactorization::new(&Small::new().in_rust(), precision).expect("fits");
     let mut y = Array2::zeros((x.nrows(), 12));
-    packed.apply_batch(x.view(), y.view_mut(), &mut vec![0.0; packed.scratch_len(x.nrows())]).expect("fits");
+    packed.apply_batch_into(x.view(), y.view_mut(), &mut vec![0.0; packed.scratch_len(x.nrows())]).expect("fits");
     y
 }
 
 #[test]
 fn one_vector_is_the_row_of_a_batch() {
-    let packed = packed(&Small::new().in_c(), ARMOR_DTYPE_F16, 0);
+    let packed = packed(&Small::new().in_c(), [ARMOR_DTYPE_F32, ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16], 0);
     let (x, mut room) = (inputs(5), scratch(&packed, 5));
-    let expected = in_rust(Precision::F16, &x);
+    let mixed = FactorPrecision { left: Precision::F32, core: Precision::Bf16, right: Precision::F16 };
+    let expected = in_rust(mixed, &x);
     let (mut y, mut one) = (Array2::from_elem((5, 12), 7.0_f32), [7.0_f32; 13]);
     let (room, len) = (room.as_mut_ptr(), room.len());
     // SAFETY: the handle is alive, and the buffers are as long as they say.
@@ -64,15 +67,18 @@ fn one_vector_is_the_row_of_a_batch() {
 fn it_outlives_the_factorisation_and_tells_its_sizes() {
     let packed = {
         let factorization = Small::new().in_c();
-        packed(&factorization, ARMOR_DTYPE_BF16, 0)
+        packed(&factorization, [ARMOR_DTYPE_F32, ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16], 0)
     };
     // SAFETY: numbers, for which zero is a value.
     let mut sizes: PackedSizes = unsafe { std::mem::zeroed() };
     sizes.struct_size = size_of::<PackedSizes>();
     // SAFETY: the handle is alive and the struct a local.
     assert_ok(unsafe { armor_packed_get_sizes(packed.pointer, &mut sizes) });
-    let bytes = PackedFactorization::new(&Small::new().in_rust(), Precision::Bf16).expect("fits").bytes();
-    assert_eq!((sizes.rows, sizes.cols, sizes.dtype), (12, 16, ARMOR_DTYPE_BF16));
+    let mixed = FactorPrecision { left: Precision::F32, core: Precision::Bf16, right: Precision::F16 };
+    let bytes = PackedFactorization::new(&Small::new().in_rust(), mixed).expect("fits").bytes();
+    assert_eq!((sizes.rows, sizes.cols, sizes.reserved), (12, 16, 0));
+    let dtypes = [sizes.left_dtype, sizes.core_dtype, sizes.right_dtype];
+    assert_eq!(dtypes, [ARMOR_DTYPE_F32, ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16]);
     assert_eq!((sizes.left_bytes, sizes.core_bytes, sizes.right_bytes), (bytes.left, bytes.core, bytes.right));
     assert_eq!((sizes.bytes, sizes.struct_size), (bytes.total(), size_of::<PackedSizes>()));
     sizes.struct_size = 8;
@@ -86,23 +92,29 @@ fn it_outlives_the_factorisation_and_tells_its_sizes() {
 fn what_cannot_be_packed() {
     let factorization = Small::new().in_c();
     let mut out = ptr::without_provenance_mut(0x5a5a);
-    // SAFETY: the handle is alive and out a local.
-    let mut create = |dtype, threads| unsafe { armor_packed_create(factorization.pointer, dtype, threads, &mut out) };
+    let mut create = |[left, core, right]: [u32; 3], threads| {
+        // SAFETY: the handle is alive and out a local.
+        unsafe { armor_packed_create(factorization.pointer, left, core, right, threads, &mut out) }
+    };
     for dtype in [0, ARMOR_DTYPE_F64, 5, u32::MAX] {
-        let message =
-            format!("dtype: {dtype} is not a dtype that can be packed, expected 1 (f32), 3 (f16) or 4 (bf16)");
-        assert_refused(create(dtype, 0), ARMOR_UNKNOWN_DTYPE, &message);
+        for (position, argument) in ["left_dtype", "core_dtype", "right_dtype"].into_iter().enumerate() {
+            let mut dtypes = [ARMOR_DTYPE_F32; 3];
+            dtypes[position] = dtype;
+            let message =
+                format!("{argument}: {dtype} is not a dtype that can be packed, expected 1 (f32), 3 (f16) or 4 (bf16)");
+            assert_refused(create(dtypes, 0), ARMOR_UNKNOWN_DTYPE, &message);
+        }
     }
     for threads in [1025, usize::MAX] {
         let message = format!("threads: {threads} is out of range, expected 0 to 1024");
-        assert_refused(create(ARMOR_DTYPE_F32, threads), ARMOR_OPTION_OUT_OF_RANGE, &message);
+        assert_refused(create([ARMOR_DTYPE_F32; 3], threads), ARMOR_OPTION_OUT_OF_RANGE, &message);
     }
     assert_eq!(out.addr(), 0x5a5a);
 }
 
 #[test]
 fn sizes_that_do_not_fit() {
-    let packed = packed(&Small::new().in_c(), ARMOR_DTYPE_F32, 0);
+    let packed = packed(&Small::new().in_c(), [ARMOR_DTYPE_F32; 3], 0);
     let x = inputs(2);
     let mut room = scratch(&packed, 2);
     let mut y = [7.0_f32; 24];
@@ -150,19 +162,19 @@ fn sizes_that_do_not_fit() {
 
 #[test]
 fn pointers_that_cannot_be() {
-    let packed = packed(&Small::new().in_c(), ARMOR_DTYPE_F32, 0);
+    let packed = packed(&Small::new().in_c(), [ARMOR_DTYPE_F32; 3], 0);
     let mut words = [0_usize; 2048];
     let floats = words.as_mut_ptr().cast::<f32>();
     let (handle, other) = (packed.pointer, small_options());
     let (none, mut len) = (ptr::null_mut(), 0_usize);
     let null = |argument: &str, status| assert_refused(status, ARMOR_NULL_POINTER, &format!("{argument}: is NULL"));
     let overlap = |status, message: &str| assert_refused(status, ARMOR_OVERLAP, message);
-    let off = floats.wrapping_byte_add(1);
+    let (off, float) = (floats.wrapping_byte_add(1), ARMOR_DTYPE_F32);
     // SAFETY: what is not valid must be refused; the rest lies in `words`.
     unsafe {
         let x = MatrixView { data: floats.cast(), rows: 2, cols: 16, row_stride: 16, dtype: ARMOR_DTYPE_F32 };
         let empty = MatrixView { data: ptr::null(), ..x };
-        null("factorization", armor_packed_create(ptr::null(), ARMOR_DTYPE_F32, 0, words.as_mut_ptr().cast()));
+        null("factorization", armor_packed_create(ptr::null(), float, float, float, 0, words.as_mut_ptr().cast()));
         null("packed", armor_packed_apply(ptr::null(), floats, 16, floats.add(64), 12, none, 0));
         null("packed", armor_packed_apply_batch(ptr::null(), &x, floats.add(64), 12, 24, none, 0));
         null("packed", armor_packed_get_sizes(ptr::null(), words.as_mut_ptr().cast()));
@@ -194,9 +206,9 @@ fn pointers_that_cannot_be() {
 fn eight_threads_multiply_at_once() {
     let factorization = Small::new().in_c();
     let x = inputs(3);
-    let expected = in_rust(Precision::F32, &x);
+    let expected = in_rust(Precision::F32.into(), &x);
     for threads in [0, 1, 2] {
-        let packed = packed(&factorization, ARMOR_DTYPE_F32, threads);
+        let packed = packed(&factorization, [ARMOR_DTYPE_F32; 3], threads);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {

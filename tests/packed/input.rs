@@ -15,7 +15,7 @@ fn sizes_that_do_not_fit() {
     let packed = packed();
     let refused = |x: (usize, usize), y: (usize, usize), scratch: usize, argument: &str, found, expected| {
         let (x, mut y, mut scratch) = (Array2::<f32>::ones(x), Array2::from_elem(y, 7.0), vec![0.0; scratch]);
-        let error = packed.apply_batch(x.view(), y.view_mut(), &mut scratch).expect_err("a wrong size");
+        let error = packed.apply_batch_into(x.view(), y.view_mut(), &mut scratch).expect_err("a wrong size");
         assert!(
             matches!(error, Error::Length { argument: a, found: f, expected: e } if (a, f, e) == (argument, found, expected)),
             "{error}"
@@ -37,7 +37,7 @@ fn sizes_that_do_not_fit() {
 fn no_vectors_are_no_work() {
     let packed = packed();
     let (x, mut y) = (Array2::<f32>::ones((0, 24)), Array2::ones((0, 21)));
-    packed.apply_batch(x.view(), y.view_mut(), &mut vec![0.0; packed.scratch_len(0)]).expect("nothing to do");
+    packed.apply_batch_into(x.view(), y.view_mut(), &mut vec![0.0; packed.scratch_len(0)]).expect("nothing to do");
 }
 
 #[test]
@@ -58,24 +58,26 @@ fn every_type_and_layout_of_x_and_y() {
     let mut scratch = vec![0.0; packed.scratch_len(5) + 3];
     let check = |y: Array2<f32>, what: &str| assert_eq!(y, expected, "{what}");
     let mut y = Array2::zeros((5, 21));
-    packed.apply_batch(x.mapv(bf16::from_f32).view(), y.view_mut(), &mut scratch).expect("fits");
+    packed.apply_batch_into(x.mapv(bf16::from_f32).view(), y.view_mut(), &mut scratch).expect("fits");
     check(y.clone(), "bf16");
     y.fill(0.0);
-    packed.apply_batch(x.mapv(f16::from_f32).view(), y.view_mut(), &mut scratch[1..]).expect("fits");
+    packed.apply_batch_into(x.mapv(f16::from_f32).view(), y.view_mut(), &mut scratch[1..]).expect("fits");
     check(y.clone(), "f16, scratch off its line");
     y.fill(0.0);
-    packed.apply_batch(x.mapv(f64::from).view(), y.view_mut(), &mut scratch[3..]).expect("fits");
+    packed.apply_batch_into(x.mapv(f64::from).view(), y.view_mut(), &mut scratch[3..]).expect("fits");
     check(y.clone(), "f64");
     let columns = Array2::from_shape_fn((5, 24).f(), |at| x[at]);
     let mut y = Array2::zeros((5, 21).f());
-    packed.apply_batch(columns.view(), y.view_mut(), &mut scratch).expect("fits");
+    packed.apply_batch_into(columns.view(), y.view_mut(), &mut scratch).expect("fits");
     check(y.clone(), "column-major");
     let backwards = x.slice(s![..;-1, ..;-1]).to_owned();
-    packed.apply_batch(backwards.slice(s![..;-1, ..;-1]), y.slice_mut(s![..;-1, ..;-1]), &mut scratch).expect("fits");
+    packed
+        .apply_batch_into(backwards.slice(s![..;-1, ..;-1]), y.slice_mut(s![..;-1, ..;-1]), &mut scratch)
+        .expect("fits");
     check(y.slice(s![..;-1, ..;-1]).to_owned(), "backwards");
     for (vector, expected) in expected.rows().into_iter().enumerate() {
         let mut y = Array1::zeros(42);
-        packed.apply(x.row(vector), y.slice_mut(s![..;2]), &mut scratch).expect("fits");
+        packed.apply_into(x.row(vector), y.slice_mut(s![..;2]), &mut scratch).expect("fits");
         assert_eq!(y.slice(s![..;2]), expected, "every other entry");
         assert!(y.slice(s![1..;2]).iter().all(|&y| y == 0.0), "those between stay");
     }
@@ -92,8 +94,8 @@ fn numbers_beyond_the_precision() {
         });
         let error = PackedFactorization::new(&factors, Precision::F16).expect_err("f16 ends at 65504");
         match error {
-            Error::Precision { argument, row, value, precision, .. } => {
-                assert_eq!((argument, row, value, precision), (tensor, entry[0], 1e5, "f16"));
+            Error::Overflow { argument, row, value, dtype, .. } => {
+                assert_eq!((argument, row, value, dtype), (tensor, entry[0], 1e5, "f16"));
             }
             other => panic!("{other}"),
         }

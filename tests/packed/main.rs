@@ -7,6 +7,7 @@ mod common;
 mod input;
 mod kernels;
 mod memory;
+mod mixed;
 mod setup;
 mod special;
 mod twin;

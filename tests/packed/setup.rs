@@ -104,6 +104,6 @@ pub fn inputs(batch: usize, cols: usize, seed: u64) -> Array2<f32> {
 pub fn apply(packed: &PackedFactorization, x: &Array2<f32>) -> Array2<f32> {
     let mut y = Array2::from_elem((x.nrows(), packed.rows()), 7.0);
     let mut scratch = vec![f32::NAN; packed.scratch_len(x.nrows())];
-    packed.apply_batch(x.view(), y.view_mut(), &mut scratch).expect("the sizes fit");
+    packed.apply_batch_into(x.view(), y.view_mut(), &mut scratch).expect("the sizes fit");
     y
 }

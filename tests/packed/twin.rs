@@ -1,6 +1,6 @@
 //! The f64 twin of a packed product, and how far from it a result may be.
 
-use armor_core::{Factorization, Precision};
+use armor_core::{FactorPrecision, Factorization, Precision};
 use half::{bf16, f16};
 use ndarray::Array2;
 
@@ -17,9 +17,11 @@ pub fn rounded(matrix: &Mat, precision: Precision) -> Mat {
 }
 
 /// A S B x for every row x, from dense f64 matrices of the rounded numbers; and |A| |S| |B| |x|, what errors scale with.
-pub fn twin(factors: &Factorization, precision: Precision, x: &Array2<f32>) -> (Mat, Mat) {
-    let parts = [dense(factors.left()), dense_core(factors.core()), dense(factors.right())];
-    let [a, s, b] = parts.map(|part| rounded(&part, precision));
+pub fn twin(factors: &Factorization, precision: impl Into<FactorPrecision>, x: &Array2<f32>) -> (Mat, Mat) {
+    let precision = precision.into();
+    let a = rounded(&dense(factors.left()), precision.left);
+    let s = rounded(&dense_core(factors.core()), precision.core);
+    let b = rounded(&dense(factors.right()), precision.right);
     let x = x.mapv(f64::from).reversed_axes();
     let product = a.dot(&s.dot(&b.dot(&x)));
     let abs = |part: &Mat| part.mapv(f64::abs);

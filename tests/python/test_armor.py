@@ -300,6 +300,34 @@ def test_two_interrupts_leave_the_run_its_memory(weight, monkeypatch):
     assert arrays[0]() is None
 
 
+def test_each_packed_factor_has_a_dtype_of_its_own(weight):
+    layer = armor.factorize(weight, None, FAST)
+    x = np.linspace(-1, 1, 3 * 32, dtype=np.float32).reshape(3, 32)
+    exact = armor.Packed(layer, "float32")
+    mixed = armor.Packed(layer, ("float32", "bfloat16", "float16"))
+    sizes = exact.sizes
+    assert [sizes.left_dtype, sizes.core_dtype, sizes.right_dtype] == [armor.DTYPES["float32"]] * 3
+    sizes = mixed.sizes
+    numbers = [armor.DTYPES[name] for name in ("float32", "bfloat16", "float16")]
+    assert [sizes.left_dtype, sizes.core_dtype, sizes.right_dtype] == numbers
+    assert sizes.left_bytes == exact.sizes.left_bytes
+    assert 2 * sizes.right_bytes == exact.sizes.right_bytes
+    np.testing.assert_allclose(exact.apply(x), x @ layer.reconstruct().T, atol=1e-4)
+    np.testing.assert_allclose(mixed.apply(x), exact.apply(x), atol=0.2)
+    for dtype, message in (
+        ("float64", "left_dtype: 2 is not a dtype that can be packed"),
+        (("float32", "float64", "float32"), "core_dtype: 2 is not a dtype that can be packed"),
+    ):
+        with pytest.raises(armor.ArmorError, match=message):
+            armor.Packed(layer, dtype)
+    for dtype, message in (
+        ("bf16", "option dtype: 'bf16' is none of"),
+        (("float32", "float32"), "has 2 names, expected one or three"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            armor.Packed(layer, dtype)
+
+
 def load(environment):
     """Loads the library in another process: what it printed, its path if all went well."""
     inherited = {key: value for key, value in os.environ.items() if key != "ARMOR_LIBRARY"}

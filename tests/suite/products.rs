@@ -17,7 +17,7 @@ fn inputs(batch: usize) -> Array2<f32> {
 fn in_rust(precision: Precision, x: &Array2<f32>) -> Array2<f32> {
     let packed = PackedFactorization::new(&Small::new().in_rust(), precision).expect("fits");
     let mut y = Array2::zeros((x.nrows(), 12));
-    packed.apply_batch(x.view(), y.view_mut(), &mut vec![0.0; packed.scratch_len(x.nrows())]).expect("fits");
+    packed.apply_batch_into(x.view(), y.view_mut(), &mut vec![0.0; packed.scratch_len(x.nrows())]).expect("fits");
     y
 }
 

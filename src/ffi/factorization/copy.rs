@@ -87,7 +87,7 @@ pub unsafe extern "C" fn armor_factorization_copy_core_values(
             factorization,
             (buffer, capacity, needed),
             |sizes| sizes.core_values,
-            |f| Ok(f.core().compressed().into_raw_vec_and_offset().0),
+            |f| Ok(f.core().to_compressed().into_raw_vec_and_offset().0),
         )
     })
 }
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn armor_factorization_copy_core_bitmask(
             factorization,
             (buffer, capacity, needed),
             |sizes| sizes.core_bitmask,
-            |f| Ok(f.core().bitmask().into_raw_vec_and_offset().0),
+            |f| Ok(f.core().to_bitmask().into_raw_vec_and_offset().0),
         )
     })
 }

@@ -10,7 +10,9 @@ use crate::result::formats::{core, cutlass, factors};
 /// Lists the tensors that hold `factorization` in `format`; `name` is the weight's name without `.weight`.
 ///
 /// # Errors
-/// [`Error::Format`] where the format cannot hold this core.
+/// [`Error::Format`] where the format cannot hold this core or these number types; [`Error::Overflow`] for a number of a
+/// factor that is beyond the range of its type. The product for [`Format::Reconstructed`] is computed and checked only
+/// when its bytes are made.
 pub(crate) fn tensors<'a>(
     factorization: &'a Factorization,
     name: &str,
@@ -22,6 +24,7 @@ pub(crate) fn tensors<'a>(
     if format == Format::Reconstructed {
         return Ok(vec![core::reconstructed(factorization, name, precision.core)]);
     }
+    factorization.factors().check_range(precision)?;
     let mut tensors = factors::wrappers(factorization, name, precision);
     match format {
         Format::Factors => tensors.extend(factors::core(core, name, precision.core)),

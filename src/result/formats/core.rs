@@ -1,6 +1,7 @@
 //! The core alone, dense or with a bitmask, and the dense matrix that replaces the weight.
 
 use crate::factors::precision::Precision;
+use crate::factors::range::check_weight;
 use crate::factors::sparse_core::SparseCore;
 use crate::result::factorization::Factorization;
 use crate::result::formats::factors;
@@ -10,7 +11,7 @@ use crate::result::formats::tensor::Tensor;
 pub(super) fn dense<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> Tensor<'a> {
     let shape = [core.rows(), core.cols()];
     Tensor::new(format!("{name}.armor.core.dense"), precision.dtype(), shape, move || {
-        precision.bytes("core", &core.to_dense())
+        Ok(precision.bytes(&core.to_dense()))
     })
 }
 
@@ -27,6 +28,8 @@ pub(super) fn sparse_bitmask<'a>(core: &'a SparseCore, name: &str, precision: Pr
 pub(super) fn reconstructed<'a>(factorization: &'a Factorization, name: &str, precision: Precision) -> Tensor<'a> {
     let shape = [factorization.core().rows(), factorization.core().cols()];
     Tensor::new(format!("{name}.weight"), precision.dtype(), shape, move || {
-        precision.bytes("weight", &factorization.reconstruct())
+        let weight = factorization.reconstruct();
+        check_weight(&weight, precision)?;
+        Ok(precision.bytes(&weight))
     })
 }

@@ -9,23 +9,26 @@ use crate::result::formats::factors::metadata;
 use crate::result::formats::format::Format;
 
 impl Factorization {
-    /// Writes the factorisation of the weight `name` (without `.weight`) as a safetensors file in any format.
+    /// Writes the factorisation of the weight `name` (without `.weight`) as a safetensors file in any format, all factors
+    /// in one [`Precision`](crate::Precision) or each in its own ([`FactorPrecision`]).
     ///
-    /// `precision` is one number type, or one for each factor. [`Format::Factors`] in
-    /// [`Precision::F32`](crate::Precision::F32) is [`Factorization::to_safetensors`]. In other types the metadata still
-    /// give the loss of the f32 factors.
+    /// [`Format::Factors`] in f32 is [`Factorization::to_safetensors`]. In other types the metadata still give the loss of
+    /// the f32 factors.
     ///
     /// # Errors
-    /// [`Error::Format`] where the format cannot hold this core, [`Error::Overflow`] for a value beyond the precision.
+    /// [`Error::Format`] where the format cannot hold this core or these number types, [`Error::Overflow`] for a number
+    /// that rounds to an infinity; nothing is written then.
     ///
     /// ```
     /// # use armor_core::{Hessian, Layer, Options, factorize};
-    /// use armor_core::{Format, Precision};
+    /// use armor_core::{FactorPrecision, Format, Precision};
     /// # let weight = ndarray::Array2::from_shape_fn((64, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
     /// # let layer = Layer::new(&weight, Hessian::identity(64))?;
     /// # let result = factorize(&layer, &Options::exact().block(16).iterations(2))?;
     /// let file = result.export("layer", Format::Cutlass, Precision::F16)?;
-    /// # assert!(!file.is_empty());
+    /// let mixed = FactorPrecision { core: Precision::Bf16, ..Precision::F32.into() };
+    /// let precise_wrappers = result.export("layer", Format::Factors, mixed)?;
+    /// # assert!(!file.is_empty() && !precise_wrappers.is_empty());
     /// # Ok::<(), armor_core::Error>(())
     /// ```
     pub fn export(&self, name: &str, format: Format, precision: impl Into<FactorPrecision>) -> Result<Vec<u8>, Error> {

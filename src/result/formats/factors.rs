@@ -31,11 +31,11 @@ pub(super) fn wrappers<'a>(
     name: &str,
     FactorPrecision { left, right, .. }: FactorPrecision,
 ) -> Vec<Tensor<'a>> {
-    let wrapper = |part: &'static str, wrapper: &'a BlockDiagonal, precision: Precision| {
+    let wrapper = |part: &str, wrapper: &'a BlockDiagonal, precision: Precision| {
         let size = wrapper.block_size();
         let shape = [wrapper.blocks(), size, size];
         Tensor::new(format!("{name}.armor.{part}"), precision.dtype(), shape, move || {
-            precision.bytes(part, &wrapper.to_padded())
+            Ok(precision.bytes(&wrapper.to_padded()))
         })
     };
     vec![wrapper("left", factorization.left(), left), wrapper("right", factorization.right(), right)]
@@ -54,13 +54,13 @@ pub(super) fn core<'a>(core: &'a SparseCore, name: &str, precision: Precision) -
 /// The kept values, [m, kN/M], by row in ascending column order.
 pub(super) fn values(core: &SparseCore, name: String, precision: Precision) -> Tensor<'_> {
     let kept = core.pattern().kept(core.cols());
-    Tensor::new(name, precision.dtype(), [core.rows(), kept], move || precision.bytes("core", &core.compressed()))
+    Tensor::new(name, precision.dtype(), [core.rows(), kept], move || Ok(precision.bytes(&core.to_compressed())))
 }
 
 /// Which columns are kept, [m, ⌈k/8⌉].
 pub(super) fn bitmask(core: &SparseCore, name: String) -> Tensor<'_> {
     let shape = [core.rows(), core.cols().div_ceil(8)];
-    Tensor::new(name, Dtype::U8, shape, move || Ok(core.bitmask().into_raw_vec_and_offset().0))
+    Tensor::new(name, Dtype::U8, shape, move || Ok(core.to_bitmask().into_raw_vec_and_offset().0))
 }
 
 /// m, k, with axes of the caller's choice.

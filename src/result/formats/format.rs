@@ -72,7 +72,7 @@ impl Format {
             return Ok(());
         }
         if precision.core == Precision::F32 {
-            return refuse("dtype f32 does not fit, expected f16 or bf16".to_owned());
+            return refuse("a core of dtype f32 does not fit, expected f16 or bf16".to_owned());
         }
         if !rows.is_multiple_of(cutlass::ROWS) || !cols.is_multiple_of(cutlass::COLS) {
             let (by_rows, by_cols) = (cutlass::ROWS, cutlass::COLS);

@@ -1,12 +1,12 @@
-//! Values as bytes of a file, in the type that they are stored in.
+//! Numbers as the bytes of a file.
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use crate::error::Error;
 use crate::factors::precision::Precision;
 
 impl Precision {
+    /// Gives the name that safetensors has for the type.
     pub(crate) fn dtype(self) -> Dtype {
         match self {
             Precision::F32 => Dtype::F32,
@@ -15,26 +15,13 @@ impl Precision {
         }
     }
 
-    /// Little-endian bytes of the values, rounded.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] with the first value beyond the range.
-    pub(crate) fn bytes<'a>(
-        self,
-        part: &'static str,
-        values: impl IntoIterator<Item = &'a f32>,
-    ) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        for (index, &value) in values.into_iter().enumerate() {
-            if !self.nearest(value).is_finite() {
-                return Err(Error::Overflow { part, index, value, dtype: self.as_str() });
-            }
-            match self {
-                Precision::F32 => bytes.extend(value.to_le_bytes()),
-                Precision::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
-                Precision::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
-            }
+    /// Gives the little-endian bytes of the values, each rounded to the nearest number of the type.
+    pub(crate) fn bytes<'a>(self, values: impl IntoIterator<Item = &'a f32>) -> Vec<u8> {
+        let values = values.into_iter();
+        match self {
+            Precision::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
+            Precision::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            Precision::Bf16 => values.flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
         }
-        Ok(bytes)
     }
 }

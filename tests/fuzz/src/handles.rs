@@ -72,7 +72,8 @@ pub fn fixtures() -> &'static Fixtures {
             assert_eq!(run, ARMOR_OK);
             let factors = file(factorization, armor_factorization_serialize);
             let sums = file(accumulator, armor_accumulator_serialize);
-            assert_eq!(armor_packed_create(factorization, ARMOR_DTYPE_F16, 0, &mut packed), ARMOR_OK);
+            let (float, half) = (ARMOR_DTYPE_F32, ARMOR_DTYPE_F16);
+            assert_eq!(armor_packed_create(factorization, float, half, half, 0, &mut packed), ARMOR_OK);
             assert_eq!((armor_options_free(options), armor_accumulator_free(accumulator)), (ARMOR_OK, ARMOR_OK));
             Fixtures { factorization, packed, job: crate::job::finished(), factors, sums }
         }

@@ -14,7 +14,7 @@ type Floats = (Place, Count);
 
 #[derive(Arbitrary, Debug)]
 pub enum PackedCall {
-    Create { factorization: Which, dtype: Dtype, threads: u8, out: Place },
+    Create { factorization: Which, dtypes: [Dtype; 3], threads: u8, out: Place },
     Free(Which),
     Sizes { packed: Which, out: Place },
     ScratchLen { packed: Which, batch: u16, huge: bool, out: Place },
@@ -27,10 +27,11 @@ impl PackedCall {
         // SAFETY: passed on.
         unsafe {
             match self {
-                PackedCall::Create { factorization, dtype, threads, out } => {
+                PackedCall::Create { factorization, dtypes, threads, out } => {
                     let out = memory.pointer(out, 1);
                     let factorization = handles.factorization(factorization);
-                    let status = armor_packed_create(factorization, dtype.number(), count(threads), out);
+                    let [left, core, right] = dtypes.map(Dtype::number);
+                    let status = armor_packed_create(factorization, left, core, right, count(threads), out);
                     if status == ARMOR_OK {
                         handles.packed.push(out.read());
                     }
