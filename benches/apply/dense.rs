@@ -80,8 +80,8 @@ impl Dense {
         self.lines.bytes()
     }
 
-    /// Multiplies vectors of `cols` entries, `stride` apart, to y, strip by strip: [strip][vector][64 rows]; asks for
-    /// lines ahead of their use or leaves that to the processor.
+    /// Multiplies vectors of `cols` entries, `stride` apart, to y, strip by strip: [strip][vector][64 rows]; with `ahead`
+    /// it prefetches lines, without it the hardware prefetcher alone does.
     pub fn multiply(&self, x: &[f32], stride: usize, y: &mut [f32], ahead: bool) {
         let count = x.len() / stride;
         let strip = PANELS * ROWS * self.cols / 2 * self.lines_of_a_pair() / ROWS;
@@ -154,7 +154,7 @@ impl<const N: usize> Strip<'_, N> {
                 let (panel, part) = ((first + r) / registers, (first + r) % registers);
                 let lines = &lines[panel * N..(panel + 1) * N];
                 if self.ahead && part == 0 {
-                    lines.iter().for_each(ask_ahead);
+                    lines.iter().for_each(prefetch);
                 }
                 let [value, other] = by_register(simd, lines, part);
                 for (sum, x) in sums.iter_mut().zip(x) {
@@ -174,13 +174,13 @@ impl<const N: usize> Strip<'_, N> {
     }
 }
 
-/// Asks for the line 8 KiB after this one, where the processor has a way to.
+/// Prefetches the line 8 KiB after this one, where the processor has an instruction for it.
 #[inline(always)]
-fn ask_ahead(line: &Line) {
+fn prefetch(line: &Line) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint reads nothing and faults nowhere, whatever the address.
+        // SAFETY: a prefetch reads no value and raises no fault, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *line).wrapping_byte_add(8 << 10).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -5,7 +5,7 @@ use crate::kernels::cache_line::CacheLine;
 use crate::kernels::instructions::{InstructionSet, Kernel};
 use crate::kernels::lanes::{Lanes, SixteenLanes};
 
-/// The kept columns of a group, ascending.
+/// Lists the kept columns of a group, ascending.
 pub(crate) fn columns(mask: u8) -> impl Iterator<Item = usize> {
     (0..8).filter(move |j| mask >> j & 1 == 1)
 }

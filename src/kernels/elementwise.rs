@@ -5,7 +5,7 @@ use half::bf16;
 use crate::kernels::instructions::{InstructionSet, Kernel};
 use crate::kernels::lanes::Lanes;
 
-/// Numbers that are worked on side by side: one AVX-512 register of f32.
+/// Numbers that are processed at the same time: those of one AVX-512 register of f32.
 const LANES: usize = 16;
 
 /// Defines a function whose body is compiled for every instruction set and dispatched at run time.
@@ -35,7 +35,7 @@ macro_rules! dispatched {
 }
 
 dispatched! {
-    /// values ← values − subtrahend; returns Σ values², added up in f64.
+    /// Computes values ← values − subtrahend; returns Σ values², added up in f64.
     fn subtract_and_square<'a>(values: &'a mut [f32], subtrahend: &'a [f32]) -> f64 {
         let mut sums = [0.0f64; LANES];
         let (tiles, tail) = values.as_chunks_mut::<LANES>();
@@ -55,7 +55,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// Σ values², added up in f64.
+    /// Computes Σ values², added up in f64.
     fn square<'a>(values: &'a [f32]) -> f64 {
         let mut sums = [0.0f64; LANES];
         let (tiles, tail) = values.as_chunks::<LANES>();
@@ -72,7 +72,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// sums ← sums + terms.
+    /// Computes sums ← sums + terms.
     fn add_terms<'a>(sums: &'a mut [f64], terms: &'a [f32]) {
         for (sum, &term) in sums.iter_mut().zip(terms) {
             *sum += f64::from(term);
@@ -81,7 +81,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// sums ← sums + values², squared in f64.
+    /// Computes sums ← sums + values², squared in f64.
     fn add_squares<'a>(sums: &'a mut [f64], values: &'a [f32]) {
         for (sum, &value) in sums.iter_mut().zip(values) {
             *sum += f64::from(value) * f64::from(value);
@@ -90,7 +90,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// wide ← values, exactly: a bfloat16 is the upper half of an f32.
+    /// Computes wide ← values, exactly: a bfloat16 number is the upper half of an f32 number.
     fn widen<'a>(values: &'a [bf16], wide: &'a mut [f32]) {
         for (wide, value) in wide.iter_mut().zip(values) {
             *wide = f32::from_bits(u32::from(value.to_bits()) << 16);
@@ -99,7 +99,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// Whether all magnitudes are at most `limit`, and none is a NaN.
+    /// Tells whether all magnitudes are at most `limit`, and no number is NaN.
     fn all_within<'a>(values: &'a [f32], limit: f32) -> bool {
         let mut beyond = 0_u32;
         for &value in values {
@@ -110,7 +110,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// values ← values + factor (values − previous) and previous ← the old values.
+    /// Computes values ← values + factor (values − previous) and previous ← the old values.
     fn move_on<'a>(values: &'a mut [f32], previous: &'a mut [f32], factor: f32) {
         for (value, previous) in values.iter_mut().zip(previous) {
             let old = *value;
@@ -121,7 +121,8 @@ dispatched! {
 }
 
 dispatched! {
-    /// As [`move_on`] for the kept values of groups, `n` of each; a group whose mask is not the previous one stays.
+    /// Does the same as [`move_on`] for the kept values of groups, `n` in each; a group whose mask differs from the previous
+    /// one keeps its values.
     fn move_groups_on<'a>(
         n: usize,
         current: (&'a mut [f32], &'a [u8]),
@@ -136,15 +137,15 @@ dispatched! {
 }
 
 dispatched! {
-    /// Whether no number is NaN or infinite.
+    /// Tells whether no number is NaN or infinite.
     fn all_finite<'a>(values: &'a [f32]) -> bool {
-        // An exponent of ones, and no other, carries into the sign.
+        // The addition carries into the sign bit only if all bits of the exponent are ones: NaN and infinities.
         let carries = values.iter().fold(0, |carries, value| carries | (value.abs().to_bits() + 0x0080_0000));
         carries >> 31 == 0
     }
 }
 
-/// [`move_groups_on`] for `N` kept values known at compile time, or for `n` where N is 0.
+/// Implements [`move_groups_on`] for `N` kept values in each group, known at compile time, or for `n` if `N` is 0.
 #[inline(always)]
 fn move_groups_of<const N: usize>(
     n: usize,

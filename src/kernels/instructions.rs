@@ -19,17 +19,17 @@ pub enum InstructionSet {
 }
 
 impl InstructionSet {
-    /// From the best one to the one that every CPU has.
+    /// All sets, from the best one to the one that every CPU has.
     const ALL: [Self; 3] = [InstructionSet::Avx512, InstructionSet::Avx2, InstructionSet::Portable];
 
-    /// All that this CPU can run, the best one first.
+    /// Lists the sets that this CPU can run, the best one first.
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|set| set.runs_here()).collect()
     }
 
-    /// The best that this CPU can run.
+    /// Gives the best set that this CPU can run.
     pub(crate) fn best() -> Self {
-        Self::ALL.into_iter().find(|set| set.runs_here()).expect("the portable one runs everywhere")
+        Self::ALL.into_iter().find(|set| set.runs_here()).expect("the portable set runs on every CPU")
     }
 
     fn runs_here(self) -> bool {
@@ -44,17 +44,17 @@ impl InstructionSet {
         }
     }
 
-    /// The same, or the best that this CPU has instead.
+    /// Gives this set, or the best one that the CPU has instead.
     pub(crate) fn or_best(self) -> Self {
         self.of(&Self::available())
     }
 
-    /// The same where it is `available`, or else the best of those.
+    /// Gives this set if it is among `available`, or else the first of those.
     fn of(self, available: &[Self]) -> Self {
         if available.contains(&self) { self } else { available[0] }
     }
 
-    /// Most blocks that run side by side.
+    /// Gives the largest number of blocks that a sweep processes at the same time on this set.
     pub(crate) fn lanes(self) -> usize {
         match self {
             InstructionSet::Avx512 => 16,
@@ -69,6 +69,7 @@ impl InstructionSet {
     /// 256-bit one, and the latter is cheaper on CPUs that split 512-bit operations in two. A kernel of more lanes than
     /// a register has must take several registers for them.
     #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is one set only"))]
     pub(crate) fn dispatch<K: Kernel>(self, lanes: usize, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         {
@@ -85,7 +86,6 @@ impl InstructionSet {
                 return simd.vectorize(BoundKernel(simd, kernel));
             }
         }
-        let _ = lanes;
         kernel.run(Scalar256b)
     }
 }
@@ -141,6 +141,26 @@ mod tests {
     fn tiles_are_transposed_on_every_instruction_set() {
         for set in InstructionSet::available() {
             set.dispatch(set.lanes(), Transposes);
+        }
+    }
+
+    struct RegisterWidth;
+
+    impl Kernel for RegisterWidth {
+        type Output = usize;
+
+        fn run<S: Lanes>(self, _simd: S) -> usize {
+            S::F32_LANES
+        }
+    }
+
+    #[test]
+    fn up_to_eight_lanes_run_on_256_bit_registers() {
+        for set in InstructionSet::available() {
+            for lanes in 1..=8 {
+                assert_eq!(set.dispatch(lanes, RegisterWidth), 8, "{set:?}, {lanes} lanes");
+            }
+            assert_eq!(set.dispatch(16, RegisterWidth), set.lanes(), "{set:?}, 16 lanes");
         }
     }
 

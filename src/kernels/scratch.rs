@@ -1,4 +1,4 @@
-//! Working memory for block products, which every thread keeps from one iteration to the next.
+//! Working memory for block products; every thread keeps its own from one iteration to the next.
 
 use std::cell::Cell;
 
@@ -10,8 +10,7 @@ thread_local! {
     static BUFFER: Cell<Vec<CacheLine>> = const { Cell::new(Vec::new()) };
 }
 
-/// Runs `body` with slices of the given lengths, each at the start of a cache line, whose content is whatever was left
-/// there.
+/// Runs `body` with slices of the given lengths, each of which begins at a cache line; their content is arbitrary.
 pub(crate) fn with_scratch<const COUNT: usize, R>(
     lengths: [usize; COUNT],
     body: impl FnOnce([&mut [f32]; COUNT]) -> R,
@@ -32,7 +31,7 @@ pub(crate) fn with_scratch<const COUNT: usize, R>(
     result
 }
 
-/// As [`with_scratch`], for f64.
+/// Does the same as [`with_scratch`] with slices of f64.
 pub(crate) fn with_scratch_f64<const COUNT: usize, R>(
     lengths: [usize; COUNT],
     body: impl FnOnce([&mut [f64]; COUNT]) -> R,

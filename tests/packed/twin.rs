@@ -1,4 +1,4 @@
-//! The f64 twin of a packed product, and how far from it a result may be.
+//! The f64 twin of a packed product, and the distance of a result from it.
 
 use armor_core::{FactorPrecision, Factorization, Precision};
 use half::{bf16, f16};
@@ -6,7 +6,7 @@ use ndarray::Array2;
 
 use crate::common::{Mat, dense, dense_core};
 
-/// What a packed number has become.
+/// Rounds every entry to the number type.
 pub fn rounded(matrix: &Mat, precision: Precision) -> Mat {
     matrix.mapv(|x| match precision {
         Precision::F32 => x,
@@ -16,7 +16,8 @@ pub fn rounded(matrix: &Mat, precision: Precision) -> Mat {
     })
 }
 
-/// A S B x for every row x, from dense f64 matrices of the rounded numbers; and |A| |S| |B| |x|, what errors scale with.
+/// Computes A S B x for every row x, from dense f64 matrices of the rounded numbers; and |A| |S| |B| |x|, which the
+/// rounding errors are proportional to.
 pub fn twin(factors: &Factorization, precision: impl Into<FactorPrecision>, x: &Array2<f32>) -> (Mat, Mat) {
     let precision = precision.into();
     let a = rounded(&dense(factors.left()), precision.left);
@@ -29,7 +30,7 @@ pub fn twin(factors: &Factorization, precision: impl Into<FactorPrecision>, x: &
     (product.reversed_axes(), scale.reversed_axes())
 }
 
-/// Largest error in units of 2⁻²³ · (|A| |S| |B| |x|).
+/// Gives the largest error in units of 2⁻²³ · (|A| |S| |B| |x|).
 pub fn error(y: &Array2<f32>, (product, scale): &(Mat, Mat)) -> f64 {
     assert_eq!(y.dim(), product.dim());
     let errors = y.iter().zip(product.iter().zip(scale)).map(|(&y, (&product, &scale))| {

@@ -7,7 +7,7 @@ use crate::result::factorization::Factorization;
 use crate::result::formats::factors;
 use crate::result::formats::tensor::Tensor;
 
-/// The core with its zeros, m × k.
+/// Gives the core with its zeros, m × k.
 pub(super) fn dense<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> Tensor<'a> {
     let shape = [core.rows(), core.cols()];
     Tensor::new(format!("{name}.armor.core.dense"), precision.dtype(), shape, move || {
@@ -15,7 +15,8 @@ pub(super) fn dense<'a>(core: &'a SparseCore, name: &str, precision: Precision) 
     })
 }
 
-/// The core as compressed-tensors names it: kept values, bitmask and shape are parameters of the module itself.
+/// Gives the core under the names of compressed-tensors: kept values, bitmask and shape are parameters of the module
+/// itself.
 pub(super) fn sparse_bitmask<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> [Tensor<'a>; 3] {
     [
         factors::values(core, format!("{name}.compressed"), precision),
@@ -24,7 +25,7 @@ pub(super) fn sparse_bitmask<'a>(core: &'a SparseCore, name: &str, precision: Pr
     ]
 }
 
-/// A S B, m × k, under the name of the weight.
+/// Gives A S B, m × k, under the name of the weight. Its bytes are an error if an entry is beyond the range of the type.
 pub(super) fn reconstructed<'a>(factorization: &'a Factorization, name: &str, precision: Precision) -> Tensor<'a> {
     let shape = [factorization.core().rows(), factorization.core().cols()];
     Tensor::new(format!("{name}.weight"), precision.dtype(), shape, move || {

@@ -1,8 +1,8 @@
 //! The core as sparse tensor cores take it: kept values, and 16-bit metadata in the order of CUTLASS.
 //!
 //! A group of four that keeps columns i < j is the nibble i + 4 j, so {01, 02, 12, 03, 13, 23} are 4, 8, 9, C, D, E. Four
-//! groups of a row are one 16-bit word, the first group lowest: an m × k/16 matrix of words. Then words change places, so
-//! that each thread of a warp loads those it needs at once: see [`position`].
+//! groups of a row are one 16-bit word, the first group lowest: an m × k/16 matrix of words. Then the words
+//! are reordered so that each thread of a warp loads the words that it needs at once: see [`position`].
 
 use safetensors::Dtype;
 
@@ -21,7 +21,7 @@ pub(super) const COLS: usize = 32;
 /// Groups of four that one metadata word describes.
 const GROUPS: usize = 4;
 
-/// Values [m, k/2] and metadata [m, k/16] of a 2:4 core.
+/// Gives values [m, k/2] and metadata [m, k/16] of a 2:4 core.
 pub(super) fn tensors<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> [Tensor<'a>; 2] {
     let shape = [core.rows(), core.groups() / GROUPS];
     let words = move || Ok(words(core).iter().flat_map(|word| word.to_le_bytes()).collect());
@@ -31,7 +31,7 @@ pub(super) fn tensors<'a>(core: &'a SparseCore, name: &str, precision: Precision
     ]
 }
 
-/// The metadata words, each in its place.
+/// Gives the metadata words in the order of CUTLASS.
 fn words(core: &SparseCore) -> Vec<u16> {
     let (rows, cols) = (core.rows(), core.groups() / GROUPS);
     let mut words = vec![0; rows * cols];
@@ -44,15 +44,15 @@ fn words(core: &SparseCore) -> Vec<u16> {
     words
 }
 
-/// The kept columns i < j as i + 4 j.
+/// Gives the kept columns i < j as the number i + 4 j.
 fn nibble(mask: u8) -> u16 {
     columns(mask).zip([1, 4]).map(|(column, weight)| column as u16 * weight).sum()
 }
 
-/// Where the word of (row, col) goes in a matrix of `rows` rows.
+/// Gives the index of the word of (row, col) in the reordered matrix of `rows` rows.
 ///
 /// 1. In every 32 rows, row 8 i + j becomes row 4 j + i.
-/// 2. In every 2 × 2 block of words the upper right and the lower left one change places.
+/// 2. In every 2 × 2 block of words the upper right and the lower left word are exchanged.
 /// 3. Columns are stored by pairs: both words of a row side by side, the rows one after the other, then the next pair.
 fn position((row, col): (usize, usize), rows: usize) -> usize {
     let row = row / ROWS * ROWS + 4 * (row % 8) + row % ROWS / 8;

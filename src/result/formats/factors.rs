@@ -10,7 +10,7 @@ use crate::factors::sparse_core::SparseCore;
 use crate::result::factorization::Factorization;
 use crate::result::formats::tensor::Tensor;
 
-/// What the tensors alone do not tell; every key but `armor.format` has `prefix` in front.
+/// Gives the metadata that the tensors do not contain; every key but `armor.format` begins with `prefix`.
 pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {
     let own = [
         ("pattern", factorization.core().pattern().to_string()),
@@ -25,7 +25,7 @@ pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {
     own.chain([("armor.format".to_owned(), FORMAT.to_owned())]).collect()
 }
 
-/// Both wrappers, [blocks, p, p] and [blocks, q, q].
+/// Gives both wrappers, [blocks, p, p] and [blocks, q, q], each in its own number type.
 pub(super) fn wrappers<'a>(
     factorization: &'a Factorization,
     name: &str,
@@ -41,7 +41,7 @@ pub(super) fn wrappers<'a>(
     vec![wrapper("left", factorization.left(), left), wrapper("right", factorization.right(), right)]
 }
 
-/// The core: kept values, which they are, and its shape.
+/// Gives the core: kept values, the bitmask of their columns, and the shape.
 pub(super) fn core<'a>(core: &'a SparseCore, name: &str, precision: Precision) -> [Tensor<'a>; 3] {
     let name = format!("{name}.armor.core");
     [
@@ -51,25 +51,25 @@ pub(super) fn core<'a>(core: &'a SparseCore, name: &str, precision: Precision) -
     ]
 }
 
-/// The kept values, [m, kN/M], by row in ascending column order.
+/// Gives the kept values, [m, kN/M], by row in ascending column order.
 pub(super) fn values(core: &SparseCore, name: String, precision: Precision) -> Tensor<'_> {
     let kept = core.pattern().kept(core.cols());
     Tensor::new(name, precision.dtype(), [core.rows(), kept], move || Ok(precision.bytes(&core.to_compressed())))
 }
 
-/// Which columns are kept, [m, ⌈k/8⌉].
+/// Gives the bitmask of the kept columns, [m, ⌈k/8⌉].
 pub(super) fn bitmask(core: &SparseCore, name: String) -> Tensor<'_> {
     let shape = [core.rows(), core.cols().div_ceil(8)];
     Tensor::new(name, Dtype::U8, shape, move || Ok(core.to_bitmask().into_raw_vec_and_offset().0))
 }
 
-/// m, k, with axes of the caller's choice.
+/// Gives m and k as a tensor of the shape `axes`.
 pub(super) fn shape(core: &SparseCore, name: String, axes: impl Into<Vec<usize>>) -> Tensor<'_> {
     let shape = [core.rows() as i64, core.cols() as i64];
     Tensor::new(name, Dtype::I64, axes, move || Ok(shape.iter().flat_map(|x| x.to_le_bytes()).collect()))
 }
 
-/// The loss by iteration.
+/// Gives the loss after every iteration.
 pub(super) fn history<'a>(factorization: &'a Factorization, name: &str) -> Tensor<'a> {
     let history = factorization.history();
     Tensor::new(format!("{name}.armor.history"), Dtype::F64, [history.len()], move || {
