@@ -38,7 +38,7 @@ pub fn random_factors(rows: usize, cols: usize, block: usize) -> Factorization {
     .map(|(name, dtype, shape, data)| (name, TensorView::new(dtype, shape, data).expect("the shape fits")));
     let block = block.to_string();
     let metadata = [
-        ("armor.format", "1"),
+        ("armor.format", "2"),
         ("armor.pattern", "2:4"),
         ("armor.left_block", &block),
         ("armor.right_block", &block),

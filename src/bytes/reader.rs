@@ -11,7 +11,24 @@ use crate::bytes::header::{Words, parse, refuse, split, words};
 use crate::error::Error;
 
 /// The value of `armor.format`. A layout that older readers cannot read gets another number.
-pub(crate) const FORMAT: &str = "1";
+pub(crate) const FORMAT: &str = "2";
+
+/// The metadata key that names the library version which wrote a file. Format 1 did not have it.
+pub(crate) const WRITER_KEY: &str = "armor.writer";
+
+/// The value of `armor.writer`.
+pub(crate) const WRITER: &str = concat!("armor-core ", env!("CARGO_PKG_VERSION"));
+
+/// Returns the metadata that every file has: its format, and which version wrote it.
+pub(crate) fn origin() -> [(String, String); 2] {
+    [("armor.format".to_owned(), FORMAT.to_owned()), (WRITER_KEY.to_owned(), WRITER.to_owned())]
+}
+
+/// Says in an error that a file has another format than the one that this version reads.
+pub(crate) fn other_format(found: &str, writer: Option<&str>, read: &str) -> String {
+    let writer = writer.unwrap_or("armor-core before format 2");
+    format!("is {found}, written by {writer}; this version, {WRITER}, reads format {read} only")
+}
 
 /// A safetensors file in memory, with the name that its keys start with.
 pub(crate) struct Reader<'a> {
@@ -33,10 +50,14 @@ impl<'a> Reader<'a> {
     /// Checks that the file has the layout [`FORMAT`].
     ///
     /// # Errors
-    /// [`Error::Bytes`] where it has another one or does not name its layout.
+    /// [`Error::Bytes`] where it has another one, with the version that wrote the file, or does not name its layout.
     pub(crate) fn check_format(&self) -> Result<(), Error> {
         let format: String = self.value("armor.format")?;
-        if format == FORMAT { Ok(()) } else { Err(refuse("armor.format", format!("is {format}, expected {FORMAT}"))) }
+        if format == FORMAT {
+            return Ok(());
+        }
+        let writer = self.word(WRITER_KEY).map(String::as_str);
+        Err(refuse("armor.format", other_format(&format, writer, FORMAT)))
     }
 
     /// Returns the metadata of the whole file, sorted by key.

@@ -1,4 +1,5 @@
-//! What a job is made from and how: two jobs with the same fingerprint have the same factors, and may share a folder.
+//! The fingerprint of a job: its inputs and options. Two jobs with the same fingerprint have the same factors, and may
+//! share a folder.
 
 use serde_json::{Value, json};
 
@@ -7,10 +8,14 @@ use super::error::CheckpointError;
 use super::selection::SelectedTensor;
 use super::settings::JobSettings;
 use super::source::Source;
+use crate::bytes::reader::{WRITER, other_format};
 
-/// Bytes of every tensor that are looked at. Models that were trained on from one another have the same headers; their
-/// tensors differ everywhere, so a few values tell them apart at once, before [`super::inputs`] compares all of them.
+/// Bytes of every tensor that are hashed. A model and its fine-tuned variants have the same headers, but their tensors
+/// differ everywhere, so a few values distinguish them before [`super::input_digests`] compares all values.
 const SAMPLE: usize = 4096;
+
+/// The format of `job.json`. Records before format 2 have no such number.
+const FORMAT: &str = "2";
 
 /// The record of a job's inputs and options. Format, dtype and threads are not part of it: the results of layers do not
 /// depend on them.
@@ -27,7 +32,8 @@ impl Fingerprint {
     ) -> Result<Self, CheckpointError> {
         let layers: Vec<_> = layers.iter().map(|layer| json!([layer.name, layer.hessian])).collect();
         Ok(Self::of(json!({
-            "version": env!("CARGO_PKG_VERSION"),
+            "format": FORMAT,
+            "writer": WRITER,
             "options": settings.decisive(),
             "checkpoint": files(checkpoint)?,
             "hessians": files(hessians)?,
@@ -49,12 +55,20 @@ impl Fingerprint {
         &self.digest
     }
 
-    /// Says where another record differs first; `None` if it does not.
+    /// Says what the folder with another record holds; `None` if the records are equal.
     pub fn difference(&self, other: &str) -> Option<String> {
-        match serde_json::from_str(other) {
-            Ok(other) => differing("", &self.record, &other),
-            Err(error) => Some(format!("is not a record of a job: {error}")),
+        let other: Value = match serde_json::from_str(other) {
+            Ok(other) => other,
+            Err(error) => return Some(format!("holds a job.json that is not the record of a job: {error}")),
+        };
+        let format = other["format"].as_str().unwrap_or("1");
+        if format != FORMAT {
+            return Some(format!(
+                "holds a job.json whose format {}",
+                other_format(format, other["writer"].as_str(), FORMAT)
+            ));
         }
+        differing("", &self.record, &other).map(|difference| format!("holds another job: {difference}"))
     }
 }
 

@@ -16,6 +16,7 @@ use super::report::{FileReport, LayerReport};
 use super::shard::Shard;
 use super::stored_layer::StoredLayer;
 use crate::bytes::header::{Layout, Words};
+use crate::bytes::reader::{WRITER, WRITER_KEY};
 
 /// Bytes that are copied at a time from the temporary file.
 const PIECE: usize = 1 << 20;
@@ -55,7 +56,8 @@ impl<'a> OutputShard<'a> {
     /// Begins the output of the shard `input`, without a tensor.
     pub fn new(job: &'a JobContext, input: &'a Shard) -> Result<Self, CheckpointError> {
         let path = job.settings.out.join(input.name());
-        let (words, waiting) = (input.metadata(), job.folder.temporary()?);
+        let (mut words, waiting) = (input.metadata(), job.folder.temporary()?);
+        words.insert(WRITER_KEY.to_owned(), WRITER.to_owned());
         Ok(OutputShard { job, input, path, words, tensors: Vec::new(), waiting, waiting_len: 0 })
     }
 

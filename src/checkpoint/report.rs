@@ -12,6 +12,7 @@ use super::folder::JobFolder;
 use super::selection::SelectedTensor;
 use super::settings::JobSettings;
 use super::{digest, shard};
+use crate::bytes::reader::WRITER;
 use crate::result::factorization::Factorization;
 
 /// The file's name.
@@ -107,6 +108,7 @@ impl JobReport {
     pub fn text(&self) -> String {
         let (before, after) = self.bytes();
         let report = json!({
+            "writer": WRITER,
             "job": self.job,
             "settings": self.settings,
             "total": {

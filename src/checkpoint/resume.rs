@@ -62,7 +62,7 @@ impl JobStage {
 fn check_record(folder: &JobFolder, fingerprint: &Fingerprint, record: &str) -> Result<(), CheckpointError> {
     match fingerprint.difference(record) {
         None => Ok(()),
-        Some(difference) => Err(folder.other(format!("holds another job: {difference}"))),
+        Some(difference) => Err(folder.other(difference)),
     }
 }
 

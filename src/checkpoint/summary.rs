@@ -7,6 +7,7 @@ use plotters::prelude::*;
 
 use super::error::{CheckpointError, file_error};
 use super::report::{JobReport, LayerReport};
+use crate::bytes::reader::WRITER;
 
 /// The file's name.
 pub(super) const NAME: &str = "summary.html";
@@ -28,6 +29,7 @@ pub(super) fn page(report: &JobReport) -> Result<String, CheckpointError> {
         let _ = writeln!(page, "<tr><td>{}</td><td>{}</td></tr>", escaped(label), escaped(value));
     };
     page.push_str("<table>\n");
+    line(&mut page, "written by", WRITER);
     line(&mut page, "tensors compressed", &report.layers.len().to_string());
     line(&mut page, "tensors copied", &report.copied.0.to_string());
     line(&mut page, "bytes of the compressed ones, before", &before.to_string());

@@ -30,9 +30,9 @@ impl Factorization {
     /// | `{name}.armor.core.shape` | I64 | `[2]` | m, k |
     /// | `{name}.armor.history` | F64 | [iterations + 1] | [`Factorization::history`] |
     ///
-    /// The metadata hold `armor.format` (1), `armor.pattern`, `armor.left_block`, `armor.right_block`, `armor.loss`,
-    /// `armor.nowag_p_loss`, `armor.ridge` (0 where it is absent) and `armor.stop_reason`. The time of the run is left out, so equal factorisations give
-    /// equal bytes.
+    /// The metadata hold `armor.format` (2), `armor.writer` (the library and its version), `armor.pattern`,
+    /// `armor.left_block`, `armor.right_block`, `armor.loss`, `armor.nowag_p_loss`, `armor.ridge` (0 where it is absent)
+    /// and `armor.stop_reason`. The time of the run is left out, so equal factorisations give equal bytes.
     ///
     /// # Errors
     /// [`Error::Bytes`] where the name makes the header longer than the format allows, 100 MB.

@@ -50,6 +50,14 @@ fn holds_the_reported_loss(model: &Model, format: Format, dtype: FactorPrecision
     let report: Value = serde_json::from_str(&run(settings).report().expect("finished")).expect("JSON");
     let layers = report["layers"].as_array().expect("layers");
     assert_eq!(layers.len(), 3 * 4 + 2 * 3 + 2 * 3);
+    let this = concat!("armor-core ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(report["writer"], this);
+    for shard in SHARDS {
+        let bytes = std::fs::read(out.join(shard)).expect("a shard");
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("sound");
+        let writer = header.metadata().as_ref().and_then(|words| words.get("armor.writer"));
+        assert_eq!(writer.map(String::as_str), Some(this), "{shard}");
+    }
     for layer in layers {
         let text = |key: &str| layer[key].as_str().expect("a text");
         let number = |key: &str| layer[key].as_f64().expect("a number");

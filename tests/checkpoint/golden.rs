@@ -44,7 +44,7 @@ pub fn around(dense: &Tensor, mask: &[u8]) -> Factorization {
     .map(|(part, tensor)| (format!("layer.armor.{part}"), tensor))
     .into();
     let words = json!({
-        "armor.format": "1", "armor.pattern": "2:4", "armor.left_block": "1", "armor.right_block": "4",
+        "armor.format": "2", "armor.pattern": "2:4", "armor.left_block": "1", "armor.right_block": "4",
         "armor.loss": "0.5", "armor.nowag_p_loss": "0.5", "armor.stop_reason": "iterations"
     });
     let words = serde_json::from_value(words).expect("texts");

@@ -266,6 +266,19 @@ fn another_job_in_the_folder() {
     (other.resume, other.options) = (true, other.options.iterations(7));
     assert_eq!(open(&other), format!("{out}: holds another job: options.iterations is 6 there, 7 here"));
 
+    let record = settings.out.join(".parts/job.json");
+    let written = std::fs::read_to_string(&record).expect("a record");
+    let mut old: serde_json::Value = serde_json::from_str(&written).expect("JSON");
+    let keys = old.as_object_mut().expect("an object");
+    let this = concat!("armor-core ", env!("CARGO_PKG_VERSION"));
+    assert_eq!((keys.remove("format"), keys.remove("writer")), (Some("2".into()), Some(this.into())));
+    std::fs::write(&record, old.to_string()).expect("can be written");
+    let mut resumed = settings.clone();
+    resumed.resume = true;
+    let by = format!("is 1, written by armor-core before format 2; this version, {this}, reads format 2 only");
+    assert_eq!(open(&resumed), format!("{out}: holds a job.json whose format {by}"));
+    std::fs::write(&record, written).expect("can be written");
+
     // A model that was trained on from the same one has the same headers.
     let q = model.path().join(SHARDS[0]);
     let original = std::fs::read(&q).expect("a file");

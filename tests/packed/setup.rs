@@ -80,7 +80,7 @@ impl Shape {
         .map(|(name, dtype, shape, data)| (name, TensorView::new(dtype, shape, data).expect("the shape fits")));
         let (left, right, pattern) = (left.to_string(), right.to_string(), pattern.to_string());
         let metadata: HashMap<String, String> = [
-            ("armor.format", "1"),
+            ("armor.format", "2"),
             ("armor.pattern", &pattern),
             ("armor.left_block", &left),
             ("armor.right_block", &right),

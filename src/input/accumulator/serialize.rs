@@ -3,7 +3,7 @@
 use safetensors::Dtype;
 
 use crate::bytes::header::{refuse, write_vector};
-use crate::bytes::reader::{FORMAT, Reader};
+use crate::bytes::reader::{Reader, origin};
 use crate::error::Error;
 use crate::input::accumulator::triangle::Triangle;
 use crate::input::accumulator::{HessianAccumulator, Sums};
@@ -26,8 +26,8 @@ impl HessianAccumulator {
     /// |---|---|---|---|
     /// | `{name}.armor.hessian.sums` | F64 | \[k\], or [k(k + 1)/2] | Σ x², or the lower triangle of Σ x xᵀ row by row |
     ///
-    /// The metadata hold `armor.format` (1), `armor.hessian` (`diagonal` or `full`), `armor.inputs` (k) and
-    /// `armor.tokens` (N). Equal accumulators give equal bytes.
+    /// The metadata hold `armor.format` (2), `armor.writer` (the library and its version), `armor.hessian` (`diagonal` or
+    /// `full`), `armor.inputs` (k) and `armor.tokens` (N). Equal accumulators give equal bytes.
     ///
     /// # Errors
     /// [`Error::Bytes`] where the name makes the header longer than the format allows, 100 MB.
@@ -37,12 +37,11 @@ impl HessianAccumulator {
             Sums::Full(sums) => sums.positions().flat_map(|(i, j)| sums.entry(i, j).to_le_bytes()).collect(),
         };
         let metadata = [
-            ("armor.format", FORMAT.to_owned()),
             ("armor.hessian", KINDS[usize::from(self.is_full())].to_owned()),
             ("armor.inputs", self.inputs().to_string()),
             ("armor.tokens", self.tokens.to_string()),
         ];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(origin()).collect();
         write_vector(&format!("{name}.armor.{PART}"), Dtype::F64, &bytes, &metadata)
     }
 

@@ -3,14 +3,14 @@
 use safetensors::Dtype;
 
 use crate::bytes::header::Words;
-use crate::bytes::reader::FORMAT;
+use crate::bytes::reader::origin;
 use crate::factors::block_diagonal::BlockDiagonal;
 use crate::factors::precision::{FactorPrecision, Precision};
 use crate::factors::sparse_core::SparseCore;
 use crate::result::factorization::Factorization;
 use crate::result::formats::tensor::Tensor;
 
-/// Gives the metadata that the tensors do not contain; every key but `armor.format` begins with `prefix`.
+/// Returns what the tensors do not contain. Every key but `armor.format` and `armor.writer` starts with `prefix`.
 pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {
     let own = [
         ("pattern", factorization.core().pattern().to_string()),
@@ -22,7 +22,7 @@ pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {
         ("stop_reason", factorization.stop_reason().as_str().to_owned()),
     ];
     let own = own.into_iter().map(|(key, value)| (format!("{prefix}armor.{key}"), value));
-    own.chain([("armor.format".to_owned(), FORMAT.to_owned())]).collect()
+    own.chain(origin()).collect()
 }
 
 /// Gives both wrappers, [blocks, p, p] and [blocks, q, q], each in its own number type.
