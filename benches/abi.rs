@@ -60,7 +60,7 @@ fn main() {
 /// Seconds of a run in Rust, and its loss.
 fn in_rust(weight: &Array2<f16>, hessian: &Array2<f32>, iterations: usize) -> (f64, f64) {
     let start = Instant::now();
-    let hessian = Hessian::diagonal_of(hessian).expect("the diagonal is sound");
+    let hessian = Hessian::from_diagonal_of(hessian).expect("the diagonal is sound");
     let layer = Layer::new(weight, hessian).expect("the layer is sound");
     let result = factorize(&layer, &Options::exact().iterations(iterations)).expect("the options are sound");
     let loss = result.loss();

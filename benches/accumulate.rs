@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Instant;
 
-use armor_core::{Element, HessianAccumulator};
+use armor_core::{Element, HessianAccumulator, HessianKind};
 use common::{Product, activations, median};
 use half::bf16;
 use ndarray::Array2;
@@ -35,7 +35,7 @@ fn main() {
     for inputs in INPUTS {
         let single = activations(TOKENS, inputs);
         let brain = single.mapv(bf16::from_f32);
-        let mut accumulator = HessianAccumulator::full(inputs);
+        let mut accumulator = HessianAccumulator::new(inputs, HessianKind::Full);
         for threads in THREADS {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("the threads start");
             let (mut rates, mut brains, mut singles) = (Vec::new(), Vec::new(), Vec::new());

@@ -26,7 +26,7 @@ type Curve = Vec<(f64, f64)>;
 
 fn main() {
     let (weight, hessian) = shipped_layer();
-    let hessian = Hessian::diagonal_of(&hessian).expect("the diagonal is sound");
+    let hessian = Hessian::from_diagonal_of(&hessian).expect("the diagonal is sound");
     let layer = Layer::new(&weight, hessian).expect("the layer is sound");
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("time_to_loss");

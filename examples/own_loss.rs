@@ -5,7 +5,8 @@
 //! `cargo run --release --example own_loss`
 
 use armor_core::{
-    BoxError, Correlation, Descent, Error, Hessian, HessianAccumulator, Layer, Normalization, Options, ProxyLoss,
+    BoxError, Correlation, Descent, Error, Hessian, HessianAccumulator, HessianKind, Layer, Normalization, Options,
+    ProxyLoss,
 };
 use ndarray::Array2;
 
@@ -29,7 +30,7 @@ impl ProxyLoss for WeightedError {
 fn hessian(tokens: usize, seed: usize) -> Result<Hessian, Error> {
     let noise = |t: usize, j: usize| ((t * 7919 + j * 104_729 + seed * 31) % 1009) as f32 / 504.5 - 1.0;
     let activations = Array2::from_shape_fn((tokens, 64), |(t, j)| noise(t, j) + noise(t, (j + seed) % 64));
-    let mut accumulator = HessianAccumulator::full(64);
+    let mut accumulator = HessianAccumulator::new(64, HessianKind::Full);
     accumulator.add(&activations)?;
     accumulator.hessian()
 }
@@ -39,7 +40,7 @@ fn main() -> Result<(), Error> {
     let texts = [hessian(4000, 1)?, hessian(500, 5)?];
     let entry = |text: &Hessian, i: usize, j: usize| text.row(i).map_or(0.0, |row| row[j]);
     let mean = Array2::from_shape_fn((64, 64), |(i, j)| (entry(&texts[0], i, j) + entry(&texts[1], i, j)) / 2.0);
-    let both = Hessian::full(&mean)?;
+    let both = Hessian::from_full(&mean)?;
 
     let layer = Layer::new(&weight, texts[0].clone())?;
     let options = Options::exact().block(16).iterations(40);

@@ -44,7 +44,7 @@ impl MaskSelector for RelativeImportance {
 fn main() -> Result<(), Error> {
     let weight = Array2::from_shape_fn((64, 128), |(i, j)| ((37 * i + 11 * j + i * j) % 101) as f32 / 50.0 - 1.0);
     let squares = Array1::from_shape_fn(128, |j| 1.0 + (j % 7) as f32);
-    let layer = Layer::new(&weight, Hessian::diagonal(&squares)?)?;
+    let layer = Layer::new(&weight, Hessian::from_diagonal(&squares)?)?;
     let options = Options::exact().block(16).iterations(60);
     let pruned = Descent::new(&options)?.initial_mask(RelativeImportance).prune(&layer)?;
     let factorized = Descent::new(&options)?.initial_mask(RelativeImportance).run(&layer)?;

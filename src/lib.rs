@@ -51,7 +51,7 @@ pub use factors::pattern::Pattern;
 pub use factors::precision::{FactorPrecision, Precision};
 pub use factors::sparse_core::SparseCore;
 pub use input::accumulator::HessianAccumulator;
-pub use input::hessian::Hessian;
+pub use input::hessian::{Hessian, HessianKind};
 pub use input::layer::Layer;
 pub use input::weight::{Element, Weight};
 pub use kernels::instructions::InstructionSet;

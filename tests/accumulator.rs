@@ -2,7 +2,7 @@
 
 mod common;
 
-use armor_core::{Element, Error, HessianAccumulator};
+use armor_core::{Element, Error, HessianAccumulator, HessianKind};
 use common::{Mat, Random};
 use half::{bf16, f16};
 use ndarray::{Array2, ArrayView2, Axis, ShapeBuilder, s};
@@ -25,15 +25,15 @@ fn twin<T: Element>(activations: &ArrayView2<'_, T>) -> Mat {
 }
 
 fn both(inputs: usize) -> [HessianAccumulator; 2] {
-    [HessianAccumulator::diagonal(inputs), HessianAccumulator::full(inputs)]
+    [HessianAccumulator::new(inputs, HessianKind::Diagonal), HessianAccumulator::new(inputs, HessianKind::Full)]
 }
 
 /// Every entry within 10⁻⁶ of √(H_ii H_jj).
 #[track_caller]
 fn assert_mean(accumulator: &HessianAccumulator, expected: &Mat, what: &str) {
     let hessian = accumulator.hessian().expect("tokens were added");
-    assert_eq!(hessian.is_full(), accumulator.is_full());
-    for (i, &d) in hessian.diagonal_values().iter().enumerate() {
+    assert_eq!(hessian.kind() == HessianKind::Full, accumulator.kind() == HessianKind::Full);
+    for (i, &d) in hessian.diagonal().iter().enumerate() {
         assert!(
             (d - expected[[i, i]]).abs() <= 1e-6 * expected[[i, i]],
             "{what}: {d} at {i} is not {}",
@@ -49,7 +49,7 @@ fn assert_mean(accumulator: &HessianAccumulator, expected: &Mat, what: &str) {
 
 fn bits(accumulator: &HessianAccumulator) -> Vec<u64> {
     let hessian = accumulator.hessian().expect("tokens were added");
-    let diagonal = hessian.diagonal_values().iter().map(|x| x.to_bits());
+    let diagonal = hessian.diagonal().iter().map(|x| x.to_bits());
     let rows = (0..hessian.len()).flat_map(|i| hessian.row(i).into_iter().flatten()).map(|x| x.to_bits().into());
     diagonal.chain(rows).collect()
 }
@@ -89,12 +89,12 @@ fn more_than_the_scratch_holds() {
     // 4 Mi numbers a pass: three passes, the last one ragged.
     let x = activations(4800, 2000, 3);
     let narrow = x.slice(s![.., ..4]);
-    let mut accumulator = HessianAccumulator::full(2000);
+    let mut accumulator = HessianAccumulator::new(2000, HessianKind::Full);
     accumulator.add(&x).expect("finite");
     let hessian = accumulator.hessian().expect("tokens");
     let expected = x.mapv(f64::from).t().dot(&narrow.mapv(f64::from)) / 4800.0;
     for ((i, j), &expected) in expected.indexed_iter() {
-        let scale = (hessian.diagonal_values()[i] * hessian.diagonal_values()[j]).sqrt();
+        let scale = (hessian.diagonal()[i] * hessian.diagonal()[j]).sqrt();
         let entry = f64::from(hessian.row(i).expect("full")[j]);
         assert!((entry - expected).abs() <= 1e-6 * scale, "{entry} at [{i}, {j}] is not {expected}");
     }
@@ -139,7 +139,7 @@ fn a_constant_input_is_the_worst_case() {
         let expected = f64::from(value).powi(2);
         for (mut accumulator, most) in both(1).into_iter().zip([1e-12, 3e-6]) {
             accumulator.add(&x).expect("finite");
-            let found = accumulator.hessian().expect("tokens").diagonal_values()[0];
+            let found = accumulator.hessian().expect("tokens").diagonal()[0];
             assert!((found - expected).abs() <= most * expected, "{found} is not {expected}");
         }
     }
@@ -232,10 +232,10 @@ fn the_order_of_merging_is_rounding() {
 fn inputs_that_are_never_excited_stay_zero() {
     let mut x = activations(50, 6, 8);
     x.column_mut(2).fill(0.0);
-    let mut accumulator = HessianAccumulator::full(6);
+    let mut accumulator = HessianAccumulator::new(6, HessianKind::Full);
     accumulator.add(&x).expect("finite");
     let hessian = accumulator.hessian().expect("tokens");
-    assert_eq!(hessian.diagonal_values()[2], 0.0);
+    assert_eq!(hessian.diagonal()[2], 0.0);
     assert_eq!(hessian.row(2), Some(&[0.0; 6][..]));
 }
 
@@ -278,7 +278,7 @@ fn refused_with_the_first_position_and_nothing_added() {
     for mut accumulator in both(3) {
         accumulator.add(&large).expect("in range");
         let hessian = accumulator.hessian().expect("finite");
-        let first = hessian.diagonal_values()[0] / hessian.scale();
+        let first = hessian.diagonal()[0] / hessian.scale();
         assert!((first / 1e36 - 1.0).abs() < 3e-6, "{first}");
     }
 }
@@ -295,8 +295,8 @@ fn accumulators_that_do_not_match() {
     };
     refused(&mut diagonal.clone(), &full, "other: accumulates the whole matrix, expected the diagonal");
     refused(&mut full.clone(), &diagonal, "other: accumulates the diagonal, expected the whole matrix");
-    refused(&mut full, &HessianAccumulator::full(5), "other: covers 5 inputs, expected 4");
-    refused(&mut diagonal, &HessianAccumulator::diagonal(0), "other: covers 0 inputs, expected 4");
+    refused(&mut full, &HessianAccumulator::new(5, HessianKind::Full), "other: covers 5 inputs, expected 4");
+    refused(&mut diagonal, &HessianAccumulator::new(0, HessianKind::Diagonal), "other: covers 0 inputs, expected 4");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn options(pattern: Pattern) -> Options {
 }
 
 fn full(matrix: &Array2<f32>) -> Hessian {
-    Hessian::full(matrix).expect("symmetric")
+    Hessian::from_full(matrix).expect("symmetric")
 }
 
 fn pruned(layer: &Layer<'_>, options: &Options, selector: impl MaskSelector) -> Factorization {
@@ -94,7 +94,7 @@ fn magnitude_wanda_and_nowag_p_are_their_twins() {
         let w = weight(rows, k, seed);
         let mut d = hessian(k, seed);
         d[k / 2] = 0.0;
-        let layer = Layer::new(&w, Hessian::diagonal(&d).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&d).expect("valid")).expect("valid");
         let (w, d) = (to_f64(&w), d.mapv(f64::from).to_vec());
         let (_, cols, importance) = common::normalization(&w, &d);
         let nowag: Vec<f64> = importance.iter().zip(&cols).map(|(d, r)| d.sqrt() / r).collect();
@@ -119,7 +119,7 @@ fn methods_agree_where_their_formulas_do() {
     assert_same_mask(&pruned(&alike, &options, Wanda), &pruned(&alike, &options, Magnitude));
 
     // Without scales, NoWag-P weighs by the inputs alone.
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(k, 3)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(k, 3)).expect("valid")).expect("valid");
     let plain = || Descent::new(&options).expect("valid").proxy_loss(OutputError);
     let nowag = plain().initial_mask(NoWagP).prune(&layer).expect("prunes");
     let wanda = plain().initial_mask(Wanda).prune(&layer).expect("prunes");
@@ -262,7 +262,7 @@ fn sparse_gpt_refuses_what_it_cannot_use() {
         assert_eq!(descent().run(layer).unwrap_err(), error);
         error
     };
-    let diagonal = Hessian::diagonal_of(&h).expect("valid");
+    let diagonal = Hessian::from_diagonal_of(&h).expect("valid");
     let separable = Layer::new(&w, diagonal).expect("valid");
     assert_eq!(refusal(&separable, SparseGpt::new()), Error::HessianNotFull { needed_by: "SparseGPT" });
     for dampening in [-0.1, 1.1, f64::NAN] {

@@ -7,7 +7,7 @@ use common::{Random, hessian, weight};
 use ndarray::{Array1, Array2};
 
 fn all_methods(w: &Array2<f32>, d: &Array1<f32>, pattern: Pattern, what: &str) -> Vec<Factorization> {
-    let layer = Layer::new(w, Hessian::diagonal(d).expect("valid")).expect("valid");
+    let layer = Layer::new(w, Hessian::from_diagonal(d).expect("valid")).expect("valid");
     let presets = [
         Options::exact(),
         Options::exact().temperature(0.0).max_extrapolation(0.0),

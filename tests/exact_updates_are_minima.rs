@@ -8,7 +8,7 @@ use ndarray::s;
 
 fn wrapper_updates(rows: usize, cols: usize, block: usize, seed: u64) -> Vec<(Snapshot, Snapshot)> {
     let w = weight(rows, cols, seed);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
     let options = Options::exact().block(block).temperature(0.0).max_extrapolation(0.0).iterations(3);
     let log = Log::default();
     Descent::new(&options)
@@ -90,7 +90,7 @@ fn the_group_that_a_sweep_visits_last_is_optimal_over_all_masks() {
     for (n, m) in [(2, 4), (1, 4), (4, 8), (1, 2)] {
         let pattern = Pattern::new(n, m).expect("valid");
         let w = weight(40, 48, 5);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(48, 5)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(48, 5)).expect("valid")).expect("valid");
         let options = Options::exact().block(16).pattern(pattern).temperature(0.0).max_extrapolation(0.0).iterations(3);
         let log = Log::default();
         Descent::new(&options)

@@ -48,7 +48,7 @@ fn allocated(mut run: impl FnMut()) -> usize {
 fn a_run_allocates_what_it_does_in_rust() {
     let (weight, diagonal) = (common::weight(256, 128, 1), common::hessian(128, 1));
     let in_rust = allocated(|| {
-        let layer = Layer::new(&weight, Hessian::diagonal(&diagonal).expect("valid")).expect("valid");
+        let layer = Layer::new(&weight, Hessian::from_diagonal(&diagonal).expect("valid")).expect("valid");
         let options = Options::exact().block(32).iterations(2).threads(1);
         factorize(&layer, &options).expect("runs");
     });

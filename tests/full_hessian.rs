@@ -3,9 +3,9 @@
 mod common;
 
 use armor_core::{
-    BoxError, Descent, Error, ExactSweep, Factorization, FullOutputError, Hessian, JointAdam, Layer, LeastSquares,
-    Magnitude, Method, Normalization, Objective, Options, ProxyLoss, RowWeighting, SampledGroup, SequentialGradient,
-    factorize,
+    BoxError, Descent, Error, ExactSweep, Factorization, FullOutputError, Hessian, HessianKind, JointAdam, Layer,
+    LeastSquares, Magnitude, Method, Normalization, Objective, Options, ProxyLoss, RowWeighting, SampledGroup,
+    SequentialGradient, factorize,
 };
 use common::coupled::{
     best_left, checked, correlation, coupled_loss, full_hessian, quadratic_form, sweep, swept_right,
@@ -195,7 +195,7 @@ fn reported_losses_are_those_of_the_factors() {
 #[test]
 fn the_output_error_under_a_diagonal_is_the_separable_one() {
     let (w, h) = (weight(20, 24, 10), full_hessian(24, 50, 10));
-    let diagonal = Hessian::diagonal_of(&h).expect("valid");
+    let diagonal = Hessian::from_diagonal_of(&h).expect("valid");
     let layer = Layer::new(&w, diagonal).expect("valid");
     let result = factorize(&layer, &Options::exact().block(8).iterations(5)).expect("runs");
     let error = to_f64(&w) - to_f64(&result.reconstruct());
@@ -259,7 +259,7 @@ fn bad_hessians_are_refused_with_their_place() {
         for &(i, j, value) in changes {
             h[[i, j]] = value;
         }
-        Hessian::full(&h).expect_err("bad")
+        Hessian::from_full(&h).expect_err("bad")
     };
     assert!(matches!(with(&[(2, 5, f32::NAN)]), Error::HessianNotFinite { row: 2, col: 5, .. }));
     assert!(matches!(with(&[(5, 2, f32::INFINITY)]), Error::HessianNotFinite { row: 5, col: 2, .. }));
@@ -268,11 +268,12 @@ fn bad_hessians_are_refused_with_their_place() {
     assert!(matches!(huge, Error::HessianIndefinite { row: 1, col: 6, .. }), "{huge}");
     assert!(matches!(with(&[(6, 1, 9.0)]), Error::HessianAsymmetric { row: 1, col: 6, mirrored: 9.0, .. }));
     assert!(matches!(
-        Hessian::full(&Array2::<f32>::zeros((3, 4))).expect_err("bad"),
+        Hessian::from_full(&Array2::<f32>::zeros((3, 4))).expect_err("bad"),
         Error::HessianNotSquare { rows: 3, cols: 4 }
     ));
     let rounded = good.mapv(half::bf16::from_f32);
-    assert!(Hessian::full(&rounded).expect("symmetric but for rounding").is_full());
+    let hessian = Hessian::from_full(&rounded).expect("symmetric but for rounding");
+    assert_eq!(hessian.kind(), HessianKind::Full);
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn the_scale_of_the_hessian_does_not_matter() {
     let run = |scale: i32| {
         // In two steps, for 2^-1000 alone takes the smallest numbers out of f64.
         let scaled = h.mapv(|x| x * f64::from(scale / 2).exp2() * f64::from(scale - scale / 2).exp2());
-        let layer = Layer::new(&w, Hessian::full(&scaled).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_full(&scaled).expect("valid")).expect("valid");
         let result = factorize(&layer, &options(8, 8).iterations(8)).expect("runs");
         let error = result.output_error(&layer).expect("fits");
         (result, error)
@@ -298,7 +299,7 @@ fn the_scale_of_the_hessian_does_not_matter() {
 fn what_the_objective_cannot_work_with_is_refused() {
     let (w, h) = (weight(8, 16, 15), full_hessian(16, 40, 15));
     let full = Layer::new(&w, checked(&h)).expect("valid");
-    let diagonal = Layer::new(&w, Hessian::diagonal_of(&h).expect("valid")).expect("valid");
+    let diagonal = Layer::new(&w, Hessian::from_diagonal_of(&h).expect("valid")).expect("valid");
     let options = options(8, 8).iterations(2);
     let refused = factorize(&diagonal, &options).expect_err("no full Hessian");
     assert!(matches!(refused, Error::HessianNotFull { .. }), "{refused}");

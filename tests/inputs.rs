@@ -31,7 +31,7 @@ fn assert_same(a: &Factorization, b: &Factorization) {
 
 fn base() -> Factorization {
     let (w, d) = values();
-    run(&w, Hessian::diagonal(&d).expect("valid"))
+    run(&w, Hessian::from_diagonal(&d).expect("valid"))
 }
 
 #[test]
@@ -39,14 +39,14 @@ fn f64_is_rounded_to_f32() {
     let (w, d) = values();
     let third = w.mapv(|x| f64::from(x) / 3.0);
     let rounded = third.mapv(|x| x as f32);
-    let hessian = || Hessian::diagonal(&d).expect("valid");
+    let hessian = || Hessian::from_diagonal(&d).expect("valid");
     assert_same(&run(&rounded, hessian()), &run(&third, hessian()));
 }
 
 #[test]
 fn every_stride() {
     let (w, d) = values();
-    let hessian = || Hessian::diagonal(&d).expect("valid");
+    let hessian = || Hessian::from_diagonal(&d).expect("valid");
     let same = |view: ArrayView2<'_, f32>| {
         assert_eq!(view, w);
         assert_same(&base(), &run(view, hessian()));
@@ -90,8 +90,8 @@ fn a_hessian_with_any_stride() {
     let mut apart = Array1::from_elem(3 * SHAPE.1, f32::NAN);
     apart.slice_mut(s![..;-3]).assign(&d);
     let view: ArrayView1<'_, f32> = apart.slice(s![..;-3]);
-    assert_same(&base(), &run(&w, Hessian::diagonal(&view).expect("valid")));
+    assert_same(&base(), &run(&w, Hessian::from_diagonal(&view).expect("valid")));
     let mut full = Array2::from_elem((SHAPE.1, SHAPE.1), -3.0_f32);
     full.diag_mut().assign(&d);
-    assert_same(&base(), &run(&w, Hessian::diagonal_of(&full.t()).expect("valid")));
+    assert_same(&base(), &run(&w, Hessian::from_diagonal_of(&full.t()).expect("valid")));
 }

@@ -27,7 +27,7 @@ const SHAPES: [(usize, usize, usize); 4] = [(48, 64, 16), (37, 60, 16), (136, 24
 fn greedy_exact_with_and_without_extrapolation() {
     for (rows, cols, block) in SHAPES {
         let w = weight(rows, cols, 1);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
         for beta in [0.0, 0.5, 0.95, 0.999] {
             let options = Options::exact().block(block).temperature(0.0).max_extrapolation(beta).iterations(60);
             let result = factorize(&layer, &options).expect("runs");
@@ -51,7 +51,7 @@ fn greedy_exact_with_other_patterns() {
 fn the_tail_of_an_annealed_run() {
     for (rows, cols, block) in SHAPES {
         let w = weight(rows, cols, 3);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 3)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 3)).expect("valid")).expect("valid");
         let mut descending = 0;
         let result = Descent::new(&Options::exact().block(block).temperature(3.0).iterations(60))
             .expect("valid")
@@ -70,7 +70,7 @@ fn the_tail_of_an_annealed_run() {
 fn sequential_gradient_and_sampled_groups() {
     for (rows, cols, block) in SHAPES {
         let w = weight(rows, cols, 4);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 4)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 4)).expect("valid")).expect("valid");
         let options = Options::paper().method(Method::Gradient).block(block).iterations(150);
         assert_falls(factorize(&layer, &options).expect("runs").history(), &format!("{rows}x{cols}"));
     }

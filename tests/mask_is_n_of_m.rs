@@ -20,7 +20,7 @@ fn check(pattern: Pattern, method: Method, magnitude: bool) {
     let (n, m) = (pattern.n(), pattern.m());
     let (rows, cols) = (19, 7 * m);
     let w = weight(rows, cols, (10 * n + m) as u64);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
     let options = Options::exact()
         .method(method)
         .left_block(8)

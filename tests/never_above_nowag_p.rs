@@ -39,7 +39,7 @@ proptest! {
     ) {
         let cols = groups * pattern.m();
         let w = weight(rows, cols, seed);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
         let options = Options::exact()
             .method(method)
             .left_block(left)
@@ -68,7 +68,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let w = weight(rows, 4 * groups, seed);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(4 * groups, seed)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(4 * groups, seed)).expect("valid")).expect("valid");
         let preset = if exact { Options::exact().temperature(50.0) } else { Options::paper().learning_rate(0.5) };
         let mut seen = Vec::new();
         let result = Descent::new(&preset.block(8).iterations(10).seed(seed))
@@ -103,7 +103,7 @@ fn nowag_p_is_what_the_twin_prunes() {
         let pattern = Pattern::new(n, m).expect("valid");
         let (w, d) = (weight(30, 48, 1), hessian(48, 1));
         let diagonal: Vec<f64> = d.iter().map(|&d| f64::from(d)).collect();
-        let layer = Layer::new(&w, Hessian::diagonal(&d).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&d).expect("valid")).expect("valid");
         let options = Options::exact().left_block(7).right_block(16).pattern(pattern).iterations(2);
         let result = Descent::new(&options).expect("valid").run(&layer).expect("runs");
         let y = whitened(&to_f64(&w), &diagonal);

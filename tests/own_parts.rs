@@ -35,7 +35,7 @@ fn moved<'t>(target: &'t Target) -> State<'t> {
 fn targets(shape: (usize, usize, usize, usize)) -> [Target; 2] {
     let (rows, cols, left, right) = shape;
     let w = weight(rows, cols, 3);
-    let layer = Layer::new(&w, Hessian::full(&full_hessian(cols, 2 * cols, 3)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_full(&full_hessian(cols, 2 * cols, 3)).expect("valid")).expect("valid");
     let options = Options::exact().left_block(left).right_block(right);
     [Objective::Diagonal, Objective::Full].map(|objective| {
         Descent::new(&options.clone().objective(objective)).expect("valid").target(&layer).expect("valid")
@@ -161,9 +161,9 @@ impl ProxyLoss for Weighted {
 fn a_loss_of_any_matrix_is_the_full_objective_of_that_matrix() {
     let (rows, k) = (24, 32);
     let w = weight(rows, k, 5);
-    let matrix = Hessian::full(&full_hessian(k, 3 * k, 9)).expect("valid");
+    let matrix = Hessian::from_full(&full_hessian(k, 3 * k, 9)).expect("valid");
     let calibrated = Layer::new(&w, matrix.clone()).expect("valid");
-    let other = Layer::new(&w, Hessian::diagonal(&hessian(k, 2)).expect("valid")).expect("valid");
+    let other = Layer::new(&w, Hessian::from_diagonal(&hessian(k, 2)).expect("valid")).expect("valid");
     for shrinkage in [0.0, 0.5] {
         let options = Options::exact().block(8).iterations(8);
         let own = || Weighted { matrix: matrix.clone(), shrinkage };
@@ -239,7 +239,7 @@ impl<U: CoreUpdate> CoreUpdate for Recorded<'_, U> {
 #[test]
 fn the_loop_does_what_the_parts_allow() {
     let w = weight(40, 48, 1);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(48, 1)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(48, 1)).expect("valid")).expect("valid");
     let options = Options::exact().block(8).iterations(30);
     for (monotone, extrapolation, annealing) in
         [(true, true, true), (true, true, false), (true, false, false), (false, false, false)]

@@ -53,7 +53,7 @@ fn gradients(snapshot: &Snapshot) -> [Mat; 3] {
 fn joint_adam_is_adam_on_the_relative_loss() {
     let (rows, cols, rate) = (22, 40, 1e-3);
     let w = weight(rows, cols, 1);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
     let options = Options::paper().left_block(8).right_block(16).iterations(4);
     let log = Log::default();
     Descent::new(&options)
@@ -113,7 +113,7 @@ fn a_sampled_group_is_solved_exactly_and_no_other_moves() {
         let pattern = Pattern::new(n, m).expect("valid");
         let (rows, cols, left, right) = (22, 40, 8, 16);
         let w = weight(rows, cols, 2);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 2)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 2)).expect("valid")).expect("valid");
         let options = Options::paper().left_block(left).right_block(right).pattern(pattern).iterations(30);
         let log = Log::default();
         Descent::new(&options)
@@ -162,7 +162,7 @@ fn a_sampled_group_is_solved_exactly_and_no_other_moves() {
 #[test]
 fn every_part_of_the_sequential_gradient_step_lowers_the_loss() {
     let w = weight(22, 40, 3);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(40, 3)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(40, 3)).expect("valid")).expect("valid");
     let options = Options::paper().method(Method::Gradient).left_block(8).right_block(16).iterations(10);
     let log = Log::default();
     Descent::new(&options)
@@ -194,7 +194,7 @@ fn every_part_of_the_sequential_gradient_step_lowers_the_loss() {
 #[test]
 fn both_of_the_papers_methods_get_well_below_nowag_p() {
     let w = weight(48, 64, 4);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(64, 4)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(64, 4)).expect("valid")).expect("valid");
     for method in [Method::Paper, Method::Gradient] {
         let options = Options::paper().method(method).block(16).iterations(400).learning_rate(1e-3);
         let result = factorize(&layer, &options).expect("runs");

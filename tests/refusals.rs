@@ -73,27 +73,30 @@ fn weights_without_entries_or_with_too_many() {
 #[test]
 fn hessians() {
     let not_finite = |index: usize, value: f64| Error::HessianNotFinite { row: index, col: index, value };
-    let error = Hessian::diagonal(&array![1.0_f32, 0.0, f32::INFINITY, f32::NAN]).expect_err("infinite");
+    let error = Hessian::from_diagonal(&array![1.0_f32, 0.0, f32::INFINITY, f32::NAN]).expect_err("infinite");
     assert_eq!(error, not_finite(2, f64::INFINITY));
-    assert_eq!(Hessian::diagonal(&array![1.0, 1e300]).expect_err("beyond f32"), not_finite(1, 1e300));
-    let error = Hessian::diagonal(&array![1.0_f32, f32::NAN, -1.0]).expect_err("NaN");
+    assert_eq!(Hessian::from_diagonal(&array![1.0, 1e300]).expect_err("beyond f32"), not_finite(1, 1e300));
+    let error = Hessian::from_diagonal(&array![1.0_f32, f32::NAN, -1.0]).expect_err("NaN");
     assert!(matches!(error, Error::HessianNotFinite { row: 1, col: 1, value } if value.is_nan()), "{error}");
     assert_eq!(error.to_string(), "hessian: entry [1, 1] is NaN, expected a finite f32 number");
-    let error = Hessian::diagonal(&array![1.0_f32, 0.0, -0.5, -1.0]).expect_err("negative");
+    let error = Hessian::from_diagonal(&array![1.0_f32, 0.0, -0.5, -1.0]).expect_err("negative");
     assert_eq!(error, Error::HessianNegative { index: 2, value: -0.5 });
-    let error = Hessian::diagonal(&array![f16::ONE, f16::INFINITY]).expect_err("f16");
+    let error = Hessian::from_diagonal(&array![f16::ONE, f16::INFINITY]).expect_err("f16");
     assert_eq!(error, not_finite(1, f64::INFINITY));
-    assert!(Hessian::diagonal(&array![0.0_f32, -0.0]).is_ok());
+    assert!(Hessian::from_diagonal(&array![0.0_f32, -0.0]).is_ok());
 
-    let error = Hessian::diagonal_of(&Array2::<f32>::ones((3, 4))).expect_err("not square");
+    let error = Hessian::from_diagonal_of(&Array2::<f32>::ones((3, 4))).expect_err("not square");
     assert_eq!(error, Error::HessianNotSquare { rows: 3, cols: 4 });
     let mut full = Array2::<f64>::ones((4, 4));
     full[[0, 1]] = -7.0;
-    assert_eq!(Hessian::diagonal_of(&full), Ok(Hessian::identity(4)), "off the diagonal nothing is read");
+    assert_eq!(Hessian::from_diagonal_of(&full), Ok(Hessian::identity(4)), "off the diagonal nothing is read");
     full[[3, 3]] = -2.0;
-    assert_eq!(Hessian::diagonal_of(&full).expect_err("negative"), Error::HessianNegative { index: 3, value: -2.0 });
+    assert_eq!(
+        Hessian::from_diagonal_of(&full).expect_err("negative"),
+        Error::HessianNegative { index: 3, value: -2.0 }
+    );
     full[[2, 2]] = f64::NEG_INFINITY;
-    assert_eq!(Hessian::diagonal_of(&full).expect_err("infinite"), not_finite(2, f64::NEG_INFINITY));
+    assert_eq!(Hessian::from_diagonal_of(&full).expect_err("infinite"), not_finite(2, f64::NEG_INFINITY));
 
     for len in [0, 11, 13] {
         let error = Layer::new(&weight(3, 12, 1), Hessian::identity(len)).expect_err("wrong length");

@@ -36,7 +36,7 @@ fn change_right(state: &mut State<'_>) {
 #[test]
 fn a_sweep_sees_what_was_changed_after_the_least_squares() {
     let w = weight(40, 48, 1);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(48, 1)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(48, 1)).expect("valid")).expect("valid");
     for temperature in [0.0, 1.5] {
         let options = Options::exact().block(8).temperature(temperature).max_extrapolation(0.0).iterations(6);
         for change in [change_left, change_core, change_right] {

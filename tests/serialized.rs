@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 fn run(rows: usize, cols: usize, options: &Options) -> Factorization {
     let w = weight(rows, cols, 1);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 1)).expect("valid")).expect("valid");
     factorize(&layer, options).expect("runs")
 }
 

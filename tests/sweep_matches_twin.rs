@@ -32,7 +32,7 @@ fn check_on(instructions: InstructionSet, case: &Case, seed: u64) {
     let Case { shape: (rows, cols), blocks: (left, right), pattern: (n, m) } = *case;
     let what = format!("{rows}x{cols}, blocks {left} and {right}, {n}:{m}, {instructions:?}");
     let w = weight(rows, cols, seed);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, seed)).expect("valid")).expect("valid");
     let options = Options::exact()
         .left_block(left)
         .right_block(right)
@@ -126,7 +126,7 @@ fn fused_instruction_sets_give_the_same_bits() {
     let sets = InstructionSet::available();
     let fused = sets.iter().filter(|&&set| set != InstructionSet::Portable);
     let w = weight(19 * 16, 96, 6);
-    let layer = Layer::new(&w, Hessian::diagonal(&hessian(96, 6)).expect("valid")).expect("valid");
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(96, 6)).expect("valid")).expect("valid");
     let options = Options::exact().block(16).temperature(0.0).iterations(8);
     let runs: Vec<_> = fused
         .map(|&set| {
@@ -198,7 +198,7 @@ impl<U: CoreUpdate> CoreUpdate for Thermometer<'_, U> {
 fn an_annealed_sweep_reports_its_own_loss() {
     for (rows, cols, block) in [(40, 48, 16), (37, 36, 8), (272, 16, 8)] {
         let w = weight(rows, cols, 4);
-        let layer = Layer::new(&w, Hessian::diagonal(&hessian(cols, 4)).expect("valid")).expect("valid");
+        let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(cols, 4)).expect("valid")).expect("valid");
         let options = Options::exact().block(block).temperature(5.0).iterations(6);
         let log = Log::default();
         Descent::new(&options)

@@ -7,7 +7,7 @@ use common::{assert_close, dense, dense_core, hessian, relative_loss, to_f64, we
 use ndarray::{Array1, Array2};
 
 fn run(w: &Array2<f32>, d: &Array1<f32>, options: &Options) -> Factorization {
-    let layer = Layer::new(w, Hessian::diagonal(d).expect("valid")).expect("valid");
+    let layer = Layer::new(w, Hessian::from_diagonal(d).expect("valid")).expect("valid");
     factorize(&layer, options).expect("runs")
 }
 

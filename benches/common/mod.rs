@@ -78,7 +78,7 @@ pub fn shipped_layer() -> (Array2<f16>, Array2<f32>) {
 }
 
 pub fn hessian(diagonal: &Array1<f32>) -> Hessian {
-    Hessian::diagonal(diagonal).expect("the diagonal is sound")
+    Hessian::from_diagonal(diagonal).expect("the diagonal is sound")
 }
 
 /// Activations of `tokens` × `inputs`: Gaussian, one input in a hundred ten times as strong.
@@ -102,7 +102,7 @@ pub fn full_hessian(diagonal: &Array1<f32>) -> Hessian {
     for (entry, &d) in full.diag_mut().iter_mut().zip(diagonal) {
         *entry = d;
     }
-    Hessian::full(&full).expect("the Hessian is sound")
+    Hessian::from_full(&full).expect("the Hessian is sound")
 }
 
 /// Flops that are counted for an iteration: 16 · block · m · k, eight dense products of a block.

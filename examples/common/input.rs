@@ -140,8 +140,8 @@ fn layer<T: Element + bytemuck::Pod, R>(
 fn hessian<T: Element + bytemuck::Pod>(tensor: &TensorView<'_>) -> Result<Hessian> {
     let values = values::<T>(tensor);
     match *tensor.shape() {
-        [_] => Ok(Hessian::diagonal(&ArrayView1::from(&values))?),
-        [rows, cols] => Ok(Hessian::full(&ArrayView2::from_shape((rows, cols), &values)?)?),
+        [_] => Ok(Hessian::from_diagonal(&ArrayView1::from(&values))?),
+        [rows, cols] => Ok(Hessian::from_full(&ArrayView2::from_shape((rows, cols), &values)?)?),
         _ => Err(format!("has shape {:?}, expected one axis or two", tensor.shape()).into()),
     }
 }

@@ -12,7 +12,7 @@ mod output;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use armor_core::{Layer, Options, Pattern};
+use armor_core::{HessianKind, Layer, Options, Pattern};
 use clap::Parser;
 
 use common::Result;
@@ -68,7 +68,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     make_folder(&arguments.out)?;
     let comparison = source.with_layer(|layer| {
         let heldout = heldout.clone().map(|hessian| Layer::new(layer.weight().clone(), hessian)).transpose()?;
-        let applicable = Method::ALL.into_iter().filter(|method| layer.hessian().is_full() || !method.needs_full());
+        let applicable = Method::ALL
+            .into_iter()
+            .filter(|method| layer.hessian().kind() == HessianKind::Full || !method.needs_full());
         let rows = applicable
             .map(|method| {
                 method.measure(layer, heldout.as_ref(), if method == Method::Paper { &paper } else { &exact })
@@ -80,7 +82,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             pattern: arguments.pattern,
             block: &arguments.block,
             seed: arguments.seed,
-            full: layer.hessian().is_full(),
+            full: layer.hessian().kind() == HessianKind::Full,
             rows,
         })
     })?;

@@ -9,7 +9,7 @@ mod output;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use armor_core::{Layer, Objective, Options, Pattern, RowWeighting};
+use armor_core::{HessianKind, Layer, Objective, Options, Pattern, RowWeighting};
 use clap::{Parser, ValueEnum};
 
 use common::Result;
@@ -134,7 +134,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         let result = common::progress::descend(&options, |descent| descent.run(layer))?;
         let heldout = heldout.clone().map(|hessian| Layer::new(layer.weight().clone(), hessian)).transpose()?;
         let errors = output::OutputErrors {
-            fitted: layer.hessian().is_full().then(|| result.output_error(layer)).transpose()?,
+            fitted: (layer.hessian().kind() == HessianKind::Full).then(|| result.output_error(layer)).transpose()?,
             heldout: heldout.map(|layer| result.output_error(&layer)).transpose()?,
         };
         Ok((result, errors))

@@ -56,7 +56,7 @@ impl LoadedLayer<'_> {
     /// Hashes weight and Hessian.
     pub fn digests(&self) -> LayerDigests {
         let hessian = self.layer.hessian();
-        let diagonal: &[u8] = bytemuck::cast_slice(hessian.diagonal_values());
+        let diagonal: &[u8] = bytemuck::cast_slice(hessian.diagonal());
         let rows = (0..hessian.len()).filter_map(|row| hessian.row(row)).map(bytemuck::cast_slice);
         LayerDigests {
             weight: digest::of([self.weight.bytes()]),
@@ -203,9 +203,9 @@ fn hessian<T: crate::input::weight::Element + bytemuck::Pod>(
     match tensor.shape[..] {
         [rows, cols] => {
             let full = ArrayView2::from_shape((rows, cols), values).expect("the header was checked");
-            if whole { Hessian::full(&full) } else { Hessian::diagonal_of(&full) }
+            if whole { Hessian::from_full(&full) } else { Hessian::from_diagonal_of(&full) }
         }
-        _ => Hessian::diagonal(&ArrayView1::from(values)),
+        _ => Hessian::from_diagonal(&ArrayView1::from(values)),
     }
 }
 

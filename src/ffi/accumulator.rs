@@ -13,7 +13,7 @@ use super::serialized::{deserialize, serialize};
 use super::status::{ARMOR_INVALID_SHAPE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_UNKNOWN_VALUE};
 use super::view::{ARMOR_HESSIAN_DIAGONAL, ARMOR_HESSIAN_FULL, MatrixView};
 use crate::input::accumulator::HessianAccumulator;
-use crate::input::hessian::Hessian;
+use crate::input::hessian::{Hessian, HessianKind};
 
 /// An accumulator of the Hessian H = (1/N) * sum of x * x^T over the activations x of N tokens. The result can be the data
 /// of an armor_hessian. armor_accumulator_create or armor_accumulator_deserialize creates an accumulator, and
@@ -57,11 +57,11 @@ pub unsafe extern "C" fn armor_accumulator_create(inputs: usize, kind: u32, out:
         let accumulator = match kind {
             ARMOR_HESSIAN_DIAGONAL => {
                 bytes(inputs).ok_or_else(too_many)?;
-                HessianAccumulator::diagonal(inputs)
+                HessianAccumulator::new(inputs, HessianKind::Diagonal)
             }
             ARMOR_HESSIAN_FULL => {
                 inputs.checked_mul(inputs).and_then(bytes).ok_or_else(too_many)?;
-                HessianAccumulator::full(inputs)
+                HessianAccumulator::new(inputs, HessianKind::Full)
             }
             other => {
                 let message = format!("kind: {other} is not a kind of accumulator, expected 1 or 2");
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn armor_accumulator_copy(
         let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
         let accumulator = lock("accumulator", accumulator)?;
         let inputs = accumulator.inputs();
-        let len = if accumulator.is_full() { inputs * inputs } else { inputs };
+        let len = if accumulator.kind() == HessianKind::Full { inputs * inputs } else { inputs };
         // SAFETY: the caller keeps the module's contract.
         unsafe { buffer.fill(len, || Ok(numbers(&accumulator.hessian()?))) }
     })
@@ -173,10 +173,10 @@ pub unsafe extern "C" fn armor_accumulator_copy(
 /// Copies the full matrix row by row, or the diagonal if only that is known.
 fn numbers(hessian: &Hessian) -> Vec<f32> {
     let rows = (0..hessian.len()).map_while(|row| hessian.row(row));
-    if hessian.is_full() {
+    if hessian.kind() == HessianKind::Full {
         rows.flatten().map(|value| (f64::from(*value) / hessian.scale()) as f32).collect()
     } else {
-        hessian.diagonal_values().iter().map(|&value| value as f32).collect()
+        hessian.diagonal().iter().map(|&value| value as f32).collect()
     }
 }
 

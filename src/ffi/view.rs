@@ -210,7 +210,7 @@ unsafe fn diagonal<T: Element>(view: &HessianView) -> Result<(Hessian, Option<Sp
     let span = Span::new("hessian.data", view.data.cast::<T>(), view.len)?;
     // SAFETY: the pointer is not NULL, is aligned, and its length was checked; the caller keeps the module's contract.
     let diagonal = unsafe { ArrayView1::from_shape_ptr(view.len, view.data.cast::<T>()) };
-    Ok((Hessian::diagonal(&diagonal)?, Some(span)))
+    Ok((Hessian::from_diagonal(&diagonal)?, Some(span)))
 }
 
 /// Copies a full Hessian, or only its diagonal if the objective is the diagonal one.
@@ -225,8 +225,8 @@ unsafe fn full<T: Element>(view: &HessianView, objective: Objective) -> Result<(
     // caller keeps the module's contract.
     let full = unsafe { ArrayView2::from_shape_ptr(strides, view.data.cast::<T>()) };
     let hessian = match objective {
-        Objective::Diagonal => Hessian::diagonal_of(&full)?,
-        Objective::Full => Hessian::full(&full)?,
+        Objective::Diagonal => Hessian::from_diagonal_of(&full)?,
+        Objective::Full => Hessian::from_full(&full)?,
     };
     Ok((hessian, Some(span)))
 }

@@ -8,7 +8,7 @@ use ndarray::{ArrayBase, ArrayView2, Data, Ix2, s};
 use rayon::prelude::*;
 
 use crate::error::Error;
-use crate::input::hessian::Hessian;
+use crate::input::hessian::{Hessian, HessianKind};
 use crate::input::weight::Element;
 use crate::kernels::elementwise::{add_squares, all_within};
 use crate::kernels::pool;
@@ -39,15 +39,15 @@ const COLUMNS: usize = 256;
 /// more).
 ///
 /// ```
-/// use armor_core::HessianAccumulator;
+/// use armor_core::{HessianAccumulator, HessianKind};
 /// use ndarray::array;
 ///
-/// let mut accumulator = HessianAccumulator::full(2);
+/// let mut accumulator = HessianAccumulator::new(2, HessianKind::Full);
 /// accumulator.add(&array![[1.0_f32, 2.0], [3.0, -2.0]])?; // two tokens
 /// accumulator.add(&array![[2.0_f64, 0.0]])?; // and one more
 /// assert_eq!(accumulator.tokens(), 3);
 /// let hessian = accumulator.hessian()?;
-/// assert_eq!(hessian.diagonal_values(), [14.0 / 3.0, 8.0 / 3.0]);
+/// assert_eq!(hessian.diagonal(), [14.0 / 3.0, 8.0 / 3.0]);
 /// assert_eq!(hessian.row(0), Some(&[14.0 / 3.0, -4.0 / 3.0][..]));
 /// # Ok::<(), armor_core::Error>(())
 /// ```
@@ -69,7 +69,7 @@ enum Sums {
 
 impl Sums {
     /// Names the part of the matrix in messages.
-    fn kind(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Sums::Diagonal(_) => "the diagonal",
             Sums::Full(_) => "the whole matrix",
@@ -78,20 +78,16 @@ impl Sums {
 }
 
 impl HessianAccumulator {
-    /// Makes an accumulator of the diagonal over k inputs, without tokens.
+    /// Makes an accumulator over k inputs, without tokens.
     ///
     /// # Panics
-    /// If k f64 numbers do not fit into the address space.
-    pub fn diagonal(inputs: usize) -> Self {
-        HessianAccumulator { tokens: 0, sums: Sums::Diagonal(vec![0.0; inputs]) }
-    }
-
-    /// Makes an accumulator of the whole k × k matrix, without tokens.
-    ///
-    /// # Panics
-    /// If k² f64 numbers do not fit into the address space.
-    pub fn full(inputs: usize) -> Self {
-        HessianAccumulator { tokens: 0, sums: Sums::Full(Triangle::zeros(inputs)) }
+    /// If the sums, k or k² f64 numbers, do not fit into the address space.
+    pub fn new(inputs: usize, kind: HessianKind) -> Self {
+        let sums = match kind {
+            HessianKind::Diagonal => Sums::Diagonal(vec![0.0; inputs]),
+            HessianKind::Full => Sums::Full(Triangle::zeros(inputs)),
+        };
+        HessianAccumulator { tokens: 0, sums }
     }
 
     /// Returns the number of inputs, k.
@@ -107,9 +103,12 @@ impl HessianAccumulator {
         self.tokens
     }
 
-    /// Tells whether the whole matrix is accumulated, and not only its diagonal.
-    pub fn is_full(&self) -> bool {
-        matches!(self.sums, Sums::Full(_))
+    /// Tells which part of the matrix is accumulated.
+    pub fn kind(&self) -> HessianKind {
+        match self.sums {
+            Sums::Diagonal(_) => HessianKind::Diagonal,
+            Sums::Full(_) => HessianKind::Full,
+        }
     }
 
     /// Adds the activations of some tokens: a matrix tokens × k with any strides. It may have no rows; calls with some
@@ -147,7 +146,7 @@ impl HessianAccumulator {
             (Sums::Diagonal(sums), Sums::Diagonal(others)) => add_all(sums, others),
             (Sums::Full(sums), Sums::Full(others)) => add_all(sums.values_mut(), others.values()),
             (sums, others) => {
-                return Err(Error::HessianKind { argument: "other", found: others.kind(), expected: sums.kind() });
+                return Err(Error::HessianKind { argument: "other", found: others.name(), expected: sums.name() });
             }
         }
         self.tokens = self.tokens.saturating_add(other.tokens);

@@ -9,6 +9,15 @@ use crate::error::Error;
 use crate::input::weight::{Element, fits_f32};
 use crate::kernels::pool;
 
+/// How much of a Hessian is known, or accumulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HessianKind {
+    /// The diagonal, k numbers.
+    Diagonal,
+    /// The whole matrix, k × k.
+    Full,
+}
+
 /// The Hessian of a layer's k inputs: the whole matrix, k × k, or its diagonal d, length k.
 ///
 /// The layer's squared output error under a weight change ΔW is tr(ΔW H ΔWᵀ), which is Σ_ij d_j ΔW_ij² when only the
@@ -27,15 +36,15 @@ impl Hessian {
     ///
     /// # Errors
     /// [`Error::HessianNotFinite`] or [`Error::HessianNegative`] with the first bad position.
-    pub fn diagonal<T: Element>(diagonal: &ArrayBase<impl Data<Elem = T>, Ix1>) -> Result<Self, Error> {
+    pub fn from_diagonal<T: Element>(diagonal: &ArrayBase<impl Data<Elem = T>, Ix1>) -> Result<Self, Error> {
         Self::of_moments(diagonal.mapv(T::to_f64).to_vec())
     }
 
     /// Makes a Hessian from the diagonal of a full one, k × k.
     ///
     /// # Errors
-    /// [`Error::HessianNotSquare`], or as [`Hessian::diagonal`]; off-diagonal entries are not read.
-    pub fn diagonal_of<T: Element>(full: &ArrayBase<impl Data<Elem = T>, Ix2>) -> Result<Self, Error> {
+    /// [`Error::HessianNotSquare`], or as [`Hessian::from_diagonal`]; off-diagonal entries are not read.
+    pub fn from_diagonal_of<T: Element>(full: &ArrayBase<impl Data<Elem = T>, Ix2>) -> Result<Self, Error> {
         let (rows, cols) = full.dim();
         if rows != cols {
             return Err(Error::HessianNotSquare { rows, cols });
@@ -55,22 +64,22 @@ impl Hessian {
     /// entry that exceeds √(H_ii H_jj) by more than 1 %, which no inputs can cause.
     ///
     /// ```
-    /// use armor_core::{Error, Hessian};
+    /// use armor_core::{Error, Hessian, HessianKind};
     /// use ndarray::array;
-    /// let hessian = Hessian::full(&array![[2.0_f32, 0.5], [0.5, 1.0]])?;
-    /// assert!(hessian.is_full());
-    /// let error = Hessian::full(&array![[2.0_f32, 0.5], [0.7, 1.0]]).unwrap_err();
+    /// let hessian = Hessian::from_full(&array![[2.0_f32, 0.5], [0.5, 1.0]])?;
+    /// assert_eq!(hessian.kind(), HessianKind::Full);
+    /// let error = Hessian::from_full(&array![[2.0_f32, 0.5], [0.7, 1.0]]).unwrap_err();
     /// assert!(matches!(error, Error::HessianAsymmetric { row: 0, col: 1, .. }));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn full<T: Element>(full: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<Self, Error> {
-        Self::diagonal_of(full)?.with_entries(|i, j| full[[i, j]].to_f64(), 2.0 * T::epsilon())
+    pub fn from_full<T: Element>(full: &ArrayBase<impl Data<Elem = T> + Sync, Ix2>) -> Result<Self, Error> {
+        Self::from_diagonal_of(full)?.with_entries(|i, j| full[[i, j]].to_f64(), 2.0 * T::epsilon())
     }
 
     /// Adds the whole matrix to a diagonal. Mirrored entries may differ by `relative` times the larger one.
     ///
     /// # Errors
-    /// As [`Hessian::full`], and [`Error::Threads`].
+    /// As [`Hessian::from_full`], and [`Error::Threads`].
     pub(crate) fn with_entries(self, entry: impl Fn(usize, usize) -> f64 + Sync, relative: f64) -> Result<Self, Error> {
         pool::start()?;
         let k = self.len();
@@ -99,7 +108,7 @@ impl Hessian {
     /// Makes a Hessian from the mean square of every input.
     ///
     /// # Errors
-    /// As [`Hessian::diagonal`].
+    /// As [`Hessian::from_diagonal`].
     pub(crate) fn of_moments(diagonal: Vec<f64>) -> Result<Self, Error> {
         for (index, &value) in diagonal.iter().enumerate() {
             if !fits_f32(value) {
@@ -122,13 +131,13 @@ impl Hessian {
         self.diagonal.is_empty()
     }
 
-    /// Tells whether the whole matrix is known, and not only its diagonal.
-    pub fn is_full(&self) -> bool {
-        self.full.is_some()
+    /// Tells how much of the matrix is known.
+    pub fn kind(&self) -> HessianKind {
+        if self.full.is_some() { HessianKind::Full } else { HessianKind::Diagonal }
     }
 
     /// Returns the diagonal d, length k: the numbers given, times [`Hessian::scale`].
-    pub fn diagonal_values(&self) -> &[f64] {
+    pub fn diagonal(&self) -> &[f64] {
         &self.diagonal
     }
 

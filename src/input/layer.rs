@@ -17,7 +17,7 @@ use crate::kernels::pool;
 /// use ndarray::{Array2, array};
 ///
 /// let weight: Array2<f32> = array![[0.1, -0.4, 0.2, 0.9], [1.0, 0.3, -0.2, 0.5]];
-/// let layer = Layer::new(&weight, Hessian::diagonal(&array![1.0_f32, 4.0, 0.5, 2.0])?)?;
+/// let layer = Layer::new(&weight, Hessian::from_diagonal(&array![1.0_f32, 4.0, 0.5, 2.0])?)?;
 /// assert_eq!((layer.rows(), layer.cols()), (2, 4));
 /// # Ok::<(), armor_core::Error>(())
 /// ```

@@ -1,7 +1,7 @@
 //! The matrix that couples errors at different inputs.
 
 use crate::error::Error;
-use crate::input::hessian::Hessian;
+use crate::input::hessian::{Hessian, HessianKind};
 
 /// The correlation Ω = (1 − α) corr(M) + α I of a loss tr(Ē √D Ω √D Ēᵀ) with importances D.
 ///
@@ -22,7 +22,7 @@ impl Correlation {
         if !(0.0..=1.0).contains(&shrinkage) {
             return Err(Error::Option { name: "shrinkage", value: shrinkage.to_string(), expected: "0 to 1" });
         }
-        if !matrix.is_full() {
+        if matrix.kind() != HessianKind::Full {
             return Err(Error::HessianNotFull { needed_by: "the full objective" });
         }
         Ok(Correlation { matrix: matrix.clone(), shrinkage })

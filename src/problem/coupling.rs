@@ -60,7 +60,7 @@ impl Coupling {
         let width = tile_within(memory_limit, rows, cols)?;
         let floor = MIN_IMPORTANCE * matrix.mean();
         let scale = |&h: &f64| if h > 0.0 { ((1.0 - alpha) / h.max(floor)).sqrt() } else { 0.0 };
-        let scales = matrix.diagonal_values().iter().map(scale).collect();
+        let scales = matrix.diagonal().iter().map(scale).collect();
         let mut coupling = Coupling {
             matrix,
             scales,

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::error::Error;
 use crate::factors::partition::Partition;
 use crate::factors::triple::Factors;
+use crate::input::hessian::HessianKind;
 use crate::input::layer::Layer;
 use crate::kernels::linalg::{part_of, rows_of, set_product};
 use crate::problem::coupling::Coupling;
@@ -73,7 +74,7 @@ pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
     let product = &Replacement::Factors(factors);
     let hessian = layer.hessian();
     let diagonal = Normalization::plain(layer).importance;
-    let energies = if hessian.is_full() {
+    let energies = if hessian.kind() == HessianKind::Full {
         Energies::coupled(
             product,
             layer,

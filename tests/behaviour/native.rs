@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use armor_core::{
-    Descent, Element, Error, Factorization, Hessian, HessianAccumulator, Layer, Objective, Options,
+    Descent, Element, Error, Factorization, Hessian, HessianAccumulator, HessianKind, Layer, Objective, Options,
     PackedFactorization, Pattern, Phase, Precision, Weight,
 };
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
@@ -56,13 +56,13 @@ macro_rules! with_view {
 fn hessian(moment: &Moment<'_>, objective: Objective) -> Result<Hessian, Error> {
     fn full<T: Element>(full: &ArrayView2<'_, T>, objective: Objective) -> Result<Hessian, Error> {
         match objective {
-            Objective::Full => Hessian::full(full),
-            _ => Hessian::diagonal_of(full),
+            Objective::Full => Hessian::from_full(full),
+            _ => Hessian::from_diagonal_of(full),
         }
     }
     match moment {
         Moment::Identity(len) => Ok(Hessian::identity(*len)),
-        Moment::Diagonal(row) => with_view!(row, view => Hessian::diagonal(&view.row(0))),
+        Moment::Diagonal(row) => with_view!(row, view => Hessian::from_diagonal(&view.row(0))),
         Moment::Full(matrix) => with_view!(matrix, view => full(view, objective)),
     }
 }
@@ -205,7 +205,11 @@ impl Library for Native {
     }
 
     fn accumulator(inputs: usize, full: bool) -> HessianAccumulator {
-        if full { HessianAccumulator::full(inputs) } else { HessianAccumulator::diagonal(inputs) }
+        if full {
+            HessianAccumulator::new(inputs, HessianKind::Full)
+        } else {
+            HessianAccumulator::new(inputs, HessianKind::Diagonal)
+        }
     }
 
     fn add(accumulator: &mut HessianAccumulator, activations: Weight<'_>) -> Result<(), Refusal> {
@@ -225,7 +229,7 @@ impl Library for Native {
         let rows: Option<Vec<&[f32]>> = (0..hessian.len()).map(|row| hessian.row(row)).collect();
         Ok(match rows {
             Some(rows) => rows.concat(),
-            None => hessian.diagonal_values().iter().map(|&value| value as f32).collect(),
+            None => hessian.diagonal().iter().map(|&value| value as f32).collect(),
         })
     }
 

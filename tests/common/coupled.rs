@@ -104,5 +104,5 @@ pub fn sweep(snapshot: &Snapshot, omega: &Mat) -> Mat {
 
 /// A Hessian that the crate takes.
 pub fn checked(hessian: &Array2<f32>) -> Hessian {
-    Hessian::full(hessian).expect("the Hessian is sound")
+    Hessian::from_full(hessian).expect("the Hessian is sound")
 }

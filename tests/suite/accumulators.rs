@@ -1,6 +1,6 @@
 //! Accumulators: means over tokens, and refusals that add nothing.
 
-use armor_core::{HessianAccumulator, Weight};
+use armor_core::{HessianAccumulator, HessianKind, Weight};
 use half::bf16;
 use ndarray::{Array2, s};
 
@@ -39,7 +39,11 @@ pub fn sums_are_those_of_the_crate<L: Library>() {
     let activations = common::weight(50, INPUTS, 3).mapv(|x| bf16::from_f32(x).to_f32());
     let (first, rest) = (activations.slice(s![..30, ..]), activations.slice(s![30.., ..]));
     for full in [false, true] {
-        let mut expected = if full { HessianAccumulator::full(INPUTS) } else { HessianAccumulator::diagonal(INPUTS) };
+        let mut expected = if full {
+            HessianAccumulator::new(INPUTS, HessianKind::Full)
+        } else {
+            HessianAccumulator::new(INPUTS, HessianKind::Diagonal)
+        };
         expected.add(&first).expect("finite");
         let mut other = expected.clone();
         other.add(&rest).expect("finite");
@@ -56,7 +60,7 @@ pub fn sums_are_those_of_the_crate<L: Library>() {
         let mean: Vec<f32> = if full {
             (0..INPUTS).flat_map(|i| hessian.row(i).expect("full").to_vec()).collect()
         } else {
-            hessian.diagonal_values().iter().map(|&x| x as f32).collect()
+            hessian.diagonal().iter().map(|&x| x as f32).collect()
         };
         assert_eq!(bits(&done(L::mean(&found))), bits(&mean));
     }

@@ -18,7 +18,7 @@ fn input<'a>(small: &'a Small, full: &'a Array2<f32>) -> Input<'a> {
 
 pub fn a_run_is_that_of_the_crate<L: Library>() {
     let (small, full) = (Small::new(), full_hessian(16, 40, 1));
-    let layer = Layer::new(&small.weight, Hessian::full(&full).expect("valid")).expect("valid");
+    let layer = Layer::new(&small.weight, Hessian::from_full(&full).expect("valid")).expect("valid");
     let changes = [Change::Shrinkage(0.2), Change::RowWeighting(RowWeighting::NoWag), Change::MemoryLimit(1 << 20)];
     let in_rust = Small::options().objective(Objective::Full).shrinkage(0.2).row_weighting(RowWeighting::NoWag);
     let in_rust = factorize(&layer, &in_rust).expect("runs");

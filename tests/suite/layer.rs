@@ -53,7 +53,7 @@ impl Small {
 
     /// The layer of the crate.
     pub fn layer(&self) -> Layer<'_> {
-        Layer::new(&self.weight, Hessian::diagonal(&self.diagonal).expect("valid")).expect("valid")
+        Layer::new(&self.weight, Hessian::from_diagonal(&self.diagonal).expect("valid")).expect("valid")
     }
 
     /// Factorises this layer with a library.

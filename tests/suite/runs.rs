@@ -138,7 +138,8 @@ fn by_the_crate(preset: Preset, iterations: usize) -> Parts {
         Preset::Exact => Options::exact(),
         Preset::Paper => Options::paper(),
     };
-    let (weight, hessian): (Array2<f32>, _) = (weight(48, 64, 1), Hessian::diagonal(&hessian(64, 1)).expect("valid"));
+    let (weight, hessian): (Array2<f32>, _) =
+        (weight(48, 64, 1), Hessian::from_diagonal(&hessian(64, 1)).expect("valid"));
     let layer = Layer::new(&weight, hessian).expect("valid");
     Parts::of(&factorize(&layer, &options.block(16).iterations(iterations).seed(1)).expect("runs"))
 }

@@ -7,7 +7,7 @@ use crate::descent::mask_selector::selector::MaskSelector;
 use crate::error::{BoxError, Error};
 use crate::factors::groups::columns;
 use crate::factors::pattern::Pattern;
-use crate::input::hessian::Hessian;
+use crate::input::hessian::{Hessian, HessianKind};
 use crate::kernels::linalg::{add_part_product, cholesky_with_ridge, invert_lower, part_of, rows_of};
 use crate::problem::state::State;
 use crate::problem::target::Target;
@@ -28,7 +28,7 @@ use crate::problem::target::Target;
 ///
 /// let weight = Array2::from_shape_fn((8, 4), |(i, j)| ((3 * i + 5 * j) % 7) as f32 - 2.5);
 /// let full = array![[2.0_f32, 0.9, 0.0, 0.4], [0.9, 1.0, 0.2, 0.3], [0.0, 0.2, 1.5, 0.0], [0.4, 0.3, 0.0, 1.0]];
-/// let layer = Layer::new(&weight, Hessian::full(&full)?)?;
+/// let layer = Layer::new(&weight, Hessian::from_full(&full)?)?;
 /// let options = Options::exact().block(4);
 /// let updated = Descent::new(&options)?.initial_mask(SparseGpt::new()).prune(&layer)?;
 /// let pruned = Descent::new(&options)?.prune(&layer)?;
@@ -67,7 +67,7 @@ impl SparseGpt {
         if !(0.0..=1.0).contains(&self.dampening) {
             return Err(Error::Option { name: "dampening", value: self.dampening.to_string(), expected: "0 to 1" });
         }
-        if !target.hessian().is_full() {
+        if target.hessian().kind() != HessianKind::Full {
             return Err(Error::HessianNotFull { needed_by: "SparseGPT" });
         }
         Ok(())
@@ -105,13 +105,13 @@ fn write_row(hessian: &Hessian, row: usize, mean: f64, reversed: &mut [f64]) {
     for (out, &value) in reversed.iter_mut().rev().zip(values) {
         *out = value.into();
     }
-    let diagonal = hessian.diagonal_values()[row];
+    let diagonal = hessian.diagonal()[row];
     reversed[values.len() - 1 - row] = if diagonal > 0.0 { diagonal } else { mean };
 }
 
 /// Writes the caller's weights of a row but for the row's scale; those of dead inputs are zero.
 fn write_weights(target: &Target, row: usize, out: &mut [f64]) {
-    let (normalization, diagonal) = (target.normalization(), target.hessian().diagonal_values());
+    let (normalization, diagonal) = (target.normalization(), target.hessian().diagonal());
     for (j, out) in out.iter_mut().enumerate() {
         let scale = normalization.cols[j] / normalization.importance[j].sqrt();
         *out = if diagonal[j] > 0.0 { f64::from(target.whitened(row, j)) * scale } else { 0.0 };

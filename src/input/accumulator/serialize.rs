@@ -7,7 +7,7 @@ use crate::bytes::reader::{Reader, origin};
 use crate::error::Error;
 use crate::input::accumulator::triangle::Triangle;
 use crate::input::accumulator::{HessianAccumulator, Sums};
-use crate::input::hessian::{MIN_IMPORTANCE, ROUNDING_SLACK};
+use crate::input::hessian::{HessianKind, MIN_IMPORTANCE, ROUNDING_SLACK};
 use crate::input::weight::fits_f32;
 
 /// The end of the key of the sums.
@@ -37,7 +37,7 @@ impl HessianAccumulator {
             Sums::Full(sums) => sums.positions().flat_map(|(i, j)| sums.entry(i, j).to_le_bytes()).collect(),
         };
         let metadata = [
-            ("armor.hessian", KINDS[usize::from(self.is_full())].to_owned()),
+            ("armor.hessian", KINDS[usize::from(self.kind() == HessianKind::Full)].to_owned()),
             ("armor.inputs", self.inputs().to_string()),
             ("armor.tokens", self.tokens.to_string()),
         ];
