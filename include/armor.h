@@ -205,7 +205,7 @@ typedef struct armor_job armor_job;
 // them at any time. A run uses the values at the time of its start, and later changes do not affect it.
 typedef struct armor_options armor_options;
 
-// A factorised layer in the layout that fast kernels read. It never changes, so any number of threads may use it;
+// A factorised layer in the memory order that fast kernels read. It never changes, so any number of threads may use it;
 // armor_packed_free frees it. It does not need the factorisation that it was made from.
 typedef struct armor_packed armor_packed;
 
@@ -326,7 +326,7 @@ typedef struct armor_report {
     double ridge;
 } armor_report;
 
-// Shapes of a packed factorisation, and its bytes in memory.
+// Shapes of a packed factorisation, its bytes in memory, and its dtypes.
 typedef struct armor_packed_sizes {
     // Set to sizeof(armor_packed_sizes) before the call; afterwards the bytes that were written.
     size_t struct_size;
@@ -342,9 +342,13 @@ typedef struct armor_packed_sizes {
     size_t right_bytes;
     // Bytes of all three.
     size_t bytes;
-    // What values and wrappers are kept in, ARMOR_DTYPE_*.
-    uint32_t dtype;
-    // 0; room for a later field.
+    // The dtype of the left wrapper A, ARMOR_DTYPE_*.
+    uint32_t left_dtype;
+    // The dtype of the core's kept values.
+    uint32_t core_dtype;
+    // The dtype of the right wrapper B.
+    uint32_t right_dtype;
+    // 0; reserved for a later field.
     uint32_t reserved;
 } armor_packed_sizes;
 
@@ -687,33 +691,44 @@ uint32_t armor_accumulator_deserialize(const uint8_t *bytes,
                                        const char *name,
                                        struct armor_accumulator **out);
 
-// Packs a factorisation for fast products, its numbers rounded to dtype (ARMOR_DTYPE_F32, _F16 or _BF16), and writes
-// the handle to out; free it with armor_packed_free. The factorisation may be freed at once.
+// Packs a factorisation for fast products and writes the handle to out; free it with armor_packed_free. The
+// factorisation may be freed at once.
 //
-// threads says on how many threads products run: 0 for the pool of the process, 1 for the calling thread alone, more
-// for a pool of this handle's own, at most 1024. Results do not depend on it. Fails with ARMOR_UNKNOWN_DTYPE,
-// ARMOR_NOT_FINITE (a number beyond f16), ARMOR_OPTION_OUT_OF_RANGE and ARMOR_THREADS.
+// The numbers of each factor are rounded to its dtype, ARMOR_DTYPE_F32, _F16 or _BF16: left_dtype for the left wrapper,
+// core_dtype for the core's kept values, right_dtype for the right wrapper. Most callers pass the same dtype three
+// times.
+//
+// threads is the number of threads that products run on: 0 for the pool of the process, 1 for the calling thread alone,
+// more for a pool that belongs to this handle, at most 1024. Results do not depend on it. Fails with
+// ARMOR_UNKNOWN_DTYPE, ARMOR_UNREPRESENTABLE (a number beyond the range of its dtype), ARMOR_OPTION_OUT_OF_RANGE and
+// ARMOR_THREADS.
 uint32_t armor_packed_create(const struct armor_factorization *factorization,
-                             uint32_t dtype,
+                             uint32_t left_dtype,
+                             uint32_t core_dtype,
+                             uint32_t right_dtype,
                              size_t threads,
                              struct armor_packed **out);
 
-// Frees a packed factorisation; NULL is fine. No other call may be using it.
+// Frees a packed factorisation; NULL is allowed. No other call may be using the handle.
 uint32_t armor_packed_free(struct armor_packed *packed);
 
-// Writes shapes and bytes of a packed factorisation to out, whose struct_size the caller has set.
+// Writes shapes, bytes and dtypes of a packed factorisation to out, whose struct_size the caller has set.
 uint32_t armor_packed_get_sizes(const struct armor_packed *packed, struct armor_packed_sizes *out);
 
-// Writes to out how many float a product with batch vectors needs as scratch. It stops growing at 64 vectors.
-uint32_t armor_packed_scratch_len(const struct armor_packed *packed, size_t batch, size_t *out);
+// Writes to out the number of floats that a product with batch vectors needs as scratch. From 64 vectors on it stays the
+// same.
+uint32_t armor_packed_scratch_len(const struct armor_packed *packed,
+                                  size_t batch,
+                                  size_t *out);
 
-// Computes y = A * (S * (B * x)) for one input x of x_len = k elements; writes m elements to y, which holds capacity.
+// Computes y = A * (S * (B * x)) for one input x of x_len = k elements; writes m elements to y, which holds capacity
+// elements.
 //
-// scratch is working memory of scratch_len elements, at least what armor_packed_scratch_len says for 1; NULL with
-// scratch_len 0 lets the call allocate it. No two of x, y and scratch may overlap; calls that go on at the same time
-// need scratch of their own. Sums are float. An x with NaN or infinities gives what the dense matrix would, at the price
-// of a product for every infinity. Fails with ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for
-// y or scratch, ARMOR_THREADS; y is then unchanged.
+// scratch is working memory of scratch_len elements, at least as many as armor_packed_scratch_len gives for 1; with NULL
+// and scratch_len 0 the call allocates it. No two of x, y and scratch may overlap, and calls at the same time must not
+// share scratch. Sums are float. An x with NaN or infinities gives what the dense matrix would; each infinity costs one
+// more product. Fails with ARMOR_INVALID_SHAPE for an x of another length, ARMOR_BUFFER_TOO_SMALL for y or scratch,
+// ARMOR_THREADS; y is then unchanged.
 uint32_t armor_packed_apply(const struct armor_packed *packed,
                             const float *x,
                             size_t x_len,
@@ -725,8 +740,8 @@ uint32_t armor_packed_apply(const struct armor_packed *packed,
 // Computes y = A * (S * (B * x)) for the rows of x, a batch x k matrix of any dtype, read in place and rounded to float.
 //
 // Row i of y, m elements, starts at element i * y_row_stride, which is at least m; y holds capacity elements, at least
-// (batch - 1) * y_row_stride + m. scratch is as in armor_packed_apply, for batch. Every vector's result has the bits
-// that it has alone. A batch of 0 is refused. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_BUFFER_TOO_SMALL
+// (batch - 1) * y_row_stride + m. scratch is as in armor_packed_apply, for batch. The result for a vector has the same
+// bits as if it were multiplied alone. A batch of 0 is refused. Fails with ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_DTYPE, ARMOR_BUFFER_TOO_SMALL
 // and ARMOR_THREADS; y is then unchanged.
 uint32_t armor_packed_apply_batch(const struct armor_packed *packed,
                                   const struct armor_matrix *x,
