@@ -117,7 +117,7 @@ impl JobSettings {
         object(&settings)
     }
 
-    /// All settings that decide the factors, apart from the inputs. `memory_limit` is one of them: the spans of columns
+    /// All settings that decide the factors, apart from the inputs. `memory_limit` is one of them: the tiles of columns
     /// that it allows decide the order of sums.
     pub(super) fn decisive(&self) -> Map<String, Value> {
         let weighting = self.options.effective_row_weighting();

@@ -78,8 +78,8 @@ pub struct Options {
     /// is the paper's proxy loss, and [`RowWeighting::Uniform`], the true output error, with the full one.
     pub row_weighting: Option<RowWeighting>,
     /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
-    /// limit. Under a limit a run takes narrower spans of columns, which is slower. The least that it needs is
-    /// max(12 k² + 1024 k, 4 k² + 12 m k) bytes, and the memory for a span of one block.
+    /// limit. Under a limit a run takes narrower tiles of columns, which is slower. The least that it needs is
+    /// max(12 k² + 1024 k, 4 k² + 12 m k) bytes, and the memory for a tile of one block.
     pub memory_limit: Option<usize>,
     /// Rows of a block of the left wrapper, p. Default: 64 (`exact`), 128 (`paper`). Range: 1 to 4096.
     ///

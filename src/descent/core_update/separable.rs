@@ -78,7 +78,7 @@ impl SeparableBatch<'_> {
         let lengths = [size, stacked, stacked, blocks * size, self.batch.scratch()];
         with_scratch(lengths, |[dense, halves, residuals, gradients, scratch]| {
             let start = Instant::now();
-            let loss = self.gradients(&core, [dense, halves, residuals], gradients);
+            let loss = self.gradients_and_loss(&core, [dense, halves, residuals], gradients);
             let gradient_done = Instant::now();
             let change = self.batch.descend(workspace.instructions, &workspace.left_grams, core, gradients, scratch);
             let times = SweepTimes { gradient: gradient_done - start, sweep: gradient_done.elapsed() };
@@ -95,7 +95,7 @@ impl SeparableBatch<'_> {
     }
 
     /// Fills half the gradient of every block, Aᵀ E B̃ᵀ with the residual E, and returns the blocks' loss.
-    fn gradients(&self, core: &CoreRowsMut<'_>, work: [&mut [f32]; 3], gradients: &mut [f32]) -> f64 {
+    fn gradients_and_loss(&self, core: &CoreRowsMut<'_>, work: [&mut [f32]; 3], gradients: &mut [f32]) -> f64 {
         let (wrappers, b, BlockShape { p, q, .. }) = (self.wrappers, self.batch.b, self.batch.shape());
         let [dense, halves, residuals] = work;
         let size = p * q;

@@ -120,6 +120,7 @@ impl RowStrip<'_> {
     fn sweep<S: Lanes, G: GroupSolve>(self, simd: S, solver: &G) -> Change {
         let RowStrip { tables, pattern, shape, rows, gradients, left_grams, right_gram, core, noise, scratch } = self;
         let BlockShape { blocks, p, q } = shape;
+        assert!(blocks <= S::F32_LANES, "{blocks} blocks do not fit {} lanes", S::F32_LANES);
         let n = pattern.n();
         let groups = q / pattern.m();
         let work = RowVectors::<S>::cut(scratch, n, groups, q);
