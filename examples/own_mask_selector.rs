@@ -14,19 +14,16 @@ struct RelativeImportance;
 impl MaskSelector for RelativeImportance {
     fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
         let target = state.target();
-        let normalization = target.normalization();
+        let importance = target.hessian().importance();
         let (n, m) = (target.pattern().n(), target.pattern().m());
-        // The caller's own weight: the normalised one times its scales.
-        let magnitude = Array2::from_shape_fn((target.rows(), target.cols()), |(i, j)| {
-            f64::from(target.normalized(i, j)).abs() * normalization.rows[i] * normalization.cols[j]
-        });
+        let magnitude = Array2::from_shape_fn((target.rows(), target.cols()), |(i, j)| target.weight(i, j).abs());
         let of_rows = magnitude.sum_axis(Axis(1));
         let of_cols = magnitude.sum_axis(Axis(0));
         for row in 0..target.rows() {
             for group in 0..target.cols() / m {
                 let score = |j: usize| {
                     let relative = magnitude[[row, j]] / of_rows[row] + magnitude[[row, j]] / of_cols[j];
-                    relative * normalization.importance[j].powf(0.25)
+                    relative * importance[j].powf(0.25)
                 };
                 let mut columns: Vec<usize> = (0..m).collect();
                 columns.sort_by(|&a, &b| score(group * m + b).total_cmp(&score(group * m + a)));

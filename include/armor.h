@@ -250,7 +250,7 @@ typedef struct armor_progress {
     size_t iterations;
     // Relative proxy loss after this iteration.
     double loss;
-    // Lowest relative proxy loss so far, including the loss of NoWag-P.
+    // Lowest relative proxy loss of the starting point and of all iterations so far.
     double best_loss;
     // Seconds since the start of the run.
     double seconds;

@@ -11,7 +11,7 @@ use text::{plain, pool_of};
 /// The reason why a call failed.
 ///
 /// Every variant names the argument, says what was wrong with it and, for arrays, gives the first bad index in
-/// row-major order. Nothing is computed and nothing is written when an error is returned. In messages, control characters
+/// row-major order. Nothing is written when an error is returned; wrong arguments are refused before anything is computed. In messages, control characters
 /// in names and texts of files are written as escapes: `\u{1b}`.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
@@ -179,14 +179,36 @@ pub enum Error {
         source: SourceError,
     },
     /// A part of the descent that the caller implements replaced a factor by one of another shape.
-    #[error("{factor}: is {found} after an update, expected {expected}")]
+    #[error("{role}: leaves a {factor} factor of {found}, expected {expected}")]
     FactorShape {
+        /// The part's role, as in [`Error::Part`].
+        role: &'static str,
         /// The factor: `left`, `core` or `right`.
         factor: &'static str,
         /// Its shape.
         found: String,
         /// The shape that the layer and the block sizes require.
         expected: String,
+    },
+    /// The initial mask left values whose loss is NaN or infinite.
+    #[error("initial_mask: leaves a loss of {loss}, expected a finite number")]
+    StartingLoss {
+        /// The absolute loss.
+        loss: f64,
+    },
+    /// The scales of a loss leave the range of the numbers that losses are computed in.
+    #[error("proxy_loss: the loss of a zero matrix is {energy}, expected a positive finite number")]
+    LossScale {
+        /// The absolute loss at Ŵ = 0.
+        energy: f64,
+    },
+    /// A matrix that couples errors is far from positive semi-definite: it is no second moment of any inputs.
+    #[error("{argument}: is not positive semi-definite: its correlation needs a ridge of {ridge} on its unit diagonal")]
+    NotPositiveSemidefinite {
+        /// The argument's name.
+        argument: &'static str,
+        /// The ridge with which its Cholesky factorisation succeeds.
+        ridge: f64,
     },
     /// The sparsity pattern is not N:M with 0 < N < M ≤ 8.
     #[error("pattern: {n}:{m} is not N:M with 0 < N < M ≤ 8")]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use armor_core::{Error, Method, Objective, Options, Pattern, RowWeighting};
+use armor_core::{Error, FactorPrecision, Method, Objective, Options, Pattern, Precision, RowWeighting};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -125,5 +125,25 @@ fn wrong_json_is_refused_with_its_key() {
             }
             other => panic!("{json}: {other:?}"),
         }
+    }
+}
+
+#[test]
+fn number_types_of_factors_are_one_name_or_three() {
+    let read = |json: &str| serde_json::from_str::<FactorPrecision>(json);
+    assert_eq!(read("\"bf16\"").expect("one name"), Precision::Bf16.into());
+    let mixed = FactorPrecision { left: Precision::F32, ..Precision::F16.into() };
+    let json = r#"{"left":"f32","core":"f16","right":"f16"}"#;
+    assert_eq!(read(json).expect("three names"), mixed);
+    assert_eq!(serde_json::to_string(&mixed).expect("plain values"), json);
+    for wrong in [
+        r#"{"left":"f32","core":"f16","right":"f16","x":1}"#,
+        r#"{"left":"f32","core":"f16"}"#,
+        r#"{"left":"f32","core":"f16","right":"f8"}"#,
+        "\"f64\"",
+        "3",
+    ] {
+        let problem = read(wrong).expect_err(wrong).to_string();
+        assert!(problem.starts_with("expected \"f32\", \"f16\" or \"bf16\""), "{wrong}: {problem}");
     }
 }

@@ -5,9 +5,9 @@ mod common;
 use std::sync::Mutex;
 
 use armor_core::{
-    AnnealedSweep, BoxError, CoreUpdate, Correlation, Descent, ExactSweep, FullOutputError, Hessian, Layer,
-    LeastSquares, MaskSelector, NoWagP, Normalization, Objective, Options, ProxyLoss, RowWeighting, State, Step,
-    Target, WrapperUpdate, factorize,
+    AnnealedSweep, BoxError, CoreUpdate, Correlation, Descent, Error, ExactSweep, FullOutputError, Hessian, Layer,
+    LeastSquares, MaskSelector, NoWagLoss, NoWagP, Normalization, Objective, Options, ProxyLoss, RowWeighting, State,
+    Step, Target, Wanda, WrapperUpdate, factorize,
 };
 use common::coupled::full_hessian;
 use common::{Mat, assert_close, dense, dense_core, hessian, to_f64, weight};
@@ -138,6 +138,110 @@ fn a_state_of_its_own_knows_its_loss() {
             state.core_mut();
             assert_close(state.loss(), expected, 1e-5, 1e-6 * target.energy(), "a change discards it");
         }
+    }
+}
+
+/// A mask selector that leaves one value, and then reports a loss.
+struct Leaves {
+    value: f32,
+    report: f64,
+}
+
+impl MaskSelector for Leaves {
+    fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
+        NoWagP.select(state)?;
+        let (mask, _) = state.core().group(1, 1);
+        state.core_mut().set_group(1, 1, mask, &[self.value, 0.5])?;
+        state.report_loss(self.report);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_start_that_is_not_finite_is_refused() {
+    let w = weight(16, 32, 1);
+    let h = full_hessian(32, 64, 1);
+    let layer = Layer::new(&w, Hessian::from_full(&h).expect("valid")).expect("valid");
+    for objective in [Objective::Diagonal, Objective::Full] {
+        let options = Options::exact().block(8).iterations(5).objective(objective);
+        let descent = |value| {
+            let selector = Leaves { value, report: 1.0 };
+            Descent::new(&options).expect("valid").initial_mask(selector)
+        };
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for error in [descent(value).run(&layer).unwrap_err(), descent(value).prune(&layer).unwrap_err()] {
+                assert!(matches!(error, Error::StartingLoss { loss } if !loss.is_finite()), "{value}: {error}");
+            }
+        }
+        assert!(descent(0.5).run(&layer).is_ok());
+    }
+}
+
+#[test]
+fn a_wrong_report_does_not_spoil_a_run() {
+    let w = weight(16, 32, 1);
+    let layer = Layer::new(&w, Hessian::identity(32)).expect("valid");
+    let options = Options::exact().block(8).iterations(20);
+    let run = |report| {
+        let selector = Leaves { value: 0.25, report };
+        Descent::new(&options).expect("valid").initial_mask(selector).run(&layer).expect("runs")
+    };
+    let honest = run(f64::NAN);
+    assert!(honest.loss() < 0.5 * honest.nowag_p_loss());
+    for report in [0.0, -1.0, 1e-3, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(run(report), honest, "the mask reports {report}");
+    }
+    let target = Descent::new(&options).expect("valid").target(&layer).expect("valid");
+    let mut state = moved(&target);
+    let loss = state.loss();
+    for report in [f64::NAN, -1.0, f64::INFINITY] {
+        state.report_loss(report);
+        assert_eq!(state.loss(), loss, "{report} is ignored");
+    }
+}
+
+/// NoWag's loss, every scale times a factor.
+struct Scaled {
+    rows: f64,
+    cols: f64,
+    importance: f64,
+}
+
+impl ProxyLoss for Scaled {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
+        let mut normalization = Normalization::nowag(layer);
+        normalization.rows.iter_mut().for_each(|r| *r *= self.rows);
+        normalization.cols.iter_mut().for_each(|r| *r *= self.cols);
+        normalization.importance.iter_mut().for_each(|d| *d *= self.importance);
+        Ok(normalization)
+    }
+}
+
+#[test]
+fn common_factors_of_scales_do_not_matter() {
+    let w = weight(16, 32, 1);
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(32, 1)).expect("valid")).expect("valid");
+    let options = Options::exact().block(8).iterations(20);
+    let run = |rows, cols, importance| {
+        let loss = Scaled { rows, cols, importance };
+        Descent::new(&options).expect("valid").proxy_loss(&loss).run(&layer)
+    };
+    let plain = run(1.0, 1.0, 1.0).expect("runs");
+    for exponent in [-500, -100, -30, 30, 100, 500] {
+        let factor = 2f64.powi(exponent);
+        for (rows, cols, importance) in
+            [(factor, 1.0, 1.0), (1.0, factor, 1.0), (1.0, 1.0, factor), (factor, 1.0, factor)]
+        {
+            let scaled = run(rows, cols, importance).expect("runs");
+            let what = format!("rows {rows:e}, columns {cols:e}, importances {importance:e}");
+            assert_close(scaled.loss(), plain.loss(), 0.05, 0.0, &what);
+            assert_close(scaled.nowag_p_loss(), plain.nowag_p_loss(), 1e-5, 0.0, &what);
+        }
+    }
+    for (rows, cols) in [(1e300, 1e300), (1e-300, 1e-300)] {
+        let error = run(rows, cols, 1.0).unwrap_err();
+        assert!(matches!(error, Error::LossScale { .. }), "{error}");
+        assert!(error.to_string().starts_with("proxy_loss: the loss of a zero matrix is "), "{error}");
     }
 }
 
@@ -288,4 +392,66 @@ fn parts_may_be_boxed_or_borrowed() {
     let mask: Box<dyn MaskSelector> = Box::new(NoWagP);
     let descent = Descent::new(&options).expect("valid").initial_mask(mask).core_update(boxed);
     assert_eq!(descent.wrapper_update(&mut wrappers).run(&layer).expect("runs"), expected);
+}
+
+/// Plain scales, and errors coupled by any matrix.
+struct CoupledBy(Hessian);
+
+impl ProxyLoss for CoupledBy {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
+        Ok(Normalization::plain(layer))
+    }
+
+    fn correlation(&self, _layer: &Layer<'_>) -> Result<Option<Correlation>, BoxError> {
+        Ok(Some(Correlation::new(&self.0, 0.0)?))
+    }
+}
+
+#[test]
+fn matrices_that_are_no_second_moment_are_refused() {
+    let w = weight(8, 16, 1);
+    let layer = Layer::new(&w, Hessian::identity(16)).expect("valid");
+    let run = |matrix: &Array2<f32>| {
+        let matrix = Hessian::from_full(matrix).expect("every entry is within its bound");
+        let descent = Descent::new(&Options::exact().block(8).iterations(2)).expect("valid");
+        descent
+            .proxy_loss(Weighted { matrix, shrinkage: 0.0 })
+            .run(&layer)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let repelling = Array2::from_shape_fn((16, 16), |(i, j)| if i == j { 1.0 } else { -0.9 });
+    let message = run(&repelling).unwrap_err();
+    assert!(message.starts_with("hessian: is not positive semi-definite: "), "{message}");
+    let narrow = full_hessian(12, 24, 1);
+    assert_eq!(run(&narrow).unwrap_err(), "normalization.importance: has length 12, expected 16");
+    let coupled = CoupledBy(Hessian::from_full(&narrow).expect("valid"));
+    let error = Descent::new(&Options::exact().block(8)).expect("valid").proxy_loss(coupled).run(&layer).unwrap_err();
+    assert_eq!(error.to_string(), "correlation: covers 12 inputs, expected 16");
+    assert_eq!(run(&full_hessian(16, 4, 1)), Ok(()), "a singular one will do");
+    let diagonal = Hessian::from_diagonal(&hessian(16, 1)).expect("valid");
+    let message = Correlation::new(&diagonal, 0.5).unwrap_err().to_string();
+    assert_eq!(message, "hessian: only its diagonal is known, but a correlation needs all of it");
+}
+
+/// NoWag's scales, all inputs alike.
+struct InputsAlike;
+
+impl ProxyLoss for InputsAlike {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
+        let importance = vec![1.0; layer.cols()];
+        Ok(Normalization { importance, ..Normalization::nowag(layer) })
+    }
+}
+
+#[test]
+fn wanda_scores_by_the_hessian_under_any_loss() {
+    let w = weight(24, 32, 1);
+    let layer = Layer::new(&w, Hessian::from_diagonal(&hessian(32, 1)).expect("valid")).expect("valid");
+    let options = Options::exact().block(8);
+    let prune = |loss: &dyn ProxyLoss| {
+        let descent = Descent::new(&options).expect("valid").proxy_loss(loss).initial_mask(Wanda);
+        descent.prune(&layer).expect("runs").core().to_bitmask()
+    };
+    assert_eq!(prune(&InputsAlike), prune(&NoWagLoss));
 }

@@ -175,8 +175,22 @@ fn patterns() {
     for (n, m) in [(0, 4), (4, 4), (5, 4), (0, 0), (1, 9), (8, 16), (usize::MAX, 8), (257, 260)] {
         assert_eq!(Pattern::new(n, m), Err(Error::Pattern { n, m }));
     }
-    for text in ["", "2", "2-4", "a:4", "2:b", "2:4:8", ":", "-2:4", " 2:4", "2:4 ", "2.0:4", "99999999999999999999:4"]
-    {
+    for text in [
+        "",
+        "2",
+        "+2:4",
+        "2:+4",
+        "2-4",
+        "a:4",
+        "2:b",
+        "2:4:8",
+        ":",
+        "-2:4",
+        " 2:4",
+        "2:4 ",
+        "2.0:4",
+        "99999999999999999999:4",
+    ] {
         assert_eq!(text.parse::<Pattern>(), Err(Error::PatternText { text: text.to_owned() }));
     }
     assert_eq!("4:2".parse::<Pattern>(), Err(Error::Pattern { n: 4, m: 2 }));
@@ -353,12 +367,12 @@ fn factors_of_another_shape() {
     let options = Options::exact().block(8).iterations(2);
     let other = factorize(&other, &options).expect("runs");
     for (part, message) in [
-        ("left", "left: is 12 in blocks of 8 after an update, expected 8 in blocks of 8"),
+        ("left", "wrapper_update: leaves a left factor of 12 in blocks of 8, expected 8 in blocks of 8"),
         (
             "core",
-            "core: is 12 × 32 in blocks of 8, pattern 2:4 after an update, expected 8 × 16 in blocks of 8, pattern 2:4",
+            "wrapper_update: leaves a core factor of 12 × 32 in blocks of 8, pattern 2:4, expected 8 × 16 in blocks of 8, pattern 2:4",
         ),
-        ("right", "right: is 32 in blocks of 8 after an update, expected 16 in blocks of 8"),
+        ("right", "wrapper_update: leaves a right factor of 32 in blocks of 8, expected 16 in blocks of 8"),
     ] {
         let descent = Descent::new(&options).expect("valid").wrapper_update(Replaces(part, other.clone()));
         assert_eq!(descent.run(&layer).expect_err("does not fit").to_string(), message);

@@ -1,5 +1,6 @@
 //! How the factors are found: the loop, its options, and its parts.
 
+mod annealing;
 pub(crate) mod core_update;
 mod finish;
 pub(crate) mod mask_selector;

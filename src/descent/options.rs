@@ -58,7 +58,8 @@ pub enum Objective {
 With the feature `serde` options are an object with one key for each field. Enum values are lowercase words, the pattern
 is a text such as `"2:4"`, `time_budget` is a number of seconds or `null`, and `memory_limit` is a number of bytes or
 `null`. A reader may leave out every key. The key `preset` (`"exact"`, the default, or `"paper"`) says which preset the
-missing options come from; the key `block`, a size p or a pair `[p, q]`, sets both block sizes. Unknown keys are refused.
+missing options come from; the key `block`, a size p or a pair `[p, q]`, sets both block sizes, over which
+`left_block` and `right_block` take precedence; `row_weighting` may be `null`. Unknown keys are refused.
 A time budget below 97 days keeps every nanosecond; a longer one is rounded to the nearest double.
 "#
 )]
@@ -79,7 +80,7 @@ pub struct Options {
     pub row_weighting: Option<RowWeighting>,
     /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
     /// limit. Under a limit a run takes narrower tiles of columns, which is slower. The least that it needs is
-    /// max(12 k² + 1024 k, 4 k² + 12 m k) bytes, and the memory for a tile of one block.
+    /// max(12 k² + 1024 k, 4 k² + 12 m k + tile) bytes, where `tile` is the memory of a tile of one block.
     pub memory_limit: Option<usize>,
     /// Rows of a block of the left wrapper, p. Default: 64 (`exact`), 128 (`paper`). Range: 1 to 4096.
     ///
@@ -176,8 +177,8 @@ impl Options {
     }
 
     /// Sets [`row_weighting`](field@Options::row_weighting).
-    pub fn row_weighting(mut self, weighting: RowWeighting) -> Self {
-        self.row_weighting = Some(weighting);
+    pub fn row_weighting(mut self, weighting: impl Into<Option<RowWeighting>>) -> Self {
+        self.row_weighting = weighting.into();
         self
     }
 

@@ -22,7 +22,7 @@ pub struct Progress {
     pub iterations: usize,
     /// Relative proxy loss after it.
     pub loss: f64,
-    /// Lowest relative proxy loss so far, that of NoWag-P included.
+    /// Lowest relative proxy loss of the starting point and of all iterations so far.
     pub best_loss: f64,
     /// What part of the run it belongs to.
     pub phase: Phase,

@@ -153,15 +153,16 @@ impl<'a> Descent<'a> {
     ///
     /// # Errors
     /// As [`factorize`], and whatever a part of the caller's own returns: an [`Error`] as it is, any other error as the
-    /// source of [`Error::Part`]. [`Error::FactorShape`] where such a part replaces a factor by one of another shape.
+    /// source of [`Error::Part`]. [`Error::StartingLoss`] where the initial mask leaves values that are not finite,
+    /// [`Error::FactorShape`] where a part replaces a factor by one of another shape.
     pub fn run(mut self, layer: &Layer<'_>) -> Result<Factorization, Error> {
         in_pool(self.options.threads, move || self.run_here(layer))
     }
 
     /// Prunes the layer with the initial mask alone: the starting point of a run, as it is.
     ///
-    /// The wrappers only undo the scales, the history has one entry, and nothing falls back to NoWag-P, so what is
-    /// returned may be worse: it is what other methods are compared with.
+    /// The wrappers only undo the scales (a mask selector that changes the wrappers keeps its change), and the history has
+    /// one entry. The result may be worse than NoWag-P: it is a baseline that other methods are compared with.
     ///
     /// # Errors
     /// As [`Descent::run`].
@@ -245,8 +246,11 @@ impl<'a> Descent<'a> {
     fn starting_point<'t>(&mut self, target: &'t Target) -> Result<State<'t>, Error> {
         let mut state = State::new(target);
         self.initial_mask.select(&mut state).map_err(|error| Error::of_part("initial_mask", error))?;
-        state.check_shapes()?;
-        Ok(state)
+        state.check_shapes("initial_mask")?;
+        // A loss that the mask has reported does not count: every later loss is compared with this one.
+        state.core_mut();
+        let loss = state.loss();
+        if loss.is_finite() { Ok(state) } else { Err(Error::StartingLoss { loss }) }
     }
 
     fn iterate(&mut self, run: &mut Trajectory<'_>) -> Result<StopReason, Error> {
@@ -274,9 +278,9 @@ impl<'a> Descent<'a> {
     /// The continuous step, then the core step.
     fn update(&mut self, state: &mut State<'_>, step: &Step) -> Result<(), Error> {
         self.wrapper_update.update(state, step).map_err(|error| Error::of_part("wrapper_update", error))?;
-        state.check_shapes()?;
+        state.check_shapes("wrapper_update")?;
         self.core_update.update(state, step).map_err(|error| Error::of_part("core_update", error))?;
-        state.check_shapes()
+        state.check_shapes("core_update")
     }
 }
 

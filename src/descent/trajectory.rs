@@ -1,7 +1,8 @@
-//! What a run keeps from one iteration to the next: temperature, extrapolation, roll-back and the best state.
+//! What a run keeps from one iteration to the next: extrapolation, roll-back of a rise or a NaN, and the best state.
 
 use std::time::Instant;
 
+use crate::descent::annealing::temperature;
 use crate::descent::core_update::update::CoreUpdate;
 use crate::descent::options::Options;
 use crate::descent::progress::{Phase, Progress};
@@ -10,13 +11,6 @@ use crate::descent::wrapper_update::update::WrapperUpdate;
 use crate::factors::triple::Factors;
 use crate::problem::state::State;
 
-/// Share of the run after which the temperature is zero: the rest is enough to settle the values of the last masks.
-const COOLED_AT: f64 = 0.9;
-
-/// Shape of the cooling. Below 1 the run spends its time at middling temperatures, where masks are decided, and passes
-/// quickly through low ones; measured on four layers at 60 and 120 iterations, better than 1, 1.5 and 2.
-const COOLING_EXPONENT: f64 = 0.7;
-
 /// What the loop does around the updates, as they and the options allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
@@ -24,8 +18,8 @@ pub(super) struct Policy {
     takes_back_rises: bool,
     /// Largest extrapolation; 0 is none.
     max_extrapolation: f64,
-    /// Annealing τ; 0 is none.
-    temperature: f64,
+    /// Masks are drawn at a temperature.
+    anneals: bool,
 }
 
 impl Policy {
@@ -35,7 +29,7 @@ impl Policy {
         Policy {
             takes_back_rises: wrapper.is_monotone() && core.is_monotone(),
             max_extrapolation: if extrapolates { options.max_extrapolation } else { 0.0 },
-            temperature: if core.anneals() { options.temperature } else { 0.0 },
+            anneals: core.anneals() && options.temperature > 0.0,
         }
     }
 }
@@ -81,19 +75,14 @@ impl<'t> Trajectory<'t> {
         }
     }
 
-    /// Temperature at the start of an iteration: T = τ · (loss / groups) · max(0, 1 − progress / 0.9)^0.7.
+    /// Temperature at the start of an iteration, in the units of the absolute loss of one group.
     fn temperature(&self, iteration: usize) -> f64 {
-        if self.policy.temperature == 0.0 {
+        if !self.policy.anneals {
             return 0.0;
         }
-        let spent = match self.options.time_budget {
-            Some(budget) => self.start.elapsed().as_secs_f64() / budget.as_secs_f64(),
-            None => 0.0,
-        };
-        let progress = spent.max(iteration as f64 / self.options.iterations as f64);
-        let cooling = (1.0 - progress / COOLED_AT).max(0.0).powf(COOLING_EXPONENT);
         let core = self.state.core();
-        self.policy.temperature * cooling * self.loss / (core.rows() * core.groups()) as f64
+        let tau = temperature(&self.options, iteration, self.start.elapsed().as_secs_f64());
+        tau * self.loss / (core.rows() * core.groups()) as f64
     }
 
     /// Extrapolates, and says where the iteration stands.

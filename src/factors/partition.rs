@@ -29,12 +29,9 @@ impl Partition {
         index * self.block
     }
 
-    /// Returns the number of positions in block `index`.
-    ///
-    /// # Panics
-    /// In builds with overflow checks, if the block would start after the last position.
+    /// Returns the number of positions in block `index`; 0 beyond the last block.
     pub fn size(self, index: usize) -> usize {
-        self.block.min(self.len - self.start(index))
+        self.block.min(self.len.saturating_sub(self.start(index)))
     }
 
     /// Returns the positions of block `index`.

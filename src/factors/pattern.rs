@@ -80,7 +80,9 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || Error::PatternText { text: text.to_owned() };
         let (n, m) = text.split_once(':').ok_or_else(bad)?;
-        Pattern::new(n.parse().map_err(|_| bad())?, m.parse().map_err(|_| bad())?)
+        // Digits alone: the standard library also takes a plus sign.
+        let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        Pattern::new(number(n).ok_or_else(bad)?, number(m).ok_or_else(bad)?)
     }
 }
 

@@ -107,7 +107,11 @@ impl fmt::Display for FactorPrecision {
 /// The serialised form of a [`FactorPrecision`]: one name, or an object with a name for each factor.
 #[cfg(feature = "serde")]
 #[derive(Deserialize, Serialize)]
-#[serde(untagged, expecting = "expected \"f32\", \"f16\" or \"bf16\", or an object with left, core and right")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected \"f32\", \"f16\" or \"bf16\", or an object with left, core and right"
+)]
 enum OneOrEach {
     One(Precision),
     Each { left: Precision, core: Precision, right: Precision },

@@ -20,7 +20,7 @@ pub struct RunProgress {
     pub iterations: usize,
     /// Relative proxy loss after this iteration.
     pub loss: f64,
-    /// Lowest relative proxy loss so far, including the loss of NoWag-P.
+    /// Lowest relative proxy loss of the starting point and of all iterations so far.
     pub best_loss: f64,
     /// Seconds since the start of the run.
     pub seconds: f64,

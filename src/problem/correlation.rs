@@ -5,8 +5,12 @@ use crate::input::hessian::{Hessian, HessianKind};
 
 /// The correlation Ω = (1 − α) corr(M) + α I of a loss tr(Ē √D Ω √D Ēᵀ) with importances D.
 ///
-/// corr(M) divides M_ij by √(M_ii M_jj). With D the diagonal of M and α = 0 the loss is tr(Ē M Ēᵀ). The shrinkage α
-/// draws M towards its diagonal: 0 leaves M as it is, 1 makes the loss separable.
+/// corr(M) divides M_ij by √(M_ii M_jj). With D = [`Hessian::importance`] of M, its diagonal over the mean, and α = 0 the
+/// loss is tr(Ē M Ēᵀ) over that mean. The shrinkage α draws M towards its diagonal: 0 leaves M as it is, 1 makes the loss
+/// separable.
+///
+/// M must be positive semi-definite. Where rounding makes Ω slightly indefinite, a ridge is added to it, which
+/// [`Factorization::ridge`](crate::Factorization::ridge) reports; a matrix that needs a ridge above 1 is refused.
 #[derive(Clone, Debug)]
 pub struct Correlation {
     matrix: Hessian,
@@ -23,7 +27,7 @@ impl Correlation {
             return Err(Error::Option { name: "shrinkage", value: shrinkage.to_string(), expected: "0 to 1" });
         }
         if matrix.kind() != HessianKind::Full {
-            return Err(Error::HessianNotFull { needed_by: "the full objective" });
+            return Err(Error::HessianNotFull { needed_by: "a correlation" });
         }
         Ok(Correlation { matrix: matrix.clone(), shrinkage })
     }

@@ -51,6 +51,37 @@ impl Normalization {
         self.importance[col] / (self.cols[col] * self.rows[row]).powi(2)
     }
 
+    /// Multiplies the importances and the row scales by powers of two that bring the largest importance, and the mean
+    /// square of Y, near 1. Relative losses stay what they are.
+    ///
+    /// # Errors
+    /// [`Error::LossScale`] where the sum of squares of Y leaves f64's range.
+    pub(crate) fn rescaled(mut self, layer: &Layer<'_>) -> Result<Self, Error> {
+        let largest = self.importance.iter().copied().fold(0.0, f64::max);
+        // An even exponent: the square roots of the importances change by a power of two as well.
+        let factor = (-2.0 * (largest.log2() / 2.0).round()).exp2();
+        self.importance.iter_mut().for_each(|d| *d *= factor);
+        let mut row = vec![0.0; layer.cols()];
+        let (mut energy, mut is_zero) = (0.0, true);
+        for (i, scale) in self.rows.iter().enumerate() {
+            layer.weight().copy_row(i, 0..layer.cols(), &mut row);
+            for ((&w, r), d) in row.iter().zip(&self.cols).zip(&self.importance) {
+                energy += (f64::from(w) * d.sqrt() / r / scale).powi(2);
+                is_zero &= w == 0.0;
+            }
+        }
+        if is_zero {
+            return Ok(self);
+        }
+        if !(energy > 0.0 && energy.is_finite()) {
+            return Err(Error::LossScale { energy });
+        }
+        let mean = energy / (layer.rows() as f64 * layer.cols() as f64);
+        let factor = (mean.log2() / 2.0).round().exp2();
+        self.rows.iter_mut().for_each(|r| *r *= factor);
+        Ok(self)
+    }
+
     pub(crate) fn check(&self, layer: &Layer<'_>) -> Result<(), Error> {
         let parts = [
             ("normalization.rows", &self.rows, layer.rows()),

@@ -10,8 +10,8 @@ use crate::problem::wrappers::Wrappers;
 /// The residual E = A S B̃ − Y of a state, m × k, and the gradients of the absolute loss that follow from it.
 ///
 /// The loss is tr(E Ω Eᵀ), with Ω = I where errors do not couple. Blocks are those of
-/// [`Target::row_blocks`](crate::Target::row_blocks) and [`Target::col_blocks`](crate::Target::col_blocks). It takes
-/// two arrays of m × k numbers.
+/// [`Target::row_blocks`](crate::Target::row_blocks) and [`Target::col_blocks`](crate::Target::col_blocks). It
+/// takes m × k numbers of memory, and as many again where errors couple.
 pub struct Residual<'s> {
     wrappers: Wrappers<'s>,
     core: &'s SparseCore,

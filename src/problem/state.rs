@@ -93,17 +93,18 @@ impl<'t> State<'t> {
         &self.factors.right
     }
 
-    /// The core, to be changed.
+    /// The core, to be changed in place: a core of another shape ends the run with
+    /// [`Error::FactorShape`](crate::Error::FactorShape), and other methods may panic before that.
     pub fn core_mut(&mut self) -> &mut SparseCore {
         &mut self.factors_mut().core
     }
 
-    /// The left wrapper, to be changed.
+    /// The left wrapper, to be changed in place, as [`State::core_mut`].
     pub fn left_mut(&mut self) -> &mut BlockDiagonal {
         &mut self.factors_mut().left
     }
 
-    /// The whitened right wrapper, to be changed.
+    /// The whitened right wrapper, to be changed in place, as [`State::core_mut`].
     pub fn right_mut(&mut self) -> &mut BlockDiagonal {
         self.loss = None;
         &mut self.factors.right
@@ -123,10 +124,11 @@ impl<'t> State<'t> {
 
     /// Reports the absolute loss of the factors as they stand, which saves the pass that [`State::loss`] takes.
     ///
-    /// The next change of a factor discards it. The loss of the result is computed independently in f64: a wrong
-    /// report misleads the run, which keeps the state of lowest loss, but not what is said of the result.
+    /// The next change of a factor discards it. A negative number, NaN or infinity is ignored. A wrong report misleads the
+    /// run, which keeps the state of lowest reported loss; the loss of the result is computed independently, in f64, and
+    /// is never above NoWag-P's. The loop computes the loss of the initial mask itself.
     pub fn report_loss(&mut self, loss: f64) {
-        self.loss = Some(loss);
+        self.loss = Some(loss).filter(|loss| loss.is_finite() && *loss >= 0.0);
     }
 
     /// Computes the residual A S B̃ − Y, from which gradients by blocks follow.
@@ -134,9 +136,10 @@ impl<'t> State<'t> {
         Residual::new(self.wrappers(), &self.factors.core)
     }
 
-    /// Refuses factors of other shapes than the target asks for.
-    pub(crate) fn check_shapes(&self) -> Result<(), Error> {
-        let refuse = |factor, found: String, expected: String| Err(Error::FactorShape { factor, found, expected });
+    /// Refuses factors of other shapes than the target asks for, left by the part with this role.
+    pub(crate) fn check_shapes(&self, role: &'static str) -> Result<(), Error> {
+        let refuse =
+            |factor, found: String, expected: String| Err(Error::FactorShape { role, factor, found, expected });
         let (rows, cols) = (self.target.row_blocks(), self.target.col_blocks());
         for (factor, wrapper, expected) in [("left", self.left(), rows), ("right", self.right(), cols)] {
             let found = wrapper.partition();

@@ -61,7 +61,7 @@ impl Target {
     /// [`Error::Length`] or [`Error::NotPositive`] where the normalization does not fit the layer.
     fn new(
         layer: &Layer<'_>,
-        normalization: Normalization,
+        mut normalization: Normalization,
         (left, right): (usize, usize),
         pattern: Pattern,
     ) -> Result<Self, Error> {
@@ -69,12 +69,11 @@ impl Target {
         let rows = Partition::new(layer.rows(), left);
         let cols = Partition::new(layer.cols(), right);
         let mut values = vec![0.0; layer.rows() * layer.cols()];
-        let energies: Vec<f64> = values
-            .par_chunks_mut(rows.len * cols.block)
-            .enumerate()
-            .map(|(b, panel)| whiten_panel(layer, &normalization, cols.range(b), panel))
-            .collect();
-        let energy = energies.iter().sum();
+        let mut energy = whiten(layer, &normalization, (rows, cols), &mut values);
+        if !is_ordinary(energy, values.len()) {
+            normalization = normalization.rescaled(layer)?;
+            energy = whiten(layer, &normalization, (rows, cols), &mut values);
+        }
         let hessian = layer.hessian().clone();
         Ok(Target { normalization, hessian, rows, cols, pattern, values, energy, coupling: None })
     }
@@ -82,7 +81,8 @@ impl Target {
     /// Couples the errors, in no more working memory than the limit.
     fn couple(&mut self, correlation: &Correlation, limit: Option<usize>) -> Result<(), Error> {
         if correlation.matrix().len() != self.cols.len {
-            return Err(Error::HessianLength { len: correlation.matrix().len(), cols: self.cols.len });
+            let (found, expected) = (correlation.matrix().len(), self.cols.len);
+            return Err(Error::Inputs { argument: "correlation", found, expected });
         }
         // With α = 1 Ω is the identity, and the loss separable.
         if correlation.shrinkage() == 1.0 {
@@ -146,6 +146,15 @@ impl Target {
     pub fn whitened(&self, row: usize, col: usize) -> f32 {
         let b = col / self.cols.block;
         self.panel(b)[row * self.cols.size(b) + col - self.cols.start(b)]
+    }
+
+    /// Entry (row, col) of the caller's weight W, up to the rounding of Y to f32.
+    ///
+    /// # Panics
+    /// If it lies outside the matrix.
+    pub fn weight(&self, row: usize, col: usize) -> f64 {
+        let Normalization { rows, cols, importance } = &self.normalization;
+        f64::from(self.whitened(row, col)) * rows[row] * cols[col] / importance[col].sqrt()
     }
 
     /// Entry (row, col) of the normalised weight W̄ = Y diag(1 / √d).
@@ -224,6 +233,27 @@ impl Target {
             right: BlockDiagonal::from_diagonal(&roots, self.cols.block),
         }
     }
+}
+
+/// Whether the mean of so many squares is far from the ends of f32's range.
+fn is_ordinary(energy: f64, count: usize) -> bool {
+    let mean = energy / count as f64;
+    (2f64.powi(-40)..2f64.powi(40)).contains(&mean)
+}
+
+/// Fills Y by panels and returns its sum of squares.
+fn whiten(
+    layer: &Layer<'_>,
+    normalization: &Normalization,
+    (rows, cols): (Partition, Partition),
+    values: &mut [f32],
+) -> f64 {
+    let energies: Vec<f64> = values
+        .par_chunks_mut(rows.len * cols.block)
+        .enumerate()
+        .map(|(b, panel)| whiten_panel(layer, normalization, cols.range(b), panel))
+        .collect();
+    energies.iter().sum()
 }
 
 /// Fills one panel of Y and returns its sum of squares.

@@ -195,7 +195,9 @@ impl Factorization {
     /// reference without packed kernels.
     ///
     /// # Errors
-    /// [`Error::Length`] unless x has k entries. NaN and infinities in x propagate as in any product.
+    /// [`Error::Length`] unless x has k entries. A NaN or an infinity in x makes every output that it reaches through B, S and
+    /// A a NaN or an infinity; [`PackedFactorization::apply_into`](crate::PackedFactorization::apply_into) gives what the
+    /// dense matrix would instead.
     pub fn apply(&self, x: ArrayView1<'_, f32>) -> Result<Array1<f32>, Error> {
         if x.len() != self.factors.core.cols() {
             return Err(Error::Length { argument: "x", found: x.len(), expected: self.factors.core.cols() });

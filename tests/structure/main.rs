@@ -4,6 +4,7 @@
 
 mod cases;
 mod declarations;
+mod documents;
 mod graph;
 mod imports;
 mod names;
@@ -80,4 +81,11 @@ fn folders_only_declare_and_re_export() {
 fn every_file_is_declared() {
     let sources = own();
     assert_none("every file must be declared by a `mod` item", &declarations::undeclared(&sources));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads the documents")]
+fn documents_name_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_none("a path in a document must exist", &documents::dangling_paths(root));
 }

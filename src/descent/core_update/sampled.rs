@@ -17,6 +17,8 @@ use crate::problem::wrappers::Wrappers;
 
 /// Draws one group in every block with probability ∝ the 1-norm of the gradient of its M entries, masked-out ones
 /// included, and solves it exactly over all masks.
+///
+/// It works with separable losses only: an update returns [`Error::Coupled`](crate::Error::Coupled) for any other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampledGroup;
 

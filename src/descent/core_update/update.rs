@@ -15,7 +15,7 @@ use crate::problem::state::State;
 /// | predicate | where both updates promise it, the loop |
 /// |---|---|
 /// | [`is_monotone`](CoreUpdate::is_monotone) | takes back an iteration at temperature 0 that raised the loss |
-/// | [`allows_extrapolation`](CoreUpdate::allows_extrapolation) | moves the factors along their last change before an iteration, and runs both updates once more, without that, where the loss then rose |
+/// | [`allows_extrapolation`](CoreUpdate::allows_extrapolation) | moves the factors along their last change before an iteration; where an iteration at temperature 0 then raised the loss, it is taken back and both updates run once more, without that move |
 /// | [`anneals`](CoreUpdate::anneals) | (core update alone) sets a temperature, which falls to 0 at nine tenths of the run |
 ///
 /// ```

@@ -42,8 +42,11 @@ impl MaskSelector for Magnitude {
 
 impl MaskSelector for Wanda {
     fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
-        let target = state.target();
-        keep_largest(state, &target.normalization().cols);
+        let Normalization { cols, importance, .. } = state.target().normalization();
+        let squares = state.target().hessian().importance();
+        let of_inputs = squares.iter().zip(importance).map(|(square, d)| (square / d).sqrt());
+        let scales: Vec<f64> = cols.iter().zip(of_inputs).map(|(r, scale)| r * scale).collect();
+        keep_largest(state, &scales);
         Ok(())
     }
 }

@@ -5,9 +5,9 @@ use crate::problem::state::State;
 
 /// Chooses the initial mask, and the values that go with it: what a run starts from.
 ///
-/// It fills the zero core of a state between identity wrappers; [`NoWagP`](crate::NoWagP),
-/// [`Magnitude`](crate::Magnitude), [`Wanda`](crate::Wanda) and [`SparseGpt`](crate::SparseGpt) do. It runs once. Give
-/// the descent another one with [`Descent::initial_mask`](crate::Descent::initial_mask):
+/// A selector fills the core of a state, which is zero and stands between identity wrappers. It runs once.
+/// [`NoWagP`](crate::NoWagP), [`Magnitude`](crate::Magnitude), [`Wanda`](crate::Wanda) and
+/// [`SparseGpt`](crate::SparseGpt) are selectors. Give the descent another one with [`Descent::initial_mask`](crate::Descent::initial_mask):
 ///
 /// ```
 /// use armor_core::{BoxError, Descent, Error, Hessian, Layer, MaskSelector, Options, State};

@@ -16,8 +16,8 @@ use crate::problem::target::Target;
 ///
 /// With H⁻¹ = Uᵀ U, U upper triangular, columns are visited from the left. Where a group begins, it keeps the N largest
 /// w_j² / U_jj² of the weights as they stand by then; each pruned weight leaves an error e = w_j / U_jj, and the weights
-/// on its right take w ← w − e U_j. All of it is in f64, for the weight and the Hessian as the caller gave them, and
-/// serves identity wrappers.
+/// on its right take w ← w − e U_j. The computation is in f64, for the weight and the Hessian that the caller gave,
+/// and leaves the wrappers at the identity.
 ///
 /// An input that was never excited (H_jj = 0) has its weights set to zero first, as the paper's procedure does: they
 /// are pruned before any other, and a group that must keep some of them keeps zeros.

@@ -11,7 +11,8 @@ use crate::problem::state::State;
 
 /// One Adam step (β₁ 0.9, β₂ 0.999, ε 1e-8) on both wrappers and the core's kept values, from one gradient.
 ///
-/// Works in the paper's coordinates: the relative loss, and B = B̃ diag(1/√d).
+/// The step is made in the paper's coordinates: the relative loss, and B = B̃ diag(1/√d). It works with separable losses
+/// only: an update returns [`Error::Coupled`](crate::Error::Coupled) for any other.
 #[derive(Clone, Debug)]
 pub struct JointAdam {
     rate: f64,

@@ -14,7 +14,8 @@ use crate::problem::state::State;
 /// One gradient step on A, then on B, then on the core's values, each of length 1/L with L the Lipschitz constant
 /// of that block's gradient: the loss never rises.
 ///
-/// B is the wrapper of the normalised weight, B = B̃ diag(1/√d), as in the paper.
+/// B is the wrapper of the normalised weight, B = B̃ diag(1/√d), as in the paper. It works with separable losses only: an
+/// update returns [`Error::Coupled`](crate::Error::Coupled) for any other.
 #[derive(Clone, Debug, Default)]
 pub struct SequentialGradient {
     equations: NormalEquations,

@@ -33,7 +33,8 @@ use crate::problem::normalization::Normalization;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait ProxyLoss: Send + Sync {
-    /// Gives the loss's row scales, column scales and importances for a layer.
+    /// Gives the loss's row scales, column scales and importances for a layer. A common factor of any of the three does
+    /// not matter: losses are relative to their value at Ŵ = 0.
     ///
     /// # Errors
     /// Whatever makes the loss undefined for this layer: the crate's own [`Error`](crate::Error) reaches the caller as
@@ -53,6 +54,16 @@ pub trait ProxyLoss: Send + Sync {
 }
 
 impl<T: ProxyLoss + ?Sized> ProxyLoss for Box<T> {
+    fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
+        (**self).normalize(layer)
+    }
+
+    fn correlation(&self, layer: &Layer<'_>) -> Result<Option<Correlation>, BoxError> {
+        (**self).correlation(layer)
+    }
+}
+
+impl<T: ProxyLoss + ?Sized> ProxyLoss for &T {
     fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError> {
         (**self).normalize(layer)
     }

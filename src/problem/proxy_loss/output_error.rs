@@ -1,6 +1,7 @@
 //! The layer's own output error, under the Hessian's diagonal or all of it.
 
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
+use crate::input::hessian::HessianKind;
 use crate::input::layer::Layer;
 use crate::problem::correlation::Correlation;
 use crate::problem::normalization::Normalization;
@@ -39,6 +40,9 @@ impl ProxyLoss for FullOutputError {
     }
 
     fn correlation(&self, layer: &Layer<'_>) -> Result<Option<Correlation>, BoxError> {
+        if layer.hessian().kind() != HessianKind::Full {
+            return Err(Error::HessianNotFull { needed_by: "the full objective" }.into());
+        }
         Ok(Some(Correlation::new(layer.hessian(), self.shrinkage)?))
     }
 }
