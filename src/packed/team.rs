@@ -34,10 +34,8 @@ impl<'a> ProductStage<'a> {
     /// other.
     fn take_part(&self, threads: usize) {
         while let Some(pieces) = self.take(threads) {
-            for index in pieces {
-                let _done = CountOnDrop(&self.done.0);
-                (self.work)(index);
-            }
+            let _done = CountOnDrop { counter: &self.done.0, count: pieces.len() };
+            pieces.for_each(self.work);
         }
         wait_until(|| self.done.0.load(Ordering::Acquire) == self.count);
     }
@@ -61,12 +59,16 @@ fn wait_until(holds: impl Fn() -> bool) {
     }
 }
 
-/// Counts a piece when it ends, even by a panic: then no thread waits for it, and the panic goes on to the caller.
-struct CountOnDrop<'a>(&'a AtomicUsize);
+/// Counts pieces when all of them are done, or when one of them panics: no thread waits for those that follow it, and the
+/// panic goes on to the caller.
+struct CountOnDrop<'a> {
+    counter: &'a AtomicUsize,
+    count: usize,
+}
 
 impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Release);
+        self.counter.fetch_add(self.count, Ordering::Release);
     }
 }
 
@@ -90,11 +92,54 @@ fn fork(threads: usize, work: &(dyn Fn() + Sync)) {
             },
             || {
                 begun.fetch_add(1, Ordering::AcqRel);
-                let _ended = CountOnDrop(&ended);
+                let _ended = CountOnDrop { counter: &ended, count: 1 };
                 fork(threads - threads / 2, work);
             },
         );
     } else {
         work();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Runs two stages of many pieces on two threads, of which piece `bad` of stage `stage` panics.
+    fn panics_at(stage: usize, bad: usize) -> bool {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
+        let done = [const { AtomicUsize::new(0) }; 2];
+        let work = |number: usize| {
+            let done = &done;
+            move |index: usize| {
+                assert!((number, index) != (stage, bad), "piece {index} of stage {number}");
+                done[number].fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let (first, second) = (work(0), work(1));
+        let run = || pool.install(|| run(2, &[ProductStage::new(64, &first), ProductStage::new(64, &second)]));
+        catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+    }
+
+    #[test]
+    fn a_piece_that_panics_leaves_no_thread_waiting() {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            for stage in [0, 1] {
+                for bad in [0, 1, 15, 16, 40, 63] {
+                    let _ = sender.send((stage, bad, panics_at(stage, bad)));
+                }
+            }
+        });
+        for stage in [0, 1] {
+            for bad in [0, 1, 15, 16, 40, 63] {
+                // A thread that waits for pieces that nobody does would wait for ever.
+                let ended = receiver.recv_timeout(Duration::from_secs(60));
+                assert_eq!(ended, Ok((stage, bad, true)), "piece {bad} of stage {stage}");
+            }
+        }
     }
 }
