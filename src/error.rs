@@ -202,14 +202,6 @@ pub enum Error {
         /// The absolute loss at Ŵ = 0.
         energy: f64,
     },
-    /// A matrix that couples errors is far from positive semi-definite: it is no second moment of any inputs.
-    #[error("{argument}: is not positive semi-definite: its correlation needs a ridge of {ridge} on its unit diagonal")]
-    NotPositiveSemidefinite {
-        /// The argument's name.
-        argument: &'static str,
-        /// The ridge with which its Cholesky factorisation succeeds.
-        ridge: f64,
-    },
     /// The sparsity pattern is not N:M with 0 < N < M ≤ 8.
     #[error("pattern: {n}:{m} is not N:M with 0 < N < M ≤ 8")]
     Pattern {

@@ -408,7 +408,7 @@ impl ProxyLoss for CoupledBy {
 }
 
 #[test]
-fn matrices_that_are_no_second_moment_are_refused() {
+fn matrices_that_do_not_fit_are_refused() {
     let w = weight(8, 16, 1);
     let layer = Layer::new(&w, Hessian::identity(16)).expect("valid");
     let run = |matrix: &Array2<f32>| {
@@ -420,9 +420,6 @@ fn matrices_that_are_no_second_moment_are_refused() {
             .map(|_| ())
             .map_err(|error| error.to_string())
     };
-    let repelling = Array2::from_shape_fn((16, 16), |(i, j)| if i == j { 1.0 } else { -0.9 });
-    let message = run(&repelling).unwrap_err();
-    assert!(message.starts_with("hessian: is not positive semi-definite: "), "{message}");
     let narrow = full_hessian(12, 24, 1);
     assert_eq!(run(&narrow).unwrap_err(), "normalization.importance: has length 12, expected 16");
     let coupled = CoupledBy(Hessian::from_full(&narrow).expect("valid"));

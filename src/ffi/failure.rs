@@ -59,9 +59,7 @@ fn status_of(error: &Error) -> u32 {
         | Error::NoTokens
         | Error::Length { .. } => ARMOR_INVALID_SHAPE,
         Error::WeightNotFinite { .. } | Error::HessianNotFinite { .. } | Error::Activation { .. } => ARMOR_NOT_FINITE,
-        Error::HessianNegative { .. } | Error::HessianIndefinite { .. } | Error::NotPositiveSemidefinite { .. } => {
-            ARMOR_NEGATIVE
-        }
+        Error::HessianNegative { .. } | Error::HessianIndefinite { .. } => ARMOR_NEGATIVE,
         Error::SizeOverflow { .. } => ARMOR_SIZE_OVERFLOW,
         Error::Pattern { .. } | Error::PatternText { .. } | Error::Option { .. } => ARMOR_OPTION_OUT_OF_RANGE,
         Error::Bytes { .. } => ARMOR_INVALID_BYTES,

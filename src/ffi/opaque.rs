@@ -6,8 +6,8 @@ use super::status::ARMOR_WRONG_HANDLE;
 
 /// A handle type, which the caller sees as an opaque pointer.
 pub(super) trait Opaque: Sized {
-    /// The value behind a handle of this type.
-    type Inner;
+    /// The value behind a handle of this type. Any thread may use and free it.
+    type Inner: Send + Sync;
 
     /// The first bytes of such a handle, which distinguish it from a handle of another type.
     const TAG: u64;
@@ -52,6 +52,10 @@ pub(super) unsafe fn free<T: Opaque>(argument: &'static str, handle: *mut T) -> 
     // SAFETY: the caller keeps the contract.
     let tagged = unsafe { check(argument, handle)? };
     // SAFETY: the tag shows that `create` allocated a value of this type there; the caller guarantees that it is not freed.
+    // The write is volatile, or the compiler would leave it out: it makes a second call on the freed handle likely to find
+    // no tag.
+    unsafe { (&raw mut (*tagged.cast_mut()).tag).write_volatile(0) };
+    // SAFETY: as above.
     drop(unsafe { Box::from_raw(tagged.cast_mut()) });
     Ok(())
 }

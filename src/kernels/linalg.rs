@@ -182,6 +182,7 @@ pub(crate) fn cholesky_with_ridge(n: usize, mut ridge: f64, fill: impl Fn(&mut [
             return (matrix, ridge);
         }
         ridge = (10.0 * ridge).max(1e-7);
+        assert!(ridge.is_finite(), "a ridge above the sum of a row's magnitudes makes any finite matrix definite");
     }
 }
 
@@ -195,9 +196,18 @@ pub(crate) fn invert_lower(matrix: &[f64], n: usize) -> Vec<f64> {
 }
 
 /// Largest eigenvalue of a symmetric positive semi-definite matrix, n × n; its trace where the iteration fails.
+///
+/// It runs on the calling thread, whatever faer's global parallelism is: other crates may set that.
 pub(crate) fn largest_eigenvalue(matrix: &[f64], n: usize) -> f64 {
-    match rows_of(matrix, n).self_adjoint_eigenvalues(faer::Side::Lower) {
-        Ok(ascending) => ascending.last().copied().unwrap_or(0.0),
+    use faer::diag::Diag;
+    use faer::dyn_stack::{MemBuffer, MemStack};
+    use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+    let (par, values_only) = (Par::Seq, ComputeEigenvectors::No);
+    let mut memory = MemBuffer::new(self_adjoint_evd_scratch::<f64>(n, values_only, par, Default::default()));
+    let stack = MemStack::new(&mut memory);
+    let mut ascending = Diag::<f64>::zeros(n);
+    match self_adjoint_evd(rows_of(matrix, n), ascending.as_mut(), None, par, stack, Default::default()) {
+        Ok(()) => ascending.column_vector().iter().last().copied().unwrap_or(0.0),
         Err(_) => (0..n).map(|i| matrix[i * n + i]).sum(),
     }
 }
@@ -271,6 +281,16 @@ mod tests {
                     assert!((entry - expected).abs() < 1e-9, "n = {n}: entry [{i}, {j}] is {entry}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_largest_eigenvalue_is_that_of_a_known_matrix() {
+        for n in [1, 2, 7, 64, 400] {
+            // Eigenvalues 1 (n − 1 times) and 1 + n / 2.
+            let matrix: Vec<f64> = (0..n * n).map(|i| if i / n == i % n { 1.5 } else { 0.5 }).collect();
+            let found = largest_eigenvalue(&matrix, n);
+            assert!((found - 1.0 - n as f64 / 2.0).abs() < 1e-10 * n as f64, "n = {n}: {found}");
         }
     }
 

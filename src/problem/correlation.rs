@@ -9,8 +9,9 @@ use crate::input::hessian::{Hessian, HessianKind};
 /// loss is tr(Ē M Ēᵀ) over that mean. The shrinkage α draws M towards its diagonal: 0 leaves M as it is, 1 makes the loss
 /// separable.
 ///
-/// M must be positive semi-definite. Where rounding makes Ω slightly indefinite, a ridge is added to it, which
-/// [`Factorization::ridge`](crate::Factorization::ridge) reports; a matrix that needs a ridge above 1 is refused.
+/// M must be positive semi-definite. Where Ω is not, by rounding for instance, a ridge is added to its unit diagonal until
+/// it is; [`Factorization::ridge`](crate::Factorization::ridge) reports the ridge. A ridge near 1 or above says that M is
+/// no second moment of any inputs, and that the run minimised another loss.
 #[derive(Clone, Debug)]
 pub struct Correlation {
     matrix: Hessian,

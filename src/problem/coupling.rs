@@ -72,9 +72,6 @@ impl Coupling {
             weighted: Vec::new(),
         };
         coupling.factorize();
-        if coupling.ridge > 1.0 {
-            return Err(Error::NotPositiveSemidefinite { argument: "hessian", ridge: coupling.ridge });
-        }
         coupling.whiten(y);
         Ok(coupling)
     }
