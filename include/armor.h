@@ -388,13 +388,13 @@ uint32_t armor_options_create(uint32_t preset,
 // The object has one key for each armor_options_set_*, without that prefix: "method" is "exact", "paper" or "gradient",
 // "objective" is "diagonal" or "full", "row_weighting" is "nowag", "uniform" or null (the default of the objective),
 // "pattern" is a text such as "2:4", "time_budget" is a number of seconds or null (no limit), "memory_limit" is a number
-// of bytes or null (no limit), and the others are numbers. Every key is optional. "preset" is "exact" (the default) or
+// of bytes from 1 or null (no limit), and the others are numbers. Every key is optional. "preset" is "exact" (the default) or
 // "paper", and gives the values of the missing keys. "block" is a number p, or two numbers [p, q], and gives left_block and
 // right_block.
 //
 // The call fails with ARMOR_INVALID_TEXT; with ARMOR_INVALID_SETTINGS if the text is not a JSON object, if it has an
 // unknown key or the same key twice, or if a value has the wrong type (the message contains the key); and with
-// ARMOR_OPTION_OUT_OF_RANGE.
+// ARMOR_OPTION_OUT_OF_RANGE. The start of a run checks whether the options match each other.
 uint32_t armor_options_from_json(const uint8_t *json,
                                  size_t len,
                                  struct armor_options **out);
@@ -619,8 +619,8 @@ uint32_t armor_factorization_serialize(const struct armor_factorization *factori
 // Reads the factorisation of the weight name from the len bytes of a safetensors file, and writes its handle to out. Free
 // the handle with armor_factorization_free. The bytes need no alignment, and the library reads them only during the call.
 //
-// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if its header does
-// not match its data, if a tensor is missing or has a wrong shape, if a mask does not have the pattern N:M, or if a value
+// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if it has another
+// armor.format than the library reads, if its header does not match its data, if a tensor is missing or has a wrong shape, if a mask does not have the pattern N:M, or if a value
 // is not finite.
 uint32_t armor_factorization_deserialize(const uint8_t *bytes,
                                          size_t len,
@@ -684,8 +684,8 @@ uint32_t armor_accumulator_serialize(const struct armor_accumulator *accumulator
 // Reads the accumulator of the weight name from the len bytes of a safetensors file, and writes its handle to out. Free
 // the handle with armor_accumulator_free. The bytes need no alignment, and the library reads them only during the call.
 //
-// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if its header does
-// not match its data, if the tensor is missing, or if no activations can have these sums.
+// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if it has another
+// armor.format than the library reads, if its header does not match its data, if the tensor is missing, or if no activations can have these sums.
 uint32_t armor_accumulator_deserialize(const uint8_t *bytes,
                                        size_t len,
                                        const char *name,
@@ -757,7 +757,7 @@ uint32_t armor_packed_apply_batch(const struct armor_packed *packed,
 //
 // Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_INVALID_TEXT,
 // ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT (the message contains the file
-// and the tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB or ARMOR_THREADS.
+// and the tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_ASYMMETRIC, ARMOR_OTHER_JOB or ARMOR_THREADS.
 uint32_t armor_job_create(const uint8_t *settings,
                           size_t len,
                           struct armor_job **out);
@@ -773,16 +773,16 @@ uint32_t armor_job_layer_count(const struct armor_job *job,
 
 // Copies the name of a layer's weight, with a NUL byte at its end, to buffer, which has space for capacity bytes. needed
 // may be NULL; otherwise the number of bytes, including the NUL byte, is written there, also on ARMOR_BUFFER_TOO_SMALL. To
-// ask for the number only, pass NULL and 0 for buffer and capacity. Only a library with the feature `checkpoint` has this
-// function; see armor_job.
+// ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with ARMOR_NO_SUCH_LAYER for an index
+// that is not below armor_job_layer_count. Only a library with the feature `checkpoint` has this function; see armor_job.
 uint32_t armor_job_layer_name(const struct armor_job *job,
                               size_t index,
                               char *buffer,
                               size_t capacity,
                               size_t *needed);
 
-// Writes 1 to out if any process has finished the layer, and 0 otherwise. Only a library with the feature `checkpoint` has
-// this function; see armor_job.
+// Writes 1 to out if any process has finished the layer, and 0 otherwise. The call fails with ARMOR_NO_SUCH_LAYER as
+// armor_job_layer_name does. Only a library with the feature `checkpoint` has this function; see armor_job.
 uint32_t armor_job_layer_done(const struct armor_job *job,
                               size_t index,
                               uint32_t *out);
@@ -794,7 +794,8 @@ uint32_t armor_job_layer_done(const struct armor_job *job,
 // Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_FILE if the
 // result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
 // stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
-// was removed, with ARMOR_NO_SUCH_LAYER, and like armor_job_create for wrong contents of files.
+// was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, and like armor_job_create for wrong
+// contents of files.
 uint32_t armor_job_run_layer(const struct armor_job *job,
                              size_t index,
                              armor_progress_fn progress,

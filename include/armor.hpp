@@ -194,7 +194,8 @@ public:
     options &method(std::uint32_t value) { return set(armor_options_set_method, value); }
     options &left_block(std::size_t rows) { return set(armor_options_set_left_block, rows); }
     options &right_block(std::size_t cols) { return set(armor_options_set_right_block, cols); }
-    options &block(std::size_t size) { return left_block(size).right_block(size); }
+    // The range of the right block is the narrower one: a size that is refused changes neither block.
+    options &block(std::size_t size) { return right_block(size).left_block(size); }
     options &iterations(std::size_t most) { return set(armor_options_set_iterations, most); }
     options &time_budget(double seconds) { return set(armor_options_set_time_budget, seconds); }
     options &tolerance(double fall) { return set(armor_options_set_tolerance, fall); }

@@ -191,13 +191,19 @@ fn metadata_that_do_not_fit() {
     };
     let this = concat!("armor-core ", env!("CARGO_PKG_VERSION"));
     let reads = format!("this version, {this}, reads format 2 only");
-    assert_refused(set("armor.format", "3"), &format!("armor.format: is 3, written by {this}; {reads}"));
+    assert_refused(set("armor.format", "3"), &format!("armor.format: is \"3\", written by {this}; {reads}"));
     let of_format_1 = |parts: &mut Parts| {
         let metadata = parts.header["__metadata__"].as_object_mut().expect("metadata");
         metadata.insert("armor.format".to_owned(), json!("1"));
         assert_eq!(metadata.remove("armor.writer"), Some(json!(this)));
     };
-    assert_refused(of_format_1, &format!("armor.format: is 1, written by armor-core before format 2; {reads}"));
+    assert_refused(of_format_1, &format!("armor.format: is \"1\", written by armor-core before format 2; {reads}"));
+    let of_no_version = |parts: &mut Parts| {
+        let metadata = parts.header["__metadata__"].as_object_mut().expect("metadata");
+        metadata.insert("armor.format".to_owned(), json!("4"));
+        metadata.remove("armor.writer");
+    };
+    assert_refused(of_no_version, &format!("armor.format: is \"4\", written by an unknown version; {reads}"));
     assert_refused(set("armor.left_block", "4"), "layer.armor.left: has shape [3, 5, 5], expected [4, 4, 4]");
     assert_refused(set("armor.left_block", "0"), "armor.left_block: is 0, expected 1 to 13");
     assert_refused(set("armor.right_block", "21"), "armor.right_block: is 21, expected 1 to 20");

@@ -26,8 +26,11 @@ pub(crate) fn origin() -> [(String, String); 2] {
 
 /// Says in an error that a file has another format than the one that this version reads.
 pub(crate) fn other_format(found: &str, writer: Option<&str>, read: &str) -> String {
-    let writer = writer.unwrap_or("armor-core before format 2");
-    format!("is {found}, written by {writer}; this version, {WRITER}, reads format {read} only")
+    let writer = writer.unwrap_or(match found {
+        "1" => "armor-core before format 2",
+        _ => "an unknown version",
+    });
+    format!("is {found:?}, written by {writer}; this version, {WRITER}, reads format {read} only")
 }
 
 /// A safetensors file in memory, with the name that its keys start with.

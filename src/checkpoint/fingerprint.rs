@@ -61,12 +61,14 @@ impl Fingerprint {
             Ok(other) => other,
             Err(error) => return Some(format!("holds a job.json that is not the record of a job: {error}")),
         };
-        let format = other["format"].as_str().unwrap_or("1");
-        if format != FORMAT {
-            return Some(format!(
-                "holds a job.json whose format {}",
-                other_format(format, other["writer"].as_str(), FORMAT)
-            ));
+        let found = match other.get("format") {
+            None => "1".to_owned(),
+            Some(Value::String(format)) => format.clone(),
+            Some(value) => value.to_string(),
+        };
+        if found != FORMAT {
+            let problem = other_format(&found, other["writer"].as_str(), FORMAT);
+            return Some(format!("holds a job.json whose format {problem}"));
         }
         differing("", &self.record, &other).map(|difference| format!("holds another job: {difference}"))
     }
@@ -92,9 +94,12 @@ fn differing(key: &str, ours: &Value, theirs: &Value) -> Option<String> {
         _ if ours == theirs => None,
         (Value::Object(ours), Value::Object(theirs)) => {
             let keys = ours.keys().chain(theirs.keys());
-            let entry = |part: &String| {
-                let null = Value::Null;
-                differing(&within(part), ours.get(part).unwrap_or(&null), theirs.get(part).unwrap_or(&null))
+            let entry = |part: &String| match (ours.get(part), theirs.get(part)) {
+                (Some(ours), Some(theirs)) => differing(&within(part), ours, theirs),
+                (ours, theirs) => {
+                    let show = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), Value::to_string);
+                    Some(format!("{} is {} there, {} here", within(part), show(theirs), show(ours)))
+                }
             };
             keys.into_iter().find_map(entry)
         }
@@ -115,14 +120,16 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let ours = Fingerprint::of(json!({"options": {"seed": 1, "block": [64, 64]}, "layers": [["a", "b"]]}));
-        let difference = |theirs: Value| ours.difference(&theirs.to_string());
-        assert_eq!(difference(ours.record.clone()), None);
-        let theirs = json!({"options": {"seed": 1, "block": [64, 32]}, "layers": [["a", "b"]]});
-        assert_eq!(difference(theirs).as_deref(), Some("options.block.1 is 32 there, 64 here"));
-        let theirs = json!({"options": {"seed": 1, "block": [64, 64]}, "layers": []});
-        assert_eq!(difference(theirs).as_deref(), Some("layers has 0 entries there, 1 here"));
-        let theirs = json!({"options": {"block": [64, 64]}, "layers": [["a", "b"]]});
-        assert_eq!(difference(theirs).as_deref(), Some("options.seed is null there, 1 here"));
+        let record = |options: Value, layers: Value| json!({"format": FORMAT, "options": options, "layers": layers});
+        let layers = json!([["a", "b"]]);
+        let ours = Fingerprint::of(record(json!({"seed": 1, "block": [64, 64]}), layers.clone()));
+        let difference = |options: Value, layers: &Value| ours.difference(&record(options, layers.clone()).to_string());
+        assert_eq!(difference(json!({"seed": 1, "block": [64, 64]}), &layers), None);
+        let found = difference(json!({"seed": 1, "block": [64, 32]}), &layers);
+        assert_eq!(found.as_deref(), Some("holds another job: options.block.1 is 32 there, 64 here"));
+        let found = difference(json!({"seed": 1, "block": [64, 64]}), &json!([]));
+        assert_eq!(found.as_deref(), Some("holds another job: layers has 0 entries there, 1 here"));
+        let found = difference(json!({"block": [64, 64]}), &layers);
+        assert_eq!(found.as_deref(), Some("holds another job: options.seed is absent there, 1 here"));
     }
 }

@@ -71,7 +71,7 @@ impl Job {
     /// [`CheckpointError::OtherJob`] where the output folder holds anything but this job, or this job and
     /// [`JobSettings::resume`] is not set; and those of [`Job::check_values`].
     pub fn open(settings: JobSettings) -> Result<Self, CheckpointError> {
-        settings.options.validate()?;
+        settings.check()?;
         let checkpoint = Source::open(&settings.checkpoint)?;
         let hessians = Source::open(&settings.hessians)?;
         let layers = select(&settings, &checkpoint, &hessians)?;

@@ -109,6 +109,17 @@ impl JobSettings {
         format!("{:#}", Value::Object(self.keys()))
     }
 
+    /// Checks the ranges of the options, and that no path is empty.
+    pub(super) fn check(&self) -> Result<(), CheckpointError> {
+        self.options.validate()?;
+        for (key, path) in [("checkpoint", &self.checkpoint), ("hessians", &self.hessians), ("out", &self.out)] {
+            if path.as_os_str().is_empty() {
+                return Err(setting_error(key, "is empty, expected a path"));
+            }
+        }
+        Ok(())
+    }
+
     fn keys(&self) -> Map<String, Value> {
         let mut settings = self.clone();
         for path in [&mut settings.checkpoint, &mut settings.hessians, &mut settings.out] {
@@ -147,5 +158,12 @@ fn with_key_of_option(json: &[u8], error: Error) -> Error {
         return Error::Json { key: key.clone(), problem };
     }
     keys.retain(|key, _| options.contains_key(key) || !settings.contains_key(key));
-    json::read::<Options>(Value::Object(keys).to_string().as_bytes()).err().unwrap_or(error)
+    match json::read::<Options>(Value::Object(keys).to_string().as_bytes()) {
+        // The line and column would be those of the text that this function made.
+        Err(Error::Json { key, problem }) => {
+            let problem = problem.split(" at line ").next().unwrap_or(&problem).to_owned();
+            Error::Json { key, problem }
+        }
+        _ => error,
+    }
 }

@@ -80,7 +80,7 @@ pub struct Options {
     pub row_weighting: Option<RowWeighting>,
     /// Most bytes of working memory that the full objective may add to the diagonal one's; `None`, the default, is no
     /// limit. Under a limit a run takes narrower tiles of columns, which is slower. The least that it needs is
-    /// max(12 k² + 1024 k, 4 k² + 12 m k + tile) bytes, where `tile` is the memory of a tile of one block.
+    /// max(12 k² + 1024 k, 4 k² + 12 m k + tile) bytes, where `tile` is the memory of a tile of one block. Range: at least 1.
     pub memory_limit: Option<usize>,
     /// Rows of a block of the left wrapper, p. Default: 64 (`exact`), 128 (`paper`). Range: 1 to 4096.
     ///
@@ -274,24 +274,37 @@ impl Options {
         })
     }
 
-    /// Checks every option against its range.
+    /// Checks every option against its range, and whether the options fit together.
     ///
     /// # Errors
     /// [`Error::Option`] with the name of the first option that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
-        let refuse = |name, value: String, expected| Err(Error::Option { name, value, expected });
-        let m = self.pattern.m();
+        self.check_ranges()?;
         if self.objective == Objective::Full && self.method != Method::Exact {
             return refuse("method", format!("{:?}", self.method), "Exact for the full objective");
         }
+        if !self.right_block.is_multiple_of(self.pattern.m()) {
+            return refuse("right_block", self.right_block.to_string(), RIGHT_BLOCK_RANGE);
+        }
+        Ok(())
+    }
+
+    /// Checks every option against its range, but not the options against each other.
+    ///
+    /// # Errors
+    /// [`Error::Option`] with the name of the first option that is out of range.
+    pub(crate) fn check_ranges(&self) -> Result<(), Error> {
         if !(0.0..=1.0).contains(&self.shrinkage) {
             return refuse("shrinkage", self.shrinkage.to_string(), "0 to 1");
+        }
+        if self.memory_limit == Some(0) {
+            return refuse("memory_limit", "0".to_owned(), "at least 1, or no limit");
         }
         if !(1..=4096).contains(&self.left_block) {
             return refuse("left_block", self.left_block.to_string(), "1 to 4096");
         }
-        if !(1..=4096).contains(&self.right_block) || !self.right_block.is_multiple_of(m) {
-            return refuse("right_block", self.right_block.to_string(), "1 to 4096 and a multiple of the pattern's M");
+        if !(1..=4096).contains(&self.right_block) {
+            return refuse("right_block", self.right_block.to_string(), RIGHT_BLOCK_RANGE);
         }
         if !(1..=10_000_000).contains(&self.iterations) {
             return refuse("iterations", self.iterations.to_string(), "1 to 10,000,000");
@@ -319,6 +332,17 @@ impl Options {
         }
         Ok(())
     }
+}
+
+const RIGHT_BLOCK_RANGE: &str = "1 to 4096 and a multiple of the pattern's M";
+
+fn refuse(name: &'static str, value: String, expected: &'static str) -> Result<(), Error> {
+    Err(Error::Option { name, value, expected })
+}
+
+/// Converts a time above zero: at least a nanosecond, and at most the longest duration.
+pub(crate) fn positive_duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).max(Duration::from_nanos(1))
 }
 
 impl Default for Options {

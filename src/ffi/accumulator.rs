@@ -206,8 +206,8 @@ pub unsafe extern "C" fn armor_accumulator_serialize(
 /// Reads the accumulator of the weight name from the len bytes of a safetensors file, and writes its handle to out. Free
 /// the handle with armor_accumulator_free. The bytes need no alignment, and the library reads them only during the call.
 ///
-/// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if its header does
-/// not match its data, if the tensor is missing, or if no activations can have these sums.
+/// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if it has another
+/// armor.format than the library reads, if its header does not match its data, if the tensor is missing, or if no activations can have these sums.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_accumulator_deserialize(
     bytes: *const u8,

@@ -35,7 +35,7 @@ impl Opaque for JobHandle {
 ///
 /// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_INVALID_TEXT,
 /// ARMOR_INVALID_SETTINGS, ARMOR_OPTION_OUT_OF_RANGE, ARMOR_FILE, ARMOR_INVALID_CHECKPOINT (the message contains the file
-/// and the tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_OTHER_JOB or ARMOR_THREADS.
+/// and the tensor), ARMOR_NOT_FINITE, ARMOR_NEGATIVE, ARMOR_ASYMMETRIC, ARMOR_OTHER_JOB or ARMOR_THREADS.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_create(settings: *const u8, len: usize, out: *mut *mut JobHandle) -> u32 {
     guard(|| {
@@ -74,8 +74,8 @@ pub unsafe extern "C" fn armor_job_layer_count(job: *const JobHandle, out: *mut 
 
 /// Copies the name of a layer's weight, with a NUL byte at its end, to buffer, which has space for capacity bytes. needed
 /// may be NULL; otherwise the number of bytes, including the NUL byte, is written there, also on ARMOR_BUFFER_TOO_SMALL. To
-/// ask for the number only, pass NULL and 0 for buffer and capacity. Only a library with the feature `checkpoint` has this
-/// function; see armor_job.
+/// ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with ARMOR_NO_SUCH_LAYER for an index
+/// that is not below armor_job_layer_count. Only a library with the feature `checkpoint` has this function; see armor_job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_name(
     job: *const JobHandle,
@@ -94,8 +94,8 @@ pub unsafe extern "C" fn armor_job_layer_name(
     })
 }
 
-/// Writes 1 to out if any process has finished the layer, and 0 otherwise. Only a library with the feature `checkpoint` has
-/// this function; see armor_job.
+/// Writes 1 to out if any process has finished the layer, and 0 otherwise. The call fails with ARMOR_NO_SUCH_LAYER as
+/// armor_job_layer_name does. Only a library with the feature `checkpoint` has this function; see armor_job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usize, out: *mut u32) -> u32 {
     guard(|| {
@@ -116,7 +116,8 @@ pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usiz
 /// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_FILE if the
 /// result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
 /// stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
-/// was removed, with ARMOR_NO_SUCH_LAYER, and like armor_job_create for wrong contents of files.
+/// was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, and like armor_job_create for wrong
+/// contents of files.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_run_layer(
     job: *const JobHandle,

@@ -2,7 +2,6 @@
 
 use std::ffi::c_char;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use super::buffer::Buffer;
 use super::failure::Failure;
@@ -10,7 +9,7 @@ use super::guard::guard;
 use super::opaque::{self, Opaque};
 use super::pointer::{Out, Span, utf8};
 use super::status::{ARMOR_OPTION_OUT_OF_RANGE, ARMOR_UNKNOWN_VALUE};
-use crate::descent::options::{Method, Objective, Options};
+use crate::descent::options::{Method, Objective, Options, positive_duration};
 use crate::factors::pattern::Pattern;
 use crate::problem::proxy_loss::output_error::RowWeighting;
 
@@ -104,13 +103,13 @@ pub unsafe extern "C" fn armor_options_create(preset: u32, out: *mut *mut Option
 /// The object has one key for each armor_options_set_*, without that prefix: "method" is "exact", "paper" or "gradient",
 /// "objective" is "diagonal" or "full", "row_weighting" is "nowag", "uniform" or null (the default of the objective),
 /// "pattern" is a text such as "2:4", "time_budget" is a number of seconds or null (no limit), "memory_limit" is a number
-/// of bytes or null (no limit), and the others are numbers. Every key is optional. "preset" is "exact" (the default) or
+/// of bytes from 1 or null (no limit), and the others are numbers. Every key is optional. "preset" is "exact" (the default) or
 /// "paper", and gives the values of the missing keys. "block" is a number p, or two numbers [p, q], and gives left_block and
 /// right_block.
 ///
 /// The call fails with ARMOR_INVALID_TEXT; with ARMOR_INVALID_SETTINGS if the text is not a JSON object, if it has an
 /// unknown key or the same key twice, or if a value has the wrong type (the message contains the key); and with
-/// ARMOR_OPTION_OUT_OF_RANGE.
+/// ARMOR_OPTION_OUT_OF_RANGE. The start of a run checks whether the options match each other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_from_json(json: *const u8, len: usize, out: *mut *mut OptionsHandle) -> u32 {
     guard(|| {
@@ -118,7 +117,7 @@ pub unsafe extern "C" fn armor_options_from_json(json: *const u8, len: usize, ou
         let text = unsafe { utf8("json", json, len)? };
         let out = Out::new("out", out)?.apart_from(&[Span::new("json", json, len)?])?;
         let options = Options::from_json(text.as_bytes())?;
-        options.validate()?;
+        options.check_ranges()?;
         // SAFETY: the caller keeps the module's contract.
         unsafe { out.write(opaque::create(Mutex::new(options))) };
         Ok(())
@@ -216,21 +215,17 @@ pub unsafe extern "C" fn armor_options_set_iterations(options: *mut OptionsHandl
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_options_set_time_budget(options: *mut OptionsHandle, seconds: f64) -> u32 {
     guard(|| {
-        let budget = if seconds == f64::INFINITY { None } else { Some(duration(seconds)?) };
+        let budget = match seconds {
+            f64::INFINITY => None,
+            seconds if seconds > 0.0 => Some(positive_duration(seconds)),
+            seconds => {
+                let message = format!("option time_budget: {seconds} s is out of range, expected a time above zero");
+                return Err(Failure::new(ARMOR_OPTION_OUT_OF_RANGE, message));
+            }
+        };
         // SAFETY: the caller keeps the module's contract.
         unsafe { set(options, |options| options.time_budget = budget) }
     })
-}
-
-/// Converts seconds to a duration; a number beyond the longest duration becomes the longest one.
-fn duration(seconds: f64) -> Result<Duration, Failure> {
-    if seconds > 0.0 {
-        // A positive time may round to zero nanoseconds, which the options refuse.
-        Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).max(Duration::from_nanos(1)))
-    } else {
-        let message = format!("option time_budget: {seconds} s is out of range, expected a time above zero");
-        Err(Failure::new(ARMOR_OPTION_OUT_OF_RANGE, message))
-    }
 }
 
 /// Sets the smallest relative fall of the loss that counts as progress, at least 0 and below 1. Default: 1e-6.

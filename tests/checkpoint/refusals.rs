@@ -239,6 +239,7 @@ fn settings() {
     refuse_key(r#""iterations": "x""#, "settings: iterations: invalid type: string \"x\", expected usize");
     refuse_key(r#""alias": {"k_proj": 1}"#, "settings: alias.k_proj: invalid type: integer `1`, expected a string");
     refuse_key(r#""include": ["a", 2]"#, "settings: include[1]: invalid type: integer `2`, expected a string");
+    refuse(&format!(r#"{{{paths}, "seed": "x"}}"#), "settings: seed: invalid type: string \"x\", expected u64");
     refuse_key(r#""block": "x""#, "settings: block: expected p or [p, q]");
     refuse_key(r#""seed": 1, "seed": 2"#, "settings: document: has the key \"seed\" twice");
     refuse_key(r#""alias": {"k_proj": "a", "k_proj": "b"}"#, "settings: document: has the key \"k_proj\" twice");
@@ -251,6 +252,7 @@ fn settings() {
     }
     let none = |settings: &mut JobSettings| settings.options = settings.options.clone().iterations(0);
     told(none, "option iterations: 0 is out of range, expected 1 to 10,000,000");
+    told(|settings| settings.out = "".into(), "settings: out: is empty, expected a path");
 }
 
 #[test]
@@ -275,7 +277,15 @@ fn another_job_in_the_folder() {
     std::fs::write(&record, old.to_string()).expect("can be written");
     let mut resumed = settings.clone();
     resumed.resume = true;
-    let by = format!("is 1, written by armor-core before format 2; this version, {this}, reads format 2 only");
+    let by = format!("is \"1\", written by armor-core before format 2; this version, {this}, reads format 2 only");
+    assert_eq!(open(&resumed), format!("{out}: holds a job.json whose format {by}"));
+    old["format"] = 2.into();
+    old["layers"] = 7.into();
+    std::fs::write(&record, old.to_string()).expect("can be written");
+    assert!(open(&resumed).starts_with(&format!("{out}: holds another job: ")), "{}", open(&resumed));
+    old["format"] = 3.into();
+    std::fs::write(&record, old.to_string()).expect("can be written");
+    let by = format!("is \"3\", written by an unknown version; this version, {this}, reads format 2 only");
     assert_eq!(open(&resumed), format!("{out}: holds a job.json whose format {by}"));
     std::fs::write(&record, written).expect("can be written");
 

@@ -87,6 +87,20 @@ fn json_is_that_of_the_crate() {
 }
 
 #[test]
+fn options_that_do_not_fit_together_yet_are_read_again() {
+    let paper = new_options(ARMOR_PRESET_PAPER);
+    // SAFETY: the handle is alive.
+    unsafe {
+        assert_ok(armor_options_set_objective(paper.pointer, ARMOR_OBJECTIVE_FULL));
+        assert_ok(armor_options_set_pattern(paper.pointer, 1, 3));
+        assert_ok(armor_options_set_time_budget(paper.pointer, 1e300));
+    }
+    let mut pointer = ptr::null_mut();
+    assert_ok(from_json(to_json(&paper).as_bytes(), &mut pointer));
+    assert_eq!(to_json(&Owned::new(pointer, armor_options_free)), to_json(&paper));
+}
+
+#[test]
 fn json_that_is_refused() {
     let mut out = ptr::without_provenance_mut(0x5a5a);
     for (json, status, message) in [
@@ -96,6 +110,9 @@ fn json_that_is_refused() {
         (br#"{"blocks": 8}"#, ARMOR_INVALID_SETTINGS, "json: blocks: unknown field `blocks`"),
         (br#"{"seed": 1, "seed": 2}"#, ARMOR_INVALID_SETTINGS, "json: "),
         (br#"{"method": "best"}"#, ARMOR_INVALID_SETTINGS, "json: method: unknown variant `best`"),
+        (br#"{"memory_limit": 0}"#, ARMOR_OPTION_OUT_OF_RANGE, "option memory_limit: 0 is out of range"),
+        (br#"{"time_budget": 0}"#, ARMOR_OPTION_OUT_OF_RANGE, "option time_budget: 0 s is out of range"),
+        (br#"{"time_budget": -1}"#, ARMOR_INVALID_SETTINGS, "json: time_budget: -1 s is below zero"),
         (br#"{"left_block": 0}"#, ARMOR_OPTION_OUT_OF_RANGE, "option left_block: 0 is out of range"),
     ] {
         assert_eq!(from_json(json, &mut out), status, "{}", last_message());

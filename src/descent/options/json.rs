@@ -143,12 +143,18 @@ pub(super) mod seconds {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use crate::descent::options::positive_duration;
+
     pub fn serialize<S: Serializer>(budget: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         budget.map(|budget| budget.as_secs_f64()).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        let seconds = Option::<f64>::deserialize(deserializer)?;
-        seconds.map(|seconds| Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)).transpose()
+        match Option::<f64>::deserialize(deserializer)? {
+            None => Ok(None),
+            Some(seconds) if seconds < 0.0 => Err(D::Error::custom(format_args!("{seconds} s is below zero"))),
+            Some(0.0) => Ok(Some(Duration::ZERO)),
+            Some(seconds) => Ok(Some(positive_duration(seconds))),
+        }
     }
 }

@@ -35,8 +35,8 @@ pub unsafe extern "C" fn armor_factorization_serialize(
 /// Reads the factorisation of the weight name from the len bytes of a safetensors file, and writes its handle to out. Free
 /// the handle with armor_factorization_free. The bytes need no alignment, and the library reads them only during the call.
 ///
-/// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if its header does
-/// not match its data, if a tensor is missing or has a wrong shape, if a mask does not have the pattern N:M, or if a value
+/// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if it has another
+/// armor.format than the library reads, if its header does not match its data, if a tensor is missing or has a wrong shape, if a mask does not have the pattern N:M, or if a value
 /// is not finite.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_factorization_deserialize(
