@@ -11,8 +11,8 @@ use text::{plain, pool_of};
 /// The reason why a call failed.
 ///
 /// Every variant names the argument, says what was wrong with it and, for arrays, gives the first bad index in
-/// row-major order. Nothing is written when an error is returned; wrong arguments are refused before anything is computed. In messages, control characters
-/// in names and texts of files are written as escapes: `\u{1b}`.
+/// row-major order. Nothing is written when an error is returned; wrong arguments are refused before anything is
+/// computed. In messages, control characters in names and texts of files are written as escapes: `\u{1b}`.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -186,9 +186,9 @@ pub enum Error {
         /// The factor: `left`, `core` or `right`.
         factor: &'static str,
         /// Its shape.
-        found: String,
+        found: Box<str>,
         /// The shape that the layer and the block sizes require.
-        expected: String,
+        expected: Box<str>,
     },
     /// The initial mask left values whose loss is NaN or infinite.
     #[error("initial_mask: leaves a loss of {loss}, expected a finite number")]

@@ -341,6 +341,7 @@ fn refuse(name: &'static str, value: String, expected: &'static str) -> Result<(
 }
 
 /// Converts a time above zero: at least a nanosecond, and at most the longest duration.
+#[cfg(feature = "serde")]
 pub(crate) fn positive_duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).max(Duration::from_nanos(1))
 }

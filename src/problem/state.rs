@@ -138,8 +138,9 @@ impl<'t> State<'t> {
 
     /// Refuses factors of other shapes than the target asks for, left by the part with this role.
     pub(crate) fn check_shapes(&self, role: &'static str) -> Result<(), Error> {
-        let refuse =
-            |factor, found: String, expected: String| Err(Error::FactorShape { role, factor, found, expected });
+        let refuse = |factor, found: String, expected: String| {
+            Err(Error::FactorShape { role, factor, found: found.into(), expected: expected.into() })
+        };
         let (rows, cols) = (self.target.row_blocks(), self.target.col_blocks());
         for (factor, wrapper, expected) in [("left", self.left(), rows), ("right", self.right(), cols)] {
             let found = wrapper.partition();
