@@ -107,6 +107,8 @@ impl<'s, S: Lanes> RowVectors<'s, S> {
 /// What the groups of one row share.
 struct RowProblem<'a, S: Lanes> {
     tables: &'a GroupTables,
+    /// The pattern of `tables`, taken from the strip: the compiler knows its numbers there in the code for 2:4.
+    pattern: Pattern,
     /// Q, q × q.
     right_gram: &'a [f32],
     /// 1 / P_rr; zero for lanes that stay.
@@ -142,7 +144,8 @@ impl RowStrip<'_> {
                 inverse_temperature = Some(load(simd, &over_temperature));
             }
 
-            let problem = RowProblem { tables, right_gram, inverse: load(simd, &inverse), inverse_temperature };
+            let problem =
+                RowProblem { tables, pattern, right_gram, inverse: load(simd, &inverse), inverse_temperature };
             let vectors = GroupVectors {
                 gradient: &*work.gradient,
                 change: &mut work.changes[done * q..(done + 1) * q],
@@ -185,7 +188,7 @@ fn solve_groups<S: Lanes, G: GroupSolve>(
     vectors: GroupVectors<'_, S>,
 ) -> [S::f32s; 2] {
     let GroupVectors { gradient, change, values, masks, uniforms } = vectors;
-    let (n, m, q) = (row.tables.pattern().n(), row.tables.pattern().m(), change.len());
+    let (n, m, q) = (row.pattern.n(), row.pattern.m(), change.len());
     change.fill(simd.splat_f32s(0.0));
     let mut row_change = [simd.splat_f32s(0.0); 2];
     for group in 0..q / m {
