@@ -382,7 +382,7 @@ mod bytes {
         let key = "layer.armor.hessian.sums";
         let this = concat!("armor-core ", env!("CARGO_PKG_VERSION"));
         let reads = format!("this version, {this}, reads format 2 only");
-        refused(true, meta("armor.format", "3"), &format!("armor.format: is 3, written by {this}; {reads}"));
+        refused(true, meta("armor.format", "3"), &format!("armor.format: is \"3\", written by {this}; {reads}"));
         refused(true, meta("armor.hessian", "half"), "armor.hessian: is \"half\", expected diagonal or full");
         refused(true, meta("armor.hessian", "diagonal"), &format!("{key}: has shape [21], expected [6]"));
         refused(false, meta("armor.hessian", "full"), &format!("{key}: has shape [6], expected [21]"));
