@@ -1,5 +1,6 @@
 //! Reading a value from a JSON object, with errors that name the key.
 
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
 
 use crate::bytes::keys::check_unique;
@@ -21,11 +22,25 @@ pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     if !json.trim_ascii_start().starts_with(b"{") {
         return refuse(DOCUMENT, "is not a JSON object".to_owned());
     }
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json)).or_else(|error| {
+    deserialize(&mut serde_json::Deserializer::from_slice(json))
+}
+
+/// Does the same as [`read`] for an object that was parsed before; errors then name no line and column.
+///
+/// # Errors
+/// [`Error::Json`] where a value is refused.
+#[cfg(feature = "checkpoint")]
+pub(crate) fn read_keys<T: DeserializeOwned>(keys: serde_json::Map<String, serde_json::Value>) -> Result<T, Error> {
+    deserialize(serde_json::Value::Object(keys))
+}
+
+fn deserialize<'de, T: DeserializeOwned>(json: impl Deserializer<'de, Error = serde_json::Error>) -> Result<T, Error> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
         let path = error.path().to_string();
         let key = if path == "." { DOCUMENT } else { path.as_str() };
         let problem = error.inner().to_string();
         // The error of a text that is parsed, a pattern for instance, may name its key too.
-        refuse(key, problem.strip_prefix(&format!("{key}: ")).unwrap_or(&problem).to_owned())
+        let problem = problem.strip_prefix(&format!("{key}: ")).unwrap_or(&problem).to_owned();
+        Error::Json { key: key.to_owned(), problem }
     })
 }

@@ -1,11 +1,11 @@
 //! Products of every size, pattern, precision and instruction set.
 
-use armor_core::{InstructionSet, PackedFactorization};
+use armor_core::PackedFactorization;
 use ndarray::{Array2, s};
 
 use crate::common::{Random, masks};
 use crate::setup::*;
-use crate::twin::{error, twin};
+use crate::twin::{assert_within_two_ulps_of_twin, error, twin};
 
 /// A batch that is multiplied side by side, and what is left over.
 const MANY: usize = 66;
@@ -84,18 +84,7 @@ fn every_instruction_set_gives_the_same_product() {
     for shape in [Shape::new(150, 84, 50, 28), Shape::new(16, 4, 16, 4), Shape::new(70, 172, 33, 64)] {
         let factors = shape.factors(6, false);
         for precision in PRECISIONS {
-            let packed = PackedFactorization::new(&factors, precision).expect("fits");
-            for batch in [1, 2, 3, 4, 7, 8, 9, 16, 64] {
-                let x = inputs(batch, shape.cols, 8);
-                let twin = twin(&factors, precision, &x);
-                for set in InstructionSet::available() {
-                    let mut y = Array2::zeros((batch, shape.rows));
-                    let mut scratch = vec![f32::NAN; packed.scratch_len(batch)];
-                    packed.apply_batch_on(set, x.view(), y.view_mut(), &mut scratch).expect("fits");
-                    let found = error(&y, &twin);
-                    assert!(found <= 2.0, "{shape:?} in {precision} on {set:?}, batch {batch}: {found} scaled ulps");
-                }
-            }
+            assert_within_two_ulps_of_twin(shape, &factors, precision, &[1, 2, 3, 4, 7, 8, 9, 16, 64]);
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Each factor in a number type of its own.
 
-use armor_core::{Error, FactorPrecision, Factorization, Format, InstructionSet, PackedFactorization, Precision};
-use ndarray::Array2;
+use armor_core::{Error, FactorPrecision, Factorization, Format, PackedFactorization, Precision};
 
 use crate::common::{Mat, dense, dense_core};
 use crate::setup::*;
-use crate::twin::{error, rounded, twin};
+use crate::twin::{assert_within_two_ulps_of_twin, rounded};
 
 /// Every choice of three types.
 fn mixtures() -> impl Iterator<Item = FactorPrecision> {
@@ -18,19 +17,7 @@ fn every_mixture_is_within_two_scaled_ulps_of_the_twin() {
     for (shape, pattern) in [(Shape::new(70, 84, 33, 28), (2, 4)), (Shape::new(35, 72, 9, 72), (4, 8))] {
         let factors = Shape { pattern, ..shape }.factors(6, false);
         for precision in mixtures() {
-            let packed = PackedFactorization::new(&factors, precision).expect("fits");
-            assert_eq!(packed.precision(), precision);
-            for batch in [1, 5, 66] {
-                let x = inputs(batch, shape.cols, 8);
-                let twin = twin(&factors, precision, &x);
-                for set in InstructionSet::available() {
-                    let mut y = Array2::zeros((batch, shape.rows));
-                    let mut scratch = vec![f32::NAN; packed.scratch_len(batch)];
-                    packed.apply_batch_on(set, x.view(), y.view_mut(), &mut scratch).expect("fits");
-                    let found = error(&y, &twin);
-                    assert!(found <= 2.0, "{shape:?} in {precision} on {set:?}, batch {batch}: {found} scaled ulps");
-                }
-            }
+            assert_within_two_ulps_of_twin(shape, &factors, precision, &[1, 5, 66]);
         }
     }
 }

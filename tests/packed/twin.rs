@@ -1,10 +1,11 @@
 //! The f64 twin of a packed product, and the distance of a result from it.
 
-use armor_core::{FactorPrecision, Factorization, Precision};
+use armor_core::{FactorPrecision, Factorization, InstructionSet, PackedFactorization, Precision};
 use half::{bf16, f16};
 use ndarray::Array2;
 
 use crate::common::{Mat, dense, dense_core};
+use crate::setup::{Shape, inputs};
 
 /// Rounds every entry to the number type.
 pub fn rounded(matrix: &Mat, precision: Precision) -> Mat {
@@ -38,4 +39,28 @@ pub fn error(y: &Array2<f32>, (product, scale): &(Mat, Mat)) -> f64 {
         if error == 0.0 { 0.0 } else { error / (scale * f64::from(f32::EPSILON)) }
     });
     errors.fold(0.0, |largest, error| if error > largest || error.is_nan() { error } else { largest })
+}
+
+/// Checks that the packed factors have this precision, and that products of these batch sizes are within two scaled ulps
+/// of the twin on every instruction set.
+pub fn assert_within_two_ulps_of_twin(
+    shape: Shape,
+    factors: &Factorization,
+    precision: impl Into<FactorPrecision>,
+    batches: &[usize],
+) {
+    let precision = precision.into();
+    let packed = PackedFactorization::new(factors, precision).expect("fits");
+    assert_eq!(packed.precision(), precision);
+    for &batch in batches {
+        let x = inputs(batch, shape.cols, 8);
+        let twin = twin(factors, precision, &x);
+        for set in InstructionSet::available() {
+            let mut y = Array2::zeros((batch, shape.rows));
+            let mut scratch = vec![f32::NAN; packed.scratch_len(batch)];
+            packed.apply_batch_on(set, x.view(), y.view_mut(), &mut scratch).expect("fits");
+            let found = error(&y, &twin);
+            assert!(found <= 2.0, "{shape:?} in {precision} on {set:?}, batch {batch}: {found} scaled ulps");
+        }
+    }
 }

@@ -106,7 +106,7 @@ fn tests_re_exports_declarations_and_other_crates_are_no_imports() {
         ("lib.rs", "mod a; mod b; pub use a::A;"),
         ("a.rs", "mod child; pub struct A; #[cfg(test)] mod tests { use crate::b::B; use super::*; }"),
         ("a/child.rs", "use super::A; use std::fmt; impl fmt::Debug for A {}"),
-        ("b.rs", "use crate::A; pub struct B(A); #[cfg(all(test, unix))] fn b() -> crate::b::B { todo!() }"),
+        ("b.rs", "use crate::A; pub struct B(A); #[cfg(all(test, unix))] fn b() -> crate::b::B { B(A) }"),
     ]);
     assert_eq!(found, NONE);
 }
