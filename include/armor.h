@@ -809,6 +809,15 @@ uint32_t armor_job_run_layer(const struct armor_job *job,
 // job in another format or dtype.
 uint32_t armor_job_finish(const struct armor_job *job);
 
+// Copies the plan of a job, JSON in UTF-8, to buffer: the files that are read and those that are not, every layer with its
+// shape, number types and calibration tokens, the tensors that are copied with the reasons, the Hessians that match no
+// weight, and the warnings. docs/checkpoints.md describes the decisions. buffer, capacity and needed have the same meaning
+// as in armor_job_layer_name. Only a library with the feature `checkpoint` has this function; see armor_job.
+uint32_t armor_job_plan(const struct armor_job *job,
+                        char *buffer,
+                        size_t capacity,
+                        size_t *needed);
+
 // Copies the report of a finished job, the text of report.json, to buffer. buffer, capacity and needed have the same
 // meaning as in armor_job_layer_name. The call fails with ARMOR_JOB_UNFINISHED before armor_job_finish. Only a library with
 // the feature `checkpoint` has this function; see armor_job.

@@ -442,6 +442,13 @@ public:
     // Writes the compressed checkpoint, once all layers are done.
     void finish() const { detail::check(armor_job_finish(handle_.get())); }
 
+    // What the job does with every file and tensor, as JSON.
+    std::string plan() const {
+        return detail::filled_text([&](char *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_job_plan(handle_.get(), buffer, capacity, needed);
+        });
+    }
+
     // report.json of a finished job.
     std::string report() const {
         return detail::filled_text([&](char *buffer, std::size_t capacity, std::size_t *needed) {

@@ -3,6 +3,7 @@
 //!
 //! `docs/checkpoints.md` tells the way from a model to a compressed one.
 
+mod decisions;
 mod progress;
 mod table;
 #[path = "../common/terminal.rs"]
@@ -34,12 +35,19 @@ struct Arguments {
     /// Output folder: new, empty, or with --resume that of the same job
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Tensors to compress, * for any characters; may be repeated [default: every weight that has a Hessian]
+    /// Tensors to compress, * for any characters; may be repeated [default: every weight that has a Hessian, but for
+    /// embeddings, output layers, routers of experts, and weights that would grow]
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
     /// Tensors to leave as they are; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+    /// Tensors that are stored as [inputs, outputs]; may be repeated [default: as calibration has recorded]
+    #[arg(long, value_name = "GLOB")]
+    transposed: Vec<String>,
+    /// What the names of Hessians start with instead of the names of weights: model.language_model.=model.
+    #[arg(long, value_name = "START=START", value_delimiter = ',', value_parser = pair)]
+    rename: Vec<(String, String)>,
     /// Whose Hessian a weight without one takes: k_proj=q_proj,v_proj=q_proj,up_proj=gate_proj
     #[arg(long, value_name = "NAME=NAME", value_delimiter = ',', value_parser = pair)]
     alias: Vec<(String, String)>,
@@ -71,8 +79,8 @@ struct Arguments {
     /// faster
     #[arg(long, default_value_t = Format::Factors)]
     format: Format,
-    /// Type of values and wrappers: f32, f16 or bf16; or three types, of A, the core and B
-    #[arg(long, value_name = "DTYPE[,DTYPE,DTYPE]", value_delimiter = ',', num_args = 1, default_value = "f16")]
+    /// Type of values and wrappers: f32, f16 or bf16; or three types, of A, the core and B [default: each weight's own]
+    #[arg(long, value_name = "DTYPE[,DTYPE,DTYPE]", value_delimiter = ',', num_args = 1)]
     dtype: Vec<Precision>,
     /// Layers that are worked on at once; memory grows with them
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
@@ -86,6 +94,9 @@ struct Arguments {
     /// Go on with the job that the output folder holds
     #[arg(long)]
     resume: bool,
+    /// Say what the job would do with every file and tensor, as JSON, and stop
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -113,7 +124,7 @@ enum RowWeightingName {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
+    let pair = text.split_once('=').filter(|(from, to)| !(from.is_empty() && to.is_empty()));
     pair.map(|(from, to)| (from.to_owned(), to.to_owned())).ok_or_else(|| format!("\"{text}\" is not NAME=NAME"))
 }
 
@@ -123,8 +134,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let (start, in_flight, out) = (Instant::now(), arguments.layers_in_flight.get(), arguments.out.clone());
+    let dry_run = arguments.dry_run;
     let job = Job::open(settings(arguments)?)?;
     progress::checked(&job)?;
+    decisions::warn(&job);
+    if dry_run {
+        return Ok(say(job.plan().trim_end())?);
+    }
+    decisions::print(&job)?;
     let (done, all) = ((0..job.layers().len()).filter(|&index| job.is_done(index)).count(), job.layers().len());
     match done {
         0 => say(format!("{all} tensors to compress"))?,
@@ -146,12 +163,15 @@ fn settings(arguments: Arguments) -> Result<JobSettings, Box<dyn Error>> {
     let mut settings = JobSettings::new(arguments.checkpoint, arguments.hessians, arguments.out);
     settings.include = arguments.include;
     settings.exclude = arguments.exclude;
-    settings.alias = aliases(arguments.alias)?;
+    settings.alias = pairs("alias", arguments.alias)?;
+    settings.rename = pairs("rename", arguments.rename)?;
+    settings.transposed = Some(arguments.transposed).filter(|globs| !globs.is_empty());
     settings.options = options;
     settings.format = arguments.format;
     settings.dtype = match arguments.dtype[..] {
-        [all] => all.into(),
-        [left, core, right] => FactorPrecision { left, core, right },
+        [] => None,
+        [all] => Some(all.into()),
+        [left, core, right] => Some(FactorPrecision { left, core, right }),
         _ => return Err("--dtype: takes one type, or three".into()),
     };
     settings.resume = arguments.resume;
@@ -193,13 +213,13 @@ fn options(arguments: &Arguments) -> Result<Options, Box<dyn Error>> {
     Ok(options.pattern(arguments.pattern).seed(arguments.seed).threads(arguments.threads))
 }
 
-/// The aliases by name, each of which may be given once.
-fn aliases(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
-    let mut aliases = BTreeMap::new();
+/// The pairs of an argument by their first names, each of which may be given once.
+fn pairs(argument: &str, pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
+    let mut map = BTreeMap::new();
     for (from, to) in pairs {
-        if let Some(other) = aliases.insert(from.clone(), to.clone()) {
-            return Err(format!("--alias: {from} is both {other} and {to}").into());
+        if let Some(other) = map.insert(from.clone(), to.clone()) {
+            return Err(format!("--{argument}: {from} is both {other} and {to}").into());
         }
     }
-    Ok(aliases)
+    Ok(map)
 }

@@ -12,6 +12,8 @@ use crate::terminal::{plain, say};
 #[derive(Default)]
 struct Kind {
     layers: usize,
+    /// Fewest calibration tokens of a layer, where they are known.
+    tokens: Option<u64>,
     entries: f64,
     before: f64,
     after: f64,
@@ -24,6 +26,7 @@ impl Kind {
         let number = |key: &str| layer[key].as_f64().unwrap_or(f64::NAN);
         let entries = number("rows") * number("cols");
         self.layers += 1;
+        self.tokens = [self.tokens, layer["tokens"].as_u64()].into_iter().flatten().min();
         self.entries += entries;
         self.before += entries * number("nowag_p_loss");
         self.after += entries * number("loss");
@@ -36,8 +39,15 @@ impl Kind {
         let lower = if before > 0.0 { 100.0 * (1.0 - after / before) } else { 0.0 };
         let share = 100.0 * self.bytes_after / self.bytes_before;
         let (name, layers) = (plain(name), self.layers);
-        say(format!("{name:<24}{layers:>8}{before:>15.6}{after:>12.6}{lower:>9.1} %{share:>9.1} %"))
+        let tokens = self.tokens.map_or("?".to_owned(), |tokens| tokens.to_string());
+        say(format!("{name:<24}{layers:>8}{tokens:>10}{before:>15.6}{after:>12.6}{lower:>9.1} %{share:>9.1} %"))
     }
+}
+
+/// The last component of a layer's name that is neither `weight` nor a number.
+fn kind_of(name: &str) -> &str {
+    let mut parts = name.strip_suffix(".weight").unwrap_or(name).rsplit('.');
+    parts.find(|part| part.parse::<usize>().is_err()).unwrap_or(name)
 }
 
 /// Prints the table of a report.
@@ -46,15 +56,20 @@ pub fn print(report: &str) -> Result<(), Box<dyn Error>> {
     let (mut kinds, mut total) = (BTreeMap::<&str, Kind>::new(), Kind::default());
     for layer in report["layers"].as_array().into_iter().flatten() {
         let name = layer["name"].as_str().unwrap_or_default();
-        let stem = name.strip_suffix(".weight").unwrap_or(name);
-        kinds.entry(stem.rsplit('.').next().unwrap_or(stem)).or_default().add(layer);
+        kinds.entry(kind_of(name)).or_default().add(layer);
         total.add(layer);
     }
-    say(format!("{:<24}{:>8}{:>15}{:>12}{:>11}{:>11}", "weights", "layers", "pruning alone", "loss", "lower", "size"))?;
+    let (counts, losses) = (("layers", "tokens"), ("pruning alone", "loss", "lower", "size"));
+    let (before, after, lower, size) = losses;
+    say(format!("{:<24}{:>8}{:>10}{before:>15}{after:>12}{lower:>11}{size:>11}", "weights", counts.0, counts.1))?;
     for (name, kind) in &kinds {
         kind.print(name)?;
     }
     total.print("all")?;
     say(format!("{} other tensors are copied", report["total"]["copied_tensors"]))?;
+    for file in report["files_not_copied"].as_array().into_iter().flatten() {
+        let text = |key: &str| plain(file[key].as_str().unwrap_or_default());
+        say(format!("{} is not copied, because it {}", text("file"), text("reason")))?;
+    }
     Ok(())
 }

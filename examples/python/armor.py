@@ -190,6 +190,7 @@ _JOB_ARGUMENTS = {
     "armor_job_layer_done": (_HANDLE, _SIZE, ctypes.POINTER(_U32)),
     "armor_job_run_layer": (_HANDLE, _SIZE, _WATCH, _HANDLE),
     "armor_job_finish": (_HANDLE,),
+    "armor_job_plan": (_HANDLE, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_job_report": (_HANDLE, _HANDLE, _SIZE, _SIZE_OUT),
     "armor_job_free": (_HANDLE,),
 }
@@ -711,6 +712,10 @@ class Job(_Handle):
         A job that another process has finished in another format or dtype is an ArmorError.
         """
         _check(library().armor_job_finish(self))
+
+    def plan(self) -> dict[str, Any]:
+        """What the job does with every file and tensor: layers, tensors that are copied and why, warnings."""
+        return json.loads(_text(library().armor_job_plan, self).rstrip(b"\0"))
 
     def report(self) -> dict[str, Any]:
         """The contents of report.json, once finished."""

@@ -68,6 +68,16 @@ impl<'a> Reader<'a> {
         words(self.header.metadata())
     }
 
+    /// Returns the name of the object.
+    pub(crate) fn name(&self) -> &str {
+        self.name
+    }
+
+    /// Tells whether the file has a tensor of this name.
+    pub(crate) fn has(&self, tensor: &str) -> bool {
+        self.header.info(tensor).is_some()
+    }
+
     /// Returns the full key of a part of the object, `{name}.armor.{part}`.
     pub(crate) fn key(&self, part: &str) -> String {
         format!("{}.armor.{part}", self.name)

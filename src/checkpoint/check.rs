@@ -4,6 +4,7 @@ use super::context::JobContext;
 use super::error::CheckpointError;
 use super::input_digests::{InputDigests, InputKind};
 use super::report;
+use super::selected_tensor::SelectedTensor;
 use super::source::{LayerDigests, LoadedLayer};
 
 impl JobContext {
@@ -13,7 +14,7 @@ impl JobContext {
         // Another process may have finished the job during the check, and removed the results.
         if self.is_finished() {
             report::check_content(&self.settings)?;
-            progress(self.layers.len(), self.layers.len());
+            progress(self.selection.layers.len(), self.selection.layers.len());
             return Ok(());
         }
         unfinished
@@ -21,38 +22,55 @@ impl JobContext {
 
     fn check_unfinished(&self, progress: &dyn Fn(usize, usize)) -> Result<(), CheckpointError> {
         let (recorded, mut inputs) = (self.recorded()?, InputDigests::default());
-        for (index, layer) in self.layers.iter().enumerate() {
-            let digests = self.with_layer(index, |loaded| self.verified(index, loaded))?;
-            inputs.add((&layer.name, &layer.hessian), digests);
-            progress(index + 1, self.layers.len());
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for (index, layer) in self.selection.layers.iter().enumerate() {
+            match self.with_layer(index, |loaded| self.verified(index, loaded)) {
+                Ok((digests, warning)) => {
+                    inputs.add((&layer.name, layer.hessian_key()), digests);
+                    warnings.extend(warning);
+                }
+                Err(error @ CheckpointError::InTensor { .. }) => errors.push(error),
+                Err(error) => return Err(error),
+            }
+            progress(index + 1, self.selection.layers.len());
         }
-        inputs.add_copied(&self.checkpoint)?;
+        if let Some(error) = CheckpointError::of_all(errors) {
+            return Err(error);
+        }
+        inputs.add_copied(&self.checkpoint, &self.selection.copied)?;
         if let Some(recorded) = recorded {
             for (kind, tensor, digest) in inputs.iter() {
                 self.check_unchanged((kind, tensor), recorded.get(kind, tensor), digest)?;
             }
         }
-        // Digests that are set already are of the same bytes.
+        // What is set already is of the same bytes.
         let _ = self.inputs.set(inputs);
+        let _ = self.warnings.set(warnings);
         Ok(())
     }
 
-    /// The digests of a layer's inputs; refuses a result that was made from other inputs.
-    fn verified(&self, index: usize, loaded: &LoadedLayer<'_>) -> Result<LayerDigests, CheckpointError> {
+    /// The digests of a layer's inputs, and a warning where the number type does not suit the layer. Refuses a result
+    /// that was made from other inputs.
+    fn verified(
+        &self,
+        index: usize,
+        loaded: &LoadedLayer<'_>,
+    ) -> Result<(LayerDigests, Option<String>), CheckpointError> {
         let digests = loaded.digests();
         if self.folder.has_layer(index) {
             self.check_made_from(index, &self.part(index)?.inputs, &digests)?;
+            return Ok((digests, None));
         }
-        Ok(digests)
+        Ok((digests, self.rehearse(index, loaded)?))
     }
 
     /// Refuses the inputs of a layer where they are not those that the job was begun with.
     pub fn check_inputs(&self, index: usize, digests: &LayerDigests) -> Result<(), CheckpointError> {
         let Some(recorded) = self.recorded()? else { return Ok(()) };
-        let layer = &self.layers[index];
+        let layer = &self.selection.layers[index];
         for (kind, tensor, digest) in [
             (InputKind::Checkpoint, &layer.name, &digests.weight),
-            (InputKind::Hessian, &layer.hessian, &digests.hessian),
+            (InputKind::Hessian, &layer.hessian_key(), &digests.hessian),
         ] {
             self.check_unchanged((kind, tensor), recorded.get(kind, tensor), digest)?;
         }
@@ -66,9 +84,9 @@ impl JobContext {
         made_from: &LayerDigests,
         digests: &LayerDigests,
     ) -> Result<(), CheckpointError> {
-        let layer = &self.layers[index];
+        let layer = &self.selection.layers[index];
         self.check_unchanged((InputKind::Checkpoint, &layer.name), Some(&made_from.weight), &digests.weight)?;
-        self.check_unchanged((InputKind::Hessian, &layer.hessian), Some(&made_from.hessian), &digests.hessian)
+        self.check_unchanged((InputKind::Hessian, &layer.hessian_key()), Some(&made_from.hessian), &digests.hessian)
     }
 
     /// Refuses a tensor that has another digest than when the job was begun, if that is known.
@@ -81,8 +99,20 @@ impl JobContext {
         if recorded.is_none_or(|recorded| recorded == found) {
             return Ok(());
         }
-        let source = if kind == InputKind::Checkpoint { &self.checkpoint } else { &self.hessians };
-        let file = source.shard(tensor).map_or_else(String::new, |shard| shard.name());
+        let file = self.file_of(kind, tensor);
         Err(self.folder.other(format!("holds another job: {file}: {tensor} has changed since it was begun")))
+    }
+    /// The name of the file that holds an input, which may be a slice of a tensor.
+    fn file_of(&self, kind: InputKind, input: &str) -> String {
+        let of_layer = |layer: &&SelectedTensor| match kind {
+            InputKind::Checkpoint => layer.name == input,
+            InputKind::Hessian => layer.hessian_key() == input,
+        };
+        let layer = self.selection.layers.iter().find(of_layer);
+        let (source, tensor) = match kind {
+            InputKind::Checkpoint => (&self.checkpoint, layer.map_or(input, |layer| &layer.tensor)),
+            InputKind::Hessian => (&self.hessians, layer.map_or(input, |layer| &layer.hessian)),
+        };
+        source.shard(tensor).map_or_else(String::new, |shard| shard.name())
     }
 }

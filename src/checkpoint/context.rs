@@ -8,7 +8,7 @@ use super::fingerprint::Fingerprint;
 use super::folder::{INPUTS, JobFolder};
 use super::input_digests::InputDigests;
 use super::layer_part::LayerPart;
-use super::selection::SelectedTensor;
+use super::selection::Selection;
 use super::settings::JobSettings;
 use super::source::{LoadedLayer, Source};
 use crate::descent::options::{Objective, Options};
@@ -22,7 +22,7 @@ pub(super) struct JobContext {
     pub options: Options,
     pub checkpoint: Source,
     pub hessians: Source,
-    pub layers: Vec<SelectedTensor>,
+    pub selection: Selection,
     pub fingerprint: Fingerprint,
     pub folder: JobFolder,
     /// Whether the output folder is known to have held the job.
@@ -31,6 +31,8 @@ pub(super) struct JobContext {
     pub record_is_kept: AtomicBool,
     /// The digests of all inputs, if this process has computed them.
     pub inputs: OnceLock<InputDigests>,
+    /// The warnings that follow from the values of the inputs, once this process has read them.
+    pub warnings: OnceLock<Vec<String>>,
     /// The digests in the folder, once this process has read them; nobody replaces them.
     recorded: OnceLock<InputDigests>,
     pool: Option<rayon::ThreadPool>,
@@ -41,7 +43,7 @@ impl JobContext {
     pub fn new(
         settings: JobSettings,
         (checkpoint, hessians): (Source, Source),
-        layers: Vec<SelectedTensor>,
+        selection: Selection,
         fingerprint: Fingerprint,
         (folder, begun): (JobFolder, bool),
     ) -> Result<Self, CheckpointError> {
@@ -55,12 +57,13 @@ impl JobContext {
             settings,
             checkpoint,
             hessians,
-            layers,
+            selection,
             fingerprint,
             folder,
             begun: AtomicBool::new(begun),
             record_is_kept: AtomicBool::new(false),
             inputs: OnceLock::new(),
+            warnings: OnceLock::new(),
             recorded: OnceLock::new(),
             pool,
         })
@@ -74,21 +77,26 @@ impl JobContext {
         }
     }
 
+    /// All warnings: those that follow from the headers, and those that follow from the values.
+    pub fn all_warnings(&self) -> impl Iterator<Item = &String> {
+        self.selection.warnings.iter().chain(self.warnings.get().into_iter().flatten())
+    }
+
     /// Passes a layer to `body`; the layer's tensors are mapped only during the call.
     pub fn with_layer<R>(
         &self,
         index: usize,
         body: impl FnOnce(&LoadedLayer<'_>) -> Result<R, CheckpointError>,
     ) -> Result<R, CheckpointError> {
-        let selected = &self.layers[index];
-        let hessian = self.hessians.hessian(&selected.hessian, self.options.objective == Objective::Full)?;
-        self.checkpoint.with_layer(&selected.name, hessian, body)
+        let selected = &self.selection.layers[index];
+        let hessian = self.hessians.hessian(selected, self.options.objective == Objective::Full)?;
+        self.checkpoint.with_layer(selected, hessian, body)
     }
 
     /// Reads the result of a layer.
     pub fn part(&self, index: usize) -> Result<LayerPart, CheckpointError> {
         let (path, bytes) = self.folder.get_layer(index)?;
-        LayerPart::read(&bytes, self.layers[index].stem(), self.fingerprint.digest())
+        LayerPart::read(&bytes, self.selection.layers[index].stem(), self.fingerprint.digest())
             .map_err(|problem| file_error(&path, format!("{problem}; remove the file to have its layer done again")))
     }
 
@@ -104,7 +112,7 @@ impl JobContext {
 
     /// Adds the name of a layer to an error of its values.
     pub fn in_layer(&self, index: usize, source: Error) -> CheckpointError {
-        let layer = &self.layers[index];
+        let layer = &self.selection.layers[index];
         CheckpointError::InTensor { file: layer.file.clone(), tensor: layer.name.clone(), source }
     }
 }

@@ -68,6 +68,12 @@ pub enum CheckpointError {
         /// What it holds.
         problem: String,
     },
+    /// Several tensors or files are refused, each for its own reason.
+    #[error("{}", listed(errors))]
+    Several {
+        /// The errors, in the order of the tensors.
+        errors: Vec<CheckpointError>,
+    },
     /// The call needs layers or a report that the job has not produced yet.
     #[error("job: {}", plain(problem))]
     Unfinished {
@@ -80,6 +86,22 @@ pub enum CheckpointError {
     /// An error that concerns neither a file nor a setting of the job alone: an option out of range, for instance.
     #[error(transparent)]
     Core(#[from] Error),
+}
+
+impl CheckpointError {
+    /// Makes one error of any number of them; `None` of none.
+    pub(super) fn of_all(mut errors: Vec<CheckpointError>) -> Option<Self> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(CheckpointError::Several { errors }),
+        }
+    }
+}
+
+/// The number of errors, and each on a line of its own.
+fn listed(errors: &[CheckpointError]) -> String {
+    let lines: String = errors.iter().map(|error| format!("\n{error}")).collect();
+    format!("{} inputs are refused:{lines}", errors.len())
 }
 
 fn shown(path: &Path) -> String {

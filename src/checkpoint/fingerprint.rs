@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::digest;
 use super::error::CheckpointError;
-use super::selection::SelectedTensor;
+use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
 use super::source::Source;
 use crate::bytes::reader::{WRITER, other_format};
@@ -14,8 +14,8 @@ use crate::bytes::reader::{WRITER, other_format};
 /// differ everywhere, so a few values distinguish them before [`super::input_digests`] compares all values.
 const SAMPLE: usize = 4096;
 
-/// The format of `job.json`. Records before format 2 have no such number.
-const FORMAT: &str = "2";
+/// The format of `job.json`. Records before format 2 have no such number; format 3 adds the orientation of every weight.
+const FORMAT: &str = "3";
 
 /// The record of a job's inputs and options. Format, dtype and threads are not part of it: the results of layers do not
 /// depend on them.
@@ -30,7 +30,8 @@ impl Fingerprint {
         (checkpoint, hessians): (&Source, &Source),
         layers: &[SelectedTensor],
     ) -> Result<Self, CheckpointError> {
-        let layers: Vec<_> = layers.iter().map(|layer| json!([layer.name, layer.hessian])).collect();
+        let layers: Vec<_> =
+            layers.iter().map(|layer| json!([layer.name, layer.hessian_key(), layer.transposed])).collect();
         Ok(Self::of(json!({
             "format": FORMAT,
             "writer": WRITER,

@@ -2,7 +2,7 @@
 //! inputs and one file for each finished layer. Every file appears whole, under its final name, or not at all.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -159,6 +159,17 @@ impl JobFolder {
     /// Writes a file of the output folder.
     pub fn put_output(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         self.write(self.temporary()?, bytes, &self.out.join(name))
+    }
+
+    /// Copies the file `from` to the path `relative` in the output folder.
+    pub fn copy_output(&self, from: &Path, relative: &Path) -> Result<(), CheckpointError> {
+        let to = self.out.join(relative);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).map_err(io_error(folder))?;
+        }
+        let (mut source, mut file) = (File::open(from).map_err(io_error(from))?, self.temporary()?);
+        io::copy(&mut source, file.as_file_mut()).map_err(io_error(&to))?;
+        publish(file, &to)
     }
 
     /// Removes a file of the output folder, if it is there.

@@ -1,12 +1,12 @@
 //! The digests of all input tensors at the time when the job began, kept in `OUT/.parts/inputs.json`.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::error::CheckpointError;
+use super::selection::CopiedTensor;
 use super::source::{LayerDigests, Source};
 
 /// Which of the inputs holds a tensor.
@@ -19,28 +19,24 @@ pub(super) enum InputKind {
 /// Digests by tensor.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct InputDigests {
-    /// Of every tensor of the checkpoint: its bytes.
+    /// Of every tensor that is copied, and of the weight of every layer: the bytes.
     checkpoint: BTreeMap<String, String>,
-    /// Of every Hessian that is used: the values that the objective reads.
+    /// Of the Hessian of every layer: the values that the objective reads.
     hessians: BTreeMap<String, String>,
 }
 
 impl InputDigests {
     /// Adds the digests of a layer's weight and Hessian.
-    pub fn add(&mut self, (weight, hessian): (&str, &str), digests: LayerDigests) {
+    pub fn add(&mut self, (weight, hessian): (&str, String), digests: LayerDigests) {
         self.checkpoint.insert(weight.to_owned(), digests.weight);
-        self.hessians.insert(hessian.to_owned(), digests.hessian);
+        self.hessians.insert(hessian, digests.hessian);
     }
 
-    /// Adds the tensors that are copied: all of the checkpoint that are not there yet.
-    pub fn add_copied(&mut self, checkpoint: &Source) -> Result<(), CheckpointError> {
-        for shard in &checkpoint.shards {
-            for tensor in shard.tensors() {
-                if let Entry::Vacant(place) = self.checkpoint.entry(tensor) {
-                    let digest = shard.read(place.key(), |_| Ok(()))?;
-                    place.insert(digest);
-                }
-            }
+    /// Adds the tensors that are copied.
+    pub fn add_copied(&mut self, checkpoint: &Source, copied: &[CopiedTensor]) -> Result<(), CheckpointError> {
+        for tensor in copied {
+            let shard = checkpoint.shard(&tensor.name).expect("the name comes from the source");
+            self.checkpoint.insert(tensor.name.clone(), shard.read(&tensor.name, |_| Ok(()))?);
         }
         Ok(())
     }

@@ -9,13 +9,15 @@ use super::context::JobContext;
 use super::error::{CheckpointError, io_error};
 use super::fingerprint::Fingerprint;
 use super::folder::JobFolder;
+use super::hessian_names::UnmatchedHessian;
 use super::layer_part::LayerPart;
 use super::resume::JobStage;
-use super::selection::{SelectedTensor, select};
+use super::selected_tensor::SelectedTensor;
+use super::selection::{CopiedTensor, select};
 use super::settings::JobSettings;
 use super::source::Source;
 use super::stored_layer::StoredLayer;
-use super::{output, output_names, report};
+use super::{output, output_names, plan, report};
 use crate::descent::progress::Progress;
 use crate::descent::run::Descent;
 use crate::error::Error;
@@ -56,7 +58,7 @@ pub struct Job {
 impl fmt::Debug for Job {
     /// Writes the settings and the number of layers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layers = self.context.layers.len();
+        let layers = self.context.selection.layers.len();
         f.debug_struct("Job").field("settings", self.settings()).field("layers", &layers).finish_non_exhaustive()
     }
 }
@@ -72,14 +74,14 @@ impl Job {
     /// [`JobSettings::resume`] is not set; and those of [`Job::check_values`].
     pub fn open(settings: JobSettings) -> Result<Self, CheckpointError> {
         settings.check()?;
-        let checkpoint = Source::open(&settings.checkpoint)?;
-        let hessians = Source::open(&settings.hessians)?;
-        let layers = select(&settings, &checkpoint, &hessians)?;
-        output_names::check(&checkpoint, &layers, settings.format)?;
-        let fingerprint = Fingerprint::new(&settings, (&checkpoint, &hessians), &layers)?;
+        let checkpoint = Source::checkpoint(&settings.checkpoint)?;
+        let hessians = Source::hessians(&settings.hessians)?;
+        let selection = select(&settings, &checkpoint, &hessians)?;
+        output_names::check(&selection, settings.format)?;
+        let fingerprint = Fingerprint::new(&settings, (&checkpoint, &hessians), &selection.layers)?;
         let folder = JobFolder::new(&settings.out);
         let begun = JobStage::of(&folder, &settings, &fingerprint)? != JobStage::New;
-        let context = JobContext::new(settings, (checkpoint, hessians), layers, fingerprint, (folder, begun))?;
+        let context = JobContext::new(settings, (checkpoint, hessians), selection, fingerprint, (folder, begun))?;
         if context.settings.check_values {
             context.check_values(&|_, _| {})?;
         }
@@ -93,7 +95,30 @@ impl Job {
 
     /// Returns the layers, in the order of their names, numbers by value.
     pub fn layers(&self) -> &[SelectedTensor] {
-        &self.context.layers
+        &self.context.selection.layers
+    }
+
+    /// Returns the tensors that are copied, each with the reason, in the order of their names.
+    pub fn copied(&self) -> &[CopiedTensor] {
+        &self.context.selection.copied
+    }
+
+    /// Returns the Hessians that match no tensor of the checkpoint.
+    pub fn unmatched_hessians(&self) -> &[UnmatchedHessian] {
+        &self.context.selection.unmatched
+    }
+
+    /// Returns what a user should know before the job runs, in sentences: what follows from the headers, and, once
+    /// [`Job::check_values`] has read the inputs, what follows from their values.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.context.all_warnings().map(String::as_str)
+    }
+
+    /// Returns, as JSON, what the job does with every file and tensor: the files that are read and those that are not,
+    /// every layer with its shape, orientation, number types and calibration tokens, the tensors that are copied with the
+    /// reasons, the Hessians that match no weight, and the warnings.
+    pub fn plan(&self) -> String {
+        plan::text(&self.context)
     }
 
     /// Returns whether layer `index` is done, by any process.
@@ -155,10 +180,9 @@ impl Job {
             return Err(CheckpointError::Cancelled);
         }
         let part = LayerPart { result, inputs };
-        job.keep_layer(index, &part.to_bytes(job.layers[index].stem(), job.fingerprint.digest())?)?;
+        job.keep_layer(index, &part.to_bytes(job.selection.layers[index].stem(), job.fingerprint.digest())?)?;
         // A value that the dtype cannot hold is better found now than when the job is finished.
-        let (format, dtype) = (job.settings.format, job.settings.dtype);
-        let stored = job.install(|| StoredLayer::new(part.result, format, dtype));
+        let stored = job.install(|| StoredLayer::new(part.result, &job.selection.layers[index], job.settings.format));
         stored.map(|_| ()).map_err(|error| job.in_layer(index, error))
     }
 
@@ -215,8 +239,8 @@ impl Job {
     pub fn finish(&self, progress: &dyn Fn(usize, usize)) -> Result<(), CheckpointError> {
         let job = &self.context;
         if !job.is_finished() {
-            if let Some(index) = (0..job.layers.len()).find(|&index| !job.is_done(index)) {
-                let problem = format!("layer {index}, {}, is not done", job.layers[index].name);
+            if let Some(index) = (0..job.selection.layers.len()).find(|&index| !job.is_done(index)) {
+                let problem = format!("layer {index}, {}, is not done", job.selection.layers[index].name);
                 return Err(CheckpointError::Unfinished { problem });
             }
             if let Some(_lock) = job.folder.lock()? {

@@ -1,10 +1,10 @@
 //! The names of the output's tensors, which must differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::error::{CheckpointError, tensor_error};
-use super::selection::SelectedTensor;
-use super::source::Source;
+use super::selected_tensor::SelectedTensor;
+use super::selection::Selection;
 use crate::result::formats::format::Format;
 
 /// The names of a layer's tensors, sorted.
@@ -14,7 +14,9 @@ fn names(layer: &SelectedTensor, format: Format) -> Vec<String> {
         Format::DenseCore => &["armor.core.dense"],
         Format::SparseBitmask => &["bitmask", "compressed", "shape"],
         Format::Cutlass => &["armor.core.meta", "armor.core.packed"],
-        Format::Reconstructed => return vec![layer.name.clone()],
+        // All slices of a tensor become one.
+        Format::Reconstructed if layer.slice.is_some_and(|slice| slice > 0) => return Vec::new(),
+        Format::Reconstructed => return vec![layer.tensor.clone()],
     };
     let mut parts = [parts, &["armor.history", "armor.left", "armor.right"]].concat();
     parts.sort_unstable();
@@ -22,11 +24,10 @@ fn names(layer: &SelectedTensor, format: Format) -> Vec<String> {
 }
 
 /// Refuses layers that would become a tensor which is copied, or which another layer becomes.
-pub(super) fn check(checkpoint: &Source, layers: &[SelectedTensor], format: Format) -> Result<(), CheckpointError> {
-    let selected: BTreeSet<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-    let copied = checkpoint.tensors().filter(|name| !selected.contains(name));
+pub(super) fn check(selection: &Selection, format: Format) -> Result<(), CheckpointError> {
+    let copied = selection.copied.iter().map(|tensor| tensor.name.as_str());
     let mut taken: BTreeMap<String, &str> = copied.map(|name| (name.to_owned(), name)).collect();
-    for layer in layers {
+    for layer in &selection.layers {
         for name in names(layer, format) {
             if let Some(other) = taken.insert(name.clone(), &layer.name) {
                 let problem = match other == name {
@@ -57,7 +58,20 @@ mod tests {
         let layer = Layer::new(&weight, Hessian::identity(32))?;
         let result = factorize(&layer, &Options::exact().block(16).iterations(1))?;
         let text = || "a.b.weight".to_owned();
-        let selected = SelectedTensor { name: text(), file: text(), hessian: text(), rows: 32, cols: 32 };
+        let selected = SelectedTensor {
+            name: text(),
+            tensor: text(),
+            scale: None,
+            slice: None,
+            file: text(),
+            hessian: text(),
+            rows: 32,
+            cols: 32,
+            transposed: false,
+            dtype: Precision::F16.into(),
+            bytes: 4096,
+            tokens: None,
+        };
         for format in Format::ALL {
             let tensors = tensors(&result, "a.b", format, Precision::F16.into())?;
             let mut found: Vec<String> = tensors.into_iter().map(|tensor| tensor.name).collect();

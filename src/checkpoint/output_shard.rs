@@ -12,11 +12,14 @@ use super::context::JobContext;
 use super::digest::Sum;
 use super::error::{CheckpointError, io_error};
 use super::input_digests::InputKind;
+use super::output_files::shard_name;
 use super::report::{FileReport, LayerReport};
+use super::selected_tensor::SelectedTensor;
 use super::shard::Shard;
 use super::stored_layer::StoredLayer;
 use crate::bytes::header::{Layout, Words};
 use crate::bytes::reader::{WRITER, WRITER_KEY};
+use crate::result::formats::format::Format;
 
 /// Bytes that are copied at a time from the temporary file.
 const PIECE: usize = 1 << 20;
@@ -25,6 +28,7 @@ const PIECE: usize = 1 << 20;
 pub(super) struct OutputShard<'a> {
     job: &'a JobContext,
     input: &'a Shard,
+    name: String,
     /// The final path, which errors name.
     path: PathBuf,
     words: Words,
@@ -55,10 +59,11 @@ enum Origin {
 impl<'a> OutputShard<'a> {
     /// Begins the output of the shard `input`, without a tensor.
     pub fn new(job: &'a JobContext, input: &'a Shard) -> Result<Self, CheckpointError> {
-        let path = job.settings.out.join(input.name());
+        let name = shard_name(&input.name(), job.settings.format);
+        let path = job.settings.out.join(&name);
         let (mut words, waiting) = (input.metadata(), job.folder.temporary()?);
         words.insert(WRITER_KEY.to_owned(), WRITER.to_owned());
-        Ok(OutputShard { job, input, path, words, tensors: Vec::new(), waiting, waiting_len: 0 })
+        Ok(OutputShard { job, input, name, path, words, tensors: Vec::new(), waiting, waiting_len: 0 })
     }
 
     /// Adds a tensor of the input as it is, and returns its length in bytes.
@@ -72,10 +77,9 @@ impl<'a> OutputShard<'a> {
 
     /// Adds the tensors and metadata of a layer, and reports what is stored of it.
     pub fn store(&mut self, index: usize) -> Result<LayerReport, CheckpointError> {
-        let (job, layer) = (self.job, &self.job.layers[index]);
+        let (job, layer) = (self.job, &self.job.selection.layers[index]);
         let part = job.part(index)?;
-        let (format, dtype) = (job.settings.format, job.settings.dtype);
-        let stored = job.install(|| StoredLayer::new(part.result, format, dtype));
+        let stored = job.install(|| StoredLayer::new(part.result, layer, job.settings.format));
         let stored = stored.map_err(|error| job.in_layer(index, error))?;
         let loss = job.with_layer(index, |loaded| {
             let digests = loaded.digests();
@@ -85,16 +89,33 @@ impl<'a> OutputShard<'a> {
         })?;
         let history = format!("{}.armor.history", layer.stem());
         let mut after = 0;
-        for tensor in stored.tensors(&layer.name, layer.stem())? {
+        for tensor in stored.tensors(layer)? {
             let (name, dtype, shape) = (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
             let bytes = job.install(|| tensor.into_bytes()).map_err(|error| job.in_layer(index, error))?;
             after += if name == history { 0 } else { bytes.len() };
             let origin = self.wait(&bytes)?;
-            self.tensors.push(OutputTensor { name, dtype, shape, bytes: bytes.len(), origin });
+            self.add(layer, OutputTensor { name, dtype, shape, bytes: bytes.len(), origin });
         }
-        self.words.extend(stored.words(layer.stem(), loss));
-        let before = self.input.info(&layer.name).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0);
-        Ok(LayerReport::new(layer, &stored.factors, loss, (before, after)))
+        self.words.extend(stored.words(layer, loss));
+        Ok(LayerReport::new((layer, &self.name), &stored.factors, loss, after))
+    }
+
+    /// Adds a tensor of a layer. The products of the slices of one tensor, which are stored one after the other, become
+    /// one tensor again.
+    fn add(&mut self, layer: &SelectedTensor, mut tensor: OutputTensor) {
+        if layer.slice.is_none() || self.job.settings.format != Format::Reconstructed {
+            return self.tensors.push(tensor);
+        }
+        match self.tensors.last_mut().filter(|last| last.name == tensor.name) {
+            Some(whole) => {
+                whole.shape[0] += 1;
+                whole.bytes += tensor.bytes;
+            }
+            None => {
+                tensor.shape.insert(0, 1);
+                self.tensors.push(tensor);
+            }
+        }
     }
 
     fn wait(&mut self, bytes: &[u8]) -> Result<Origin, CheckpointError> {
@@ -129,9 +150,8 @@ impl<'a> OutputShard<'a> {
                 }
             }
         }
-        let name = self.input.name();
-        self.job.folder.publish(file.file, &name)?;
-        Ok(FileReport { file: name, bytes: file.bytes, sha256: file.sum.text() })
+        self.job.folder.publish(file.file, &self.name)?;
+        Ok(FileReport { file: self.name, bytes: file.bytes, sha256: file.sum.text() })
     }
 
     /// Copies a tensor of the input, and refuses it if it has changed since the job began.

@@ -4,15 +4,18 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::context::JobContext;
 use super::error::{CheckpointError, file_error, io_error};
 use super::fingerprint::Fingerprint;
 use super::folder::JobFolder;
-use super::selection::SelectedTensor;
+use super::model_files::SkippedFile;
+use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
-use super::{digest, shard};
+use super::{digest, plan, shard};
 use crate::bytes::reader::WRITER;
+use crate::factors::precision::FactorPrecision;
 use crate::result::factorization::Factorization;
 
 /// The file's name.
@@ -22,10 +25,14 @@ pub(super) const NAME: &str = "report.json";
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct LayerReport {
     pub name: String,
+    /// The file of the output.
     pub file: String,
     pub hessian: String,
     pub rows: usize,
     pub cols: usize,
+    pub transposed: bool,
+    pub dtype: FactorPrecision,
+    pub tokens: Option<u64>,
     /// Relative proxy loss of pruning alone, and of what is stored: the weight would have 0, zeros 1.
     pub nowag_p_loss: f64,
     pub loss: f64,
@@ -40,22 +47,25 @@ pub(super) struct LayerReport {
 }
 
 impl LayerReport {
-    /// Of a result whose stored form has this loss.
-    pub fn new(layer: &SelectedTensor, result: &Factorization, loss: f64, (before, after): (usize, usize)) -> Self {
+    /// Of a result whose stored form has this loss, in a file of the output.
+    pub fn new((layer, file): (&SelectedTensor, &str), result: &Factorization, loss: f64, bytes_after: usize) -> Self {
         LayerReport {
             name: layer.name.clone(),
-            file: layer.file.clone(),
+            file: file.to_owned(),
             hessian: layer.hessian.clone(),
             rows: layer.rows,
             cols: layer.cols,
+            transposed: layer.transposed,
+            dtype: layer.dtype,
+            tokens: layer.tokens,
             nowag_p_loss: result.nowag_p_loss(),
             loss,
             loss_in_f32: result.loss(),
             iterations: result.iterations(),
             stop_reason: result.stop_reason().as_str(),
             overhead: result.overhead(),
-            bytes_before: before,
-            bytes_after: after,
+            bytes_before: layer.bytes,
+            bytes_after,
         }
     }
 }
@@ -72,19 +82,36 @@ pub(super) struct FileReport {
 pub(super) struct JobReport {
     job: String,
     settings: Value,
+    plan: Map<String, Value>,
     pub layers: Vec<LayerReport>,
     pub files: Vec<FileReport>,
     /// Tensors that were copied, and their bytes.
-    pub copied: (usize, u64),
+    pub copied: usize,
+    pub copied_bytes: u64,
+    /// Files of the model's folder that were not copied.
+    pub not_copied: Vec<SkippedFile>,
+}
+
+/// All settings that the output depends on.
+fn settings_of(settings: &JobSettings) -> Value {
+    let mut all = settings.decisive();
+    all.insert("format".to_owned(), json!(settings.format));
+    all.insert("dtype".to_owned(), json!(settings.dtype));
+    all.into()
 }
 
 impl JobReport {
-    pub fn new(settings: &JobSettings, fingerprint: &Fingerprint) -> Self {
-        let mut all = settings.decisive();
-        all.insert("format".to_owned(), json!(settings.format));
-        all.insert("dtype".to_owned(), json!(settings.dtype));
-        let (layers, files) = (Vec::new(), Vec::new());
-        JobReport { job: fingerprint.digest().to_owned(), settings: all.into(), layers, files, copied: (0, 0) }
+    pub fn new(job: &JobContext) -> Self {
+        JobReport {
+            job: job.fingerprint.digest().to_owned(),
+            settings: settings_of(&job.settings),
+            plan: plan::decisions(job),
+            layers: Vec::new(),
+            files: Vec::new(),
+            copied: job.selection.copied.len(),
+            copied_bytes: 0,
+            not_copied: Vec::new(),
+        }
     }
 
     /// Mean over all weights, each as heavy as it has entries.
@@ -107,7 +134,7 @@ impl JobReport {
     /// The file's text.
     pub fn text(&self) -> String {
         let (before, after) = self.bytes();
-        let report = json!({
+        let mut report = json!({
             "writer": WRITER,
             "job": self.job,
             "settings": self.settings,
@@ -117,12 +144,14 @@ impl JobReport {
                 "mean_loss": self.mean(|layer| layer.loss),
                 "bytes_before": before,
                 "bytes_after": after,
-                "copied_tensors": self.copied.0,
-                "copied_bytes": self.copied.1,
+                "copied_tensors": self.copied,
+                "copied_bytes": self.copied_bytes,
             },
             "files": self.files,
             "layers": self.layers,
+            "files_not_copied": self.not_copied,
         });
+        report.as_object_mut().expect("an object").extend(self.plan.clone());
         format!("{report:#}\n")
     }
 }
@@ -134,12 +163,12 @@ pub(super) fn check_finished(
     folder: &JobFolder,
 ) -> Result<(), CheckpointError> {
     let report = read(settings)?.ok_or_else(|| folder.other("holds files, but no job"))?;
-    let expected = JobReport::new(settings, fingerprint);
-    if report["job"] != expected.job {
+    if report["job"] != fingerprint.digest() {
         return Err(folder.other("holds another job, which is finished"));
     }
-    if report["settings"] != expected.settings {
+    if report["settings"] != settings_of(settings) {
         let (format, dtype) = (&report["settings"]["format"], &report["settings"]["dtype"]);
+        let dtype = if dtype.is_null() { "of each weight".to_owned() } else { dtype.to_string() };
         return Err(folder.other(format!("holds this job, finished in format {format} and dtype {dtype}")));
     }
     check_files(settings, &report, |path, file| {

@@ -1,178 +1,238 @@
-//! Which tensors are compressed, and under which Hessians.
+//! What a job does with every tensor of a checkpoint: it compresses the tensor, or copies it for a reason.
+
+use std::collections::BTreeSet;
 
 use globset::{Glob, GlobMatcher};
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+use serde::Serialize;
 
 use super::error::{CheckpointError, file_error, setting_error, tensor_error};
+use super::hessian_names::{HessianNames, UnmatchedHessian};
+use super::inputs::Inputs;
+use super::left_alone;
+use super::orientation::Claims;
+use super::scales::weight_of_scale;
+use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
-use super::shard::Shard;
 use super::source::{Source, is_number};
 use crate::descent::options::Objective;
+use crate::result::formats::format::Format;
 
-/// A weight that a job compresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A tensor that is not compressed: it is copied bit for bit, or dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct SelectedTensor {
+pub struct CopiedTensor {
     /// The tensor's name.
     pub name: String,
     /// The file that has it.
     pub file: String,
-    /// The tensor of its Hessian.
-    pub hessian: String,
-    /// Output features, m.
-    pub rows: usize,
-    /// Input features, k.
-    pub cols: usize,
+    /// Why it is not compressed, or why it is dropped.
+    pub reason: String,
 }
 
-impl SelectedTensor {
-    /// Returns the name without its ending `.weight`: the start of the names of the factors' tensors.
-    pub fn stem(&self) -> &str {
-        stem(&self.name)
-    }
+/// The decision on every tensor of a checkpoint.
+pub(super) struct Selection {
+    /// In the order of their names, numbers by value.
+    pub layers: Vec<SelectedTensor>,
+    pub copied: Vec<CopiedTensor>,
+    /// Scales of weights in FP8 that are compressed: the output does not need them.
+    pub dropped: Vec<CopiedTensor>,
+    pub unmatched: Vec<UnmatchedHessian>,
+    /// What a user should know before the job runs.
+    pub warnings: Vec<String>,
 }
 
-fn stem(name: &str) -> &str {
-    name.strip_suffix(".weight").unwrap_or(name)
+/// A decision on one tensor.
+enum Decision {
+    Compress(Vec<SelectedTensor>),
+    Copy(String),
 }
 
-/// Picks the weights and checks all that headers tell of them, in the order of their names, numbers by value.
+/// Decides on every tensor from the headers alone.
+///
+/// # Errors
+/// Those of all tensors at once; settings that apply to nothing; a checkpoint without any layer to compress.
 pub(super) fn select(
     settings: &JobSettings,
     checkpoint: &Source,
     hessians: &Source,
-) -> Result<Vec<SelectedTensor>, CheckpointError> {
-    let include = globs("include", &settings.include)?;
-    let exclude = globs("exclude", &settings.exclude)?;
-    for (key, globs) in [("include", &include), ("exclude", &exclude)] {
-        if let Some(glob) = globs.iter().find(|glob| !checkpoint.tensors().any(|name| glob.is_match(name))) {
-            let problem = format!("{key}: \"{}\" matches no tensor", glob.glob());
-            return Err(file_error(checkpoint.path(), problem));
-        }
-    }
-    check_aliases(settings, checkpoint, hessians)?;
-    let mut selected = Vec::new();
+) -> Result<Selection, CheckpointError> {
+    let chooser = Chooser::new(settings, checkpoint, hessians)?;
+    let (mut layers, mut copied, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for name in checkpoint.tensors() {
-        if exclude.iter().any(|glob| glob.is_match(name)) {
-            continue;
-        }
-        let hessian = hessian_of(name, settings, hessians);
-        let wanted =
-            if include.is_empty() { hessian.is_some() } else { include.iter().any(|glob| glob.is_match(name)) };
-        if wanted {
-            let hessian = hessian.ok_or_else(|| no_hessian(name, settings, checkpoint, hessians))?;
-            selected.push(check(name, hessian, settings, checkpoint, hessians)?);
+        match chooser.decide(name) {
+            Ok(Decision::Compress(of_tensor)) => layers.extend(of_tensor),
+            Ok(Decision::Copy(reason)) => {
+                let (file, _) = checkpoint.info(name).expect("the name comes from the source");
+                copied.push(CopiedTensor { name: name.to_owned(), file, reason });
+            }
+            Err(error) => errors.push(error),
         }
     }
-    if selected.is_empty() {
-        return Err(file_error(
-            checkpoint.path(),
-            format!(
-                "no tensor is selected: none of its weights has a Hessian in {}, or all are excluded",
-                hessians.path().display()
-            ),
-        ));
+    if let Some(error) = CheckpointError::of_all(errors) {
+        return Err(error);
     }
-    selected.sort_by_cached_key(|layer| natural(&layer.name));
-    Ok(selected)
+    let unmatched = chooser.names.unmatched();
+    if layers.is_empty() {
+        return Err(nothing_selected(&chooser, &copied, &unmatched));
+    }
+    layers.sort_by_cached_key(|layer| natural(&layer.name));
+    copied.sort_by_cached_key(|tensor| natural(&tensor.name));
+    let dropped = drop_scales(&layers, &mut copied, checkpoint);
+    check_plain(settings, &copied, checkpoint)?;
+    let warnings = warnings(settings, &layers, &unmatched, chooser.names.count());
+    Ok(Selection { layers, copied, dropped, unmatched, warnings })
 }
 
-fn globs(key: &str, globs: &[String]) -> Result<Vec<GlobMatcher>, CheckpointError> {
-    let compile = |glob: &String| match Glob::new(glob) {
-        Ok(glob) => Ok(glob.compile_matcher()),
-        Err(error) => Err(setting_error(key, error)),
+/// Takes the scales of compressed weights out of the tensors that are copied.
+fn drop_scales(layers: &[SelectedTensor], copied: &mut Vec<CopiedTensor>, checkpoint: &Source) -> Vec<CopiedTensor> {
+    let quantized = layers.iter().filter(|layer| layer.scale.is_some());
+    let compressed: BTreeSet<&str> = quantized.map(|layer| layer.tensor.as_str()).collect();
+    let is_dropped = |tensor: &mut CopiedTensor| {
+        weight_of_scale(checkpoint, &tensor.name).is_some_and(|weight| compressed.contains(weight.as_str()))
     };
-    globs.iter().map(compile).collect()
+    copied.extract_if(.., is_dropped).collect()
 }
 
-/// Refuses aliases that say nothing: of components that no weight has, or no Hessian.
-fn check_aliases(settings: &JobSettings, checkpoint: &Source, hessians: &Source) -> Result<(), CheckpointError> {
-    let has =
-        |source: &Source, component: &str| source.tensors().any(|name| name.split('.').any(|part| part == component));
-    for (from, to) in &settings.alias {
-        for (component, source) in [(from, checkpoint), (to, hessians)] {
-            if !has(source, component) {
-                let problem = format!("alias: {from}={to}: no tensor has the component \"{component}\"");
-                return Err(file_error(source.path(), problem));
+/// Refuses the format `reconstructed` where weights in FP8 are copied: the configuration of a model describes either plain
+/// weights or weights in FP8.
+fn check_plain(settings: &JobSettings, copied: &[CopiedTensor], checkpoint: &Source) -> Result<(), CheckpointError> {
+    let scale = copied.iter().find_map(|tensor| Some((tensor, weight_of_scale(checkpoint, &tensor.name)?)));
+    match scale.filter(|_| settings.format == Format::Reconstructed) {
+        Some((scale, weight)) => {
+            let problem =
+                format!("stays in FP8 with {}, but the format reconstructed stores plain weights", scale.name);
+            Err(tensor_error(&scale.file, &weight, problem))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The rules of a selection, and what they are applied to.
+struct Chooser<'a> {
+    inputs: Inputs<'a>,
+    include: Vec<GlobMatcher>,
+    exclude: Vec<GlobMatcher>,
+    names: HessianNames<'a>,
+}
+
+impl<'a> Chooser<'a> {
+    fn new(settings: &'a JobSettings, checkpoint: &'a Source, hessians: &'a Source) -> Result<Self, CheckpointError> {
+        let globs = |key: &str, texts: &[String]| globs(key, texts, checkpoint);
+        let include = globs("include", &settings.include)?;
+        let exclude = globs("exclude", &settings.exclude)?;
+        let transposed = settings.transposed.as_ref().map(|texts| globs("transposed", texts)).transpose()?;
+        let names = HessianNames::new(settings, checkpoint, hessians)?;
+        let claims = Claims::new(transposed, checkpoint.path());
+        Ok(Chooser { inputs: Inputs { settings, claims, checkpoint, hessians }, include, exclude, names })
+    }
+
+    fn decide(&self, name: &str) -> Result<Decision, CheckpointError> {
+        let copy = |reason: &str| Ok(Decision::Copy(reason.to_owned()));
+        if self.exclude.iter().any(|glob| glob.is_match(name)) {
+            return copy("is excluded");
+        }
+        if let Some(weight) = weight_of_scale(self.inputs.checkpoint, name) {
+            return Ok(Decision::Copy(format!("belongs to {weight}")));
+        }
+        let by_default = self.include.is_empty();
+        if !by_default && !self.include.iter().any(|glob| glob.is_match(name)) {
+            return copy("is not included");
+        }
+        let (_, info) = self.inputs.checkpoint.info(name).expect("the name comes from the source");
+        let hessian = self.names.of(name);
+        if by_default {
+            if let Some(reason) = left_alone::by_name(name, &info.shape) {
+                return copy(reason);
+            }
+            if hessian.is_none() {
+                return Ok(Decision::Copy(why_without(info)));
             }
         }
-    }
-    Ok(())
-}
-
-/// How the tensors that serve the objective end, the better first.
-fn endings(settings: &JobSettings) -> &'static [&'static str] {
-    match settings.options.objective {
-        Objective::Diagonal => &["hessian_diag", "hessian"],
-        Objective::Full => &["hessian"],
+        let hessian = hessian.ok_or_else(|| self.names.absent(name))?;
+        let layers = self.inputs.layers(name, &hessian)?;
+        let first = layers.first().filter(|_| by_default);
+        match first.and_then(|layer| left_alone::by_size(layer, self.inputs.settings)) {
+            Some(reason) => Ok(Decision::Copy(reason)),
+            None => Ok(Decision::Compress(layers)),
+        }
     }
 }
 
-/// The Hessian's tensor: of the weight itself, or of what its name becomes under an alias.
-fn hessian_of(name: &str, settings: &JobSettings, hessians: &Source) -> Option<String> {
-    let find = |stem: &str| {
-        let names = endings(settings).iter().map(|ending| format!("{stem}.{ending}"));
-        names.into_iter().find(|name| hessians.shard(name).is_some())
+/// Compiles globs, each of which must match a tensor.
+fn globs(key: &str, texts: &[String], checkpoint: &Source) -> Result<Vec<GlobMatcher>, CheckpointError> {
+    let compile = |text: &String| {
+        let glob = Glob::new(text).map_err(|error| setting_error(key, error))?.compile_matcher();
+        match checkpoint.tensors().any(|name| glob.is_match(name)) {
+            true => Ok(glob),
+            false => Err(file_error(checkpoint.path(), format!("{key}: \"{text}\" matches no tensor"))),
+        }
     };
-    let stem = stem(name);
-    find(stem).or_else(|| {
-        settings.alias.iter().find_map(|(from, to)| {
-            let renamed: Vec<&str> = stem.split('.').map(|part| if part == from { to } else { part }).collect();
-            let renamed = renamed.join(".");
-            (renamed != stem).then(|| find(&renamed)).flatten()
-        })
-    })
+    texts.iter().map(compile).collect()
 }
 
-fn no_hessian(name: &str, settings: &JobSettings, checkpoint: &Source, hessians: &Source) -> CheckpointError {
-    let file = checkpoint.shard(name).map_or_else(String::new, Shard::name);
-    let names: Vec<String> = endings(settings).iter().map(|ending| format!("{}.{ending}", stem(name))).collect();
-    let (file_of, names) = (hessians.path().display(), names.join(" or "));
-    tensor_error(&file, name, format!("is selected, but {file_of} has no {names}, and no alias leads to another"))
+/// Says why a tensor without a Hessian is copied.
+fn why_without(info: &TensorInfo) -> String {
+    match info.shape.len() {
+        _ if !is_number(info.dtype) && info.dtype != Dtype::F8_E4M3 => format!("is {:?}", info.dtype),
+        2 | 3 => "has no Hessian".to_owned(),
+        0 => "is a single number".to_owned(),
+        1 => "has one axis".to_owned(),
+        axes => format!("has {axes} axes"),
+    }
 }
 
-/// Checks type and shape of a weight and its Hessian.
-fn check(
-    name: &str,
-    hessian: String,
+fn nothing_selected(chooser: &Chooser<'_>, copied: &[CopiedTensor], unmatched: &[UnmatchedHessian]) -> CheckpointError {
+    let Inputs { checkpoint, hessians, .. } = &chooser.inputs;
+    let mut problem = format!(
+        "no tensor is selected: none of its weights has a Hessian in {}, or all are excluded or left alone",
+        hessians.path().display()
+    );
+    if let Some(tensor) = copied.iter().find(|tensor| tensor.reason.starts_with("would grow")) {
+        problem += &format!("; {} {}", tensor.name, tensor.reason);
+    }
+    if let Some(found) = unmatched.iter().find(|found| found.similar.is_some()) {
+        problem += &format!("; {}", similar_names(found));
+    }
+    file_error(checkpoint.path(), problem)
+}
+
+/// Both spellings of a name, side by side.
+fn similar_names(found: &UnmatchedHessian) -> String {
+    match &found.similar {
+        Some(weight) => format!("{} matches no weight, but the checkpoint has {weight}", found.hessian),
+        None => format!("{} matches no weight", found.hessian),
+    }
+}
+
+fn warnings(
     settings: &JobSettings,
-    checkpoint: &Source,
-    hessians: &Source,
-) -> Result<SelectedTensor, CheckpointError> {
-    let (file, dtype, shape) = described(checkpoint, name);
-    let refuse = |problem: String| Err(tensor_error(&file, name, problem));
-    if !is_number(dtype) {
-        return refuse(format!("is {dtype:?}, expected F32, F64, F16 or BF16"));
+    layers: &[SelectedTensor],
+    unmatched: &[UnmatchedHessian],
+    hessians: usize,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(found) = unmatched.iter().find(|found| found.similar.is_some()).or(unmatched.first()) {
+        let names = similar_names(found);
+        let count = unmatched.len();
+        warnings.push(format!("{count} of {hessians} Hessians match no weight: {names}; see the setting \"rename\""));
     }
-    let &[rows, cols] = shape.as_slice() else {
-        return refuse(format!("has shape {shape:?}, expected two axes"));
-    };
-    if rows == 0 || cols == 0 {
-        return refuse(format!("has shape {shape:?}, which has no entries"));
+    let unreached: Vec<&SelectedTensor> = layers.iter().filter(|layer| layer.tokens == Some(0)).collect();
+    if let Some(layer) = unreached.first() {
+        let (count, name) = (unreached.len(), &layer.name);
+        warnings
+            .push(format!("no calibration token reached {count} layers, whose inputs all count alike, such as {name}"));
     }
-    let pattern = settings.options.pattern;
-    if !cols.is_multiple_of(pattern.m()) {
-        return refuse(format!("{cols} columns are not a multiple of {}, the group of {pattern}", pattern.m()));
+    let is_short =
+        |layer: &&SelectedTensor| layer.tokens.is_some_and(|tokens| (1..layer.cols as u64).contains(&tokens));
+    let short: Vec<&SelectedTensor> = layers.iter().filter(is_short).collect();
+    if let Some(layer) = short.first().filter(|_| settings.options.objective == Objective::Full) {
+        let (count, name, tokens, cols) = (short.len(), &layer.name, layer.tokens.unwrap_or(0), layer.cols);
+        let example = format!("{name} with {tokens} tokens and {cols} inputs");
+        warnings.push(format!("{count} layers have fewer calibration tokens than inputs, such as {example}"));
     }
-    if let Err(error) = settings.format.check((rows, cols), pattern, settings.dtype) {
-        return refuse(error.to_string());
-    }
-    let (hessian_file, dtype, shape) = described(hessians, &hessian);
-    let expected = if hessian.ends_with("_diag") { vec![cols] } else { vec![cols, cols] };
-    if !is_number(dtype) {
-        return Err(tensor_error(&hessian_file, &hessian, format!("is {dtype:?}, expected F32, F64, F16 or BF16")));
-    }
-    if shape != expected {
-        let problem = format!("has shape {shape:?}, expected {expected:?} for {name} of {rows} × {cols}");
-        return Err(tensor_error(&hessian_file, &hessian, problem));
-    }
-    Ok(SelectedTensor { name: name.to_owned(), file, hessian, rows, cols })
-}
-
-/// File, type and shape of a tensor that is there.
-fn described(source: &Source, name: &str) -> (String, safetensors::Dtype, Vec<usize>) {
-    let shard = source.shard(name).expect("the name comes from the source");
-    let info = shard.info(name).expect("the name comes from the shard");
-    (shard.name(), info.dtype, info.shape.clone())
+    warnings
 }
 
 /// A name's components, numbers before words and by value: layer 2 comes before layer 10.

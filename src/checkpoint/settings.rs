@@ -10,7 +10,7 @@ use super::error::{CheckpointError, setting_error};
 use crate::bytes::json;
 use crate::descent::options::Options;
 use crate::error::Error;
-use crate::factors::precision::{FactorPrecision, Precision};
+use crate::factors::precision::FactorPrecision;
 use crate::result::formats::format::Format;
 
 /// Says what to compress, how, and where the output goes. `docs/checkpoints.md` describes every key of the JSON.
@@ -39,6 +39,14 @@ pub struct JobSettings {
     /// Globs of the tensors to copy without compression.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Globs of the tensors that are stored as [inputs, outputs]. `None` where calibration has recorded it, or where there
+    /// is no such tensor.
+    #[serde(default)]
+    pub transposed: Option<Vec<String>>,
+    /// What the names of Hessians start with instead of what the names of weights start with:
+    /// `{"model.language_model.": "model."}`.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
     /// Which Hessian a weight without one of its own takes, by a component of the name: `k_proj` takes that of `q_proj`.
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
@@ -49,9 +57,9 @@ pub struct JobSettings {
     /// The format of a compressed weight.
     #[serde(default = "default_format")]
     pub format: Format,
-    /// The number types of the kept values and the wrappers.
-    #[serde(default = "default_dtype")]
-    pub dtype: FactorPrecision,
+    /// The number types of the kept values and the wrappers; `None` for each weight's own type (f32 for f64).
+    #[serde(default)]
+    pub dtype: Option<FactorPrecision>,
     /// Whether `out` may hold a started job, which then continues.
     #[serde(default)]
     pub resume: bool,
@@ -63,10 +71,6 @@ pub struct JobSettings {
 
 fn default_format() -> Format {
     Format::Factors
-}
-
-fn default_dtype() -> FactorPrecision {
-    Precision::F16.into()
 }
 
 fn default_check() -> bool {
@@ -82,10 +86,12 @@ impl JobSettings {
             out: out.into(),
             include: Vec::new(),
             exclude: Vec::new(),
+            transposed: None,
+            rename: BTreeMap::new(),
             alias: BTreeMap::new(),
             options: Options::exact(),
             format: default_format(),
-            dtype: default_dtype(),
+            dtype: None,
             resume: false,
             check_values: default_check(),
         }

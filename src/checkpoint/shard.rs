@@ -86,12 +86,23 @@ impl Shard {
         self.header.info(tensor)
     }
 
-    /// Maps a tensor, which must be one of this file's.
-    pub fn tensor(&self, tensor: &str) -> Result<MappedTensor, CheckpointError> {
+    /// Maps a tensor, which must be one of this file's, or one slice of its first axis.
+    ///
+    /// # Panics
+    /// If there is no such slice.
+    pub fn tensor(&self, tensor: &str, slice: Option<usize>) -> Result<MappedTensor, CheckpointError> {
         let info = self.expect(tensor)?;
         let (start, end) = info.data_offsets;
-        let bytes = self.map(start as u64, end - start, info.dtype.bitsize() / 8)?;
-        Ok(MappedTensor { dtype: info.dtype, shape: info.shape.clone(), bytes })
+        let (start, len, shape) = match slice {
+            None => (start, end - start, info.shape.clone()),
+            Some(slice) => {
+                assert!(slice < info.shape[0], "no slice {slice} in {tensor}");
+                let len = (end - start) / info.shape[0];
+                (start + slice * len, len, info.shape[1..].to_vec())
+            }
+        };
+        let bytes = self.map(start as u64, len, info.dtype.bitsize() / 8)?;
+        Ok(MappedTensor { dtype: info.dtype, shape, bytes })
     }
 
     /// Up to `len` bytes from the beginning of a tensor.

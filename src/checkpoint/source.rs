@@ -1,52 +1,48 @@
-//! A checkpoint as it is found: one safetensors file, or a folder of them.
+//! The tensors of a checkpoint, or of a set of Hessians, wherever they stand: one safetensors file or several.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytemuck::Pod;
 use half::{bf16, f16};
 use ndarray::{ArrayView1, ArrayView2};
 use safetensors::Dtype;
-use serde_json::Value;
+use safetensors::tensor::TensorInfo;
 
 use super::digest;
-use super::error::{CheckpointError, file_error, io_error, tensor_error};
-use super::shard::{MappedTensor, Shard, regular};
-use crate::bytes::keys::check_unique;
+use super::error::{CheckpointError, tensor_error};
+use super::fp8::dequantized;
+use super::model_files::{ModelFiles, SkippedFile};
+use super::selected_tensor::SelectedTensor;
+use super::shard::{MappedTensor, Shard};
+use super::shard_index::ShardIndex;
 use crate::error::Error;
 use crate::input::hessian::Hessian;
 use crate::input::layer::Layer;
-use crate::input::weight::Weight;
+use crate::input::weight::{Element, Weight};
 
-/// How the index of a sharded checkpoint ends.
-const INDEX: &str = ".safetensors.index.json";
-
-/// Tensors by name, wherever they stand.
+/// Tensors by name.
 pub(super) struct Source {
     path: PathBuf,
     pub shards: Vec<Shard>,
     /// The shard of every tensor.
     tensors: BTreeMap<String, usize>,
     pub index: Option<ShardIndex>,
-}
-
-/// The file that says which tensor is in which shard.
-pub(super) struct ShardIndex {
-    pub name: String,
-    /// Its content.
-    pub content: serde_json::Map<String, Value>,
+    /// The files of the folder that are not read.
+    pub skipped: Vec<SkippedFile>,
 }
 
 /// A layer whose weight is in memory.
 pub(super) struct LoadedLayer<'a> {
     pub layer: Layer<'a>,
     weight: &'a MappedTensor,
+    scale: Option<&'a MappedTensor>,
 }
 
 /// What a layer is made from, by digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LayerDigests {
-    /// Of the weight's bytes.
+    /// Of the weight's bytes, and those of its scales.
     pub weight: String,
     /// Of the Hessian's values that the objective reads: its diagonal, or all.
     pub hessian: String,
@@ -59,17 +55,25 @@ impl LoadedLayer<'_> {
         let diagonal: &[u8] = bytemuck::cast_slice(hessian.diagonal());
         let rows = (0..hessian.len()).filter_map(|row| hessian.row(row)).map(bytemuck::cast_slice);
         LayerDigests {
-            weight: digest::of([self.weight.bytes()]),
+            weight: digest::of([Some(self.weight), self.scale].into_iter().flatten().map(MappedTensor::bytes)),
             hessian: digest::of([diagonal].into_iter().chain(rows)),
         }
     }
 }
 
 impl Source {
-    /// Opens a file, or a folder: the shards of its index, or else all its safetensors files.
-    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let (files, index) = if path.is_dir() { Self::files(path)? } else { (vec![path.to_owned()], None) };
-        let shards = files.iter().map(|file| Shard::open(file)).collect::<Result<Vec<_>, _>>()?;
+    /// Opens a model: a file, or those files of a folder that [`ModelFiles::of_checkpoint`] finds.
+    pub fn checkpoint(path: &Path) -> Result<Self, CheckpointError> {
+        Self::open(path, ModelFiles::of_checkpoint(path)?)
+    }
+
+    /// Opens Hessians: a file, or those files of a folder that [`ModelFiles::of_hessians`] finds.
+    pub fn hessians(path: &Path) -> Result<Self, CheckpointError> {
+        Self::open(path, ModelFiles::of_hessians(path)?)
+    }
+
+    fn open(path: &Path, files: ModelFiles) -> Result<Self, CheckpointError> {
+        let shards = files.shards.iter().map(|file| Shard::open(file)).collect::<Result<Vec<_>, _>>()?;
         let mut tensors: BTreeMap<String, usize> = BTreeMap::new();
         for (number, shard) in shards.iter().enumerate() {
             for tensor in shard.tensors() {
@@ -79,33 +83,9 @@ impl Source {
                 }
             }
         }
-        let source = Source { path: path.to_owned(), shards, tensors, index };
+        let source = Source { path: path.to_owned(), shards, tensors, index: files.index, skipped: files.skipped };
         source.check_index()?;
         Ok(source)
-    }
-
-    fn files(folder: &Path) -> Result<(Vec<PathBuf>, Option<ShardIndex>), CheckpointError> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(folder).map_err(io_error(folder))? {
-            names.push(entry.map_err(io_error(folder))?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort_unstable();
-        let indices: Vec<&String> = names.iter().filter(|name| name.ends_with(INDEX)).collect();
-        match indices[..] {
-            [] => {
-                let files: Vec<_> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
-                if files.is_empty() {
-                    return Err(file_error(folder, "has no safetensors file"));
-                }
-                Ok((files.into_iter().map(|name| folder.join(name)).collect(), None))
-            }
-            [name] => {
-                let index = ShardIndex::read(folder, name)?;
-                let files = index.files(folder)?;
-                Ok((files, Some(index)))
-            }
-            [first, second, ..] => Err(file_error(folder, format!("has two indices, {first} and {second}"))),
-        }
     }
 
     /// Checks that every tensor of the index is where it says.
@@ -113,7 +93,7 @@ impl Source {
         let Some(index) = &self.index else { return Ok(()) };
         for (tensor, file) in index.weight_map(&self.path)? {
             match self.shard(tensor) {
-                None => return Err(tensor_error(file, tensor, format!("is missing, but {} tells of it", index.name))),
+                None => return Err(tensor_error(file, tensor, format!("is missing, but {} names it", index.name))),
                 Some(shard) if shard.name() != file => {
                     return Err(tensor_error(file, tensor, format!("is in {} instead", shard.name())));
                 }
@@ -138,28 +118,60 @@ impl Source {
         self.tensors.get(tensor).map(|&number| &self.shards[number])
     }
 
-    fn tensor(&self, tensor: &str) -> Result<(&Shard, MappedTensor), CheckpointError> {
-        let shard =
-            self.shard(tensor).ok_or_else(|| tensor_error(&self.path.to_string_lossy(), tensor, "no such tensor"))?;
-        Ok((shard, shard.tensor(tensor)?))
+    /// The file with this tensor, and the tensor's type and shape.
+    pub fn info(&self, tensor: &str) -> Option<(String, &TensorInfo)> {
+        let shard = self.shard(tensor)?;
+        Some((shard.name(), shard.info(tensor)?))
     }
 
-    /// Hands the layer of a weight to `body`. Both tensors are mapped only meanwhile.
+    /// Maps a tensor, or one slice of its first axis.
+    fn tensor(&self, tensor: &str, slice: Option<usize>) -> Result<(&Shard, MappedTensor), CheckpointError> {
+        let shard =
+            self.shard(tensor).ok_or_else(|| tensor_error(&self.path.to_string_lossy(), tensor, "no such tensor"))?;
+        Ok((shard, shard.tensor(tensor, slice)?))
+    }
+
+    /// Reads a tensor of a few integers; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tensor`] for another number type than I64 or U8.
+    pub fn integers(&self, tensor: &str) -> Result<Option<Vec<i64>>, CheckpointError> {
+        if self.shard(tensor).is_none() {
+            return Ok(None);
+        }
+        let (shard, tensor_of) = self.tensor(tensor, None)?;
+        match tensor_of.dtype {
+            Dtype::I64 => Ok(Some(tensor_of.values::<i64>().to_vec())),
+            Dtype::U8 => Ok(Some(tensor_of.bytes().iter().map(|&byte| byte.into()).collect())),
+            other => Err(tensor_error(&shard.name(), tensor, format!("is {other:?}, expected I64 or U8"))),
+        }
+    }
+
+    /// Passes a selected layer to `body`. The weight is mapped only during the call.
     pub fn with_layer<R>(
         &self,
-        weight: &str,
+        selected: &SelectedTensor,
         hessian: Hessian,
         body: impl FnOnce(&LoadedLayer<'_>) -> Result<R, CheckpointError>,
     ) -> Result<R, CheckpointError> {
-        let (shard, tensor) = self.tensor(weight)?;
-        let layer = view(&tensor).and_then(|weight| Layer::new(weight, hessian));
-        let layer = layer.map_err(|error| refused(shard, weight, error))?;
-        body(&LoadedLayer { layer, weight: &tensor })
+        let (shard, tensor) = self.tensor(&selected.tensor, selected.slice)?;
+        let scale = match &selected.scale {
+            Some(scale) => Some(self.tensor(scale, None)?.1),
+            None => None,
+        };
+        let dequantized = scale.as_ref().map(|scale| dequantized(&tensor, scale));
+        let weight = match &dequantized {
+            Some(weight) => oriented(weight.view(), selected.transposed),
+            None => view(&tensor, selected.transposed),
+        };
+        let layer = Layer::new(weight, hessian).map_err(|error| refused(shard, &selected.name, error))?;
+        body(&LoadedLayer { layer, weight: &tensor, scale: scale.as_ref() })
     }
 
-    /// Reads a Hessian: a diagonal of one axis, or of two, of which `whole` keeps all and not the diagonal alone.
-    pub fn hessian(&self, name: &str, whole: bool) -> Result<Hessian, CheckpointError> {
-        let (shard, tensor) = self.tensor(name)?;
+    /// Reads the Hessian of a selected layer: a diagonal of one axis, or a matrix, of which `whole` keeps all entries
+    /// and otherwise the diagonal alone.
+    pub fn hessian(&self, selected: &SelectedTensor, whole: bool) -> Result<Hessian, CheckpointError> {
+        let (shard, tensor) = self.tensor(&selected.hessian, selected.slice)?;
         let hessian = match tensor.dtype {
             Dtype::F32 => hessian::<f32>(&tensor, whole),
             Dtype::F64 => hessian::<f64>(&tensor, whole),
@@ -167,7 +179,7 @@ impl Source {
             Dtype::BF16 => hessian::<bf16>(&tensor, whole),
             other => unreachable!("{other:?} was refused when the job was opened"),
         };
-        hessian.map_err(|error| refused(shard, name, error))
+        hessian.map_err(|error| refused(shard, &selected.hessian_key(), error))
     }
 }
 
@@ -180,25 +192,28 @@ pub(super) fn is_number(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16)
 }
 
-/// Views a weight of two axes.
-fn view(tensor: &MappedTensor) -> Result<Weight<'_>, Error> {
-    fn matrix<'a, T: crate::input::weight::Element + bytemuck::Pod>(tensor: &'a MappedTensor) -> Weight<'a> {
+/// Views a weight of two axes as [outputs, inputs].
+fn view(tensor: &MappedTensor, transposed: bool) -> Weight<'_> {
+    fn matrix<T: Element + Pod>(tensor: &MappedTensor, transposed: bool) -> Weight<'_> {
         let shape = (tensor.shape[0], tensor.shape[1]);
-        ArrayView2::from_shape(shape, tensor.values::<T>()).expect("the header was checked").into()
+        let stored = ArrayView2::from_shape(shape, tensor.values::<T>()).expect("the header was checked");
+        oriented(stored, transposed)
     }
-    Ok(match tensor.dtype {
-        Dtype::F32 => matrix::<f32>(tensor),
-        Dtype::F64 => matrix::<f64>(tensor),
-        Dtype::F16 => matrix::<f16>(tensor),
-        Dtype::BF16 => matrix::<bf16>(tensor),
+    match tensor.dtype {
+        Dtype::F32 => matrix::<f32>(tensor, transposed),
+        Dtype::F64 => matrix::<f64>(tensor, transposed),
+        Dtype::F16 => matrix::<f16>(tensor, transposed),
+        Dtype::BF16 => matrix::<bf16>(tensor, transposed),
         other => unreachable!("{other:?} was refused when the job was opened"),
-    })
+    }
 }
 
-fn hessian<T: crate::input::weight::Element + bytemuck::Pod>(
-    tensor: &MappedTensor,
-    whole: bool,
-) -> Result<Hessian, Error> {
+/// Views a matrix as [outputs, inputs].
+fn oriented<T: Element>(stored: ArrayView2<'_, T>, transposed: bool) -> Weight<'_> {
+    T::weight(if transposed { stored.reversed_axes() } else { stored })
+}
+
+fn hessian<T: Element + Pod>(tensor: &MappedTensor, whole: bool) -> Result<Hessian, Error> {
     let values = tensor.values::<T>();
     match tensor.shape[..] {
         [rows, cols] => {
@@ -206,39 +221,5 @@ fn hessian<T: crate::input::weight::Element + bytemuck::Pod>(
             if whole { Hessian::from_full(&full) } else { Hessian::from_diagonal_of(&full) }
         }
         _ => Hessian::from_diagonal(&ArrayView1::from(values)),
-    }
-}
-
-impl ShardIndex {
-    fn read(folder: &Path, name: &str) -> Result<Self, CheckpointError> {
-        let path = folder.join(name);
-        regular(&path)?;
-        let text = fs::read(&path).map_err(io_error(&path))?;
-        check_unique(&text).map_err(|error| file_error(&path, error))?;
-        let content = serde_json::from_slice(&text).map_err(|error| file_error(&path, error))?;
-        Ok(ShardIndex { name: name.to_owned(), content })
-    }
-
-    /// Every tensor with its file.
-    fn weight_map<'a>(&'a self, folder: &Path) -> Result<Vec<(&'a str, &'a str)>, CheckpointError> {
-        let refuse = |problem| file_error(&folder.join(&self.name), problem);
-        let map = self.content.get("weight_map").and_then(Value::as_object);
-        let map = map.ok_or_else(|| refuse("has no object weight_map".to_owned()))?;
-        map.iter()
-            .map(|(tensor, file)| {
-                let file =
-                    file.as_str().filter(|file| !file.is_empty() && !file.contains(['/', '\\']) && *file != "..");
-                let file = file.ok_or_else(|| refuse(format!("weight_map: {tensor}: is not the name of a file")))?;
-                Ok((tensor.as_str(), file))
-            })
-            .collect()
-    }
-
-    /// The shards, sorted.
-    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-        let mut files: Vec<&str> = self.weight_map(folder)?.into_iter().map(|(_, file)| file).collect();
-        files.sort_unstable();
-        files.dedup();
-        Ok(files.into_iter().map(|file| folder.join(file)).collect())
     }
 }

@@ -2,6 +2,7 @@
 
 use ndarray::Array2;
 
+use super::selected_tensor::SelectedTensor;
 use crate::bytes::header::Words;
 use crate::descent::options::Options;
 use crate::descent::run::Descent;
@@ -30,7 +31,8 @@ impl StoredLayer {
     ///
     /// # Errors
     /// [`Error::Overflow`] with the first value beyond the range.
-    pub fn new(result: Factorization, format: Format, dtype: FactorPrecision) -> Result<Self, Error> {
+    pub fn new(result: Factorization, layer: &SelectedTensor, format: Format) -> Result<Self, Error> {
+        let dtype = layer.dtype;
         let (factors, product) = match format {
             Format::Reconstructed => {
                 let mut values = result.reconstruct();
@@ -52,21 +54,25 @@ impl StoredLayer {
         }
     }
 
-    /// Lists the tensors of the weight `name`, whose factors' names start with `stem`.
-    pub fn tensors(&self, name: &str, stem: &str) -> Result<Vec<Tensor<'_>>, Error> {
-        let Some(values) = &self.product else { return tensors(&self.factors, stem, self.format, self.dtype) };
-        let (dtype, shape) = (self.dtype.core, values.shape());
-        Ok(vec![Tensor::new(name.to_owned(), dtype.dtype(), shape, move || Ok(dtype.bytes(values)))])
+    /// Lists the tensors of the layer: its factors, or the product in the orientation of the weight.
+    pub fn tensors(&self, layer: &SelectedTensor) -> Result<Vec<Tensor<'_>>, Error> {
+        let Some(values) = &self.product else { return tensors(&self.factors, layer.stem(), self.format, self.dtype) };
+        let values = if layer.transposed { values.t() } else { values.view() };
+        let (dtype, shape) = (self.dtype.core, values.shape().to_vec());
+        Ok(vec![Tensor::new(layer.tensor.clone(), dtype.dtype(), shape, move || Ok(dtype.bytes(values.iter())))])
     }
 
-    /// The metadata that the tensors need, with `stem` in front of every key; none for a product.
-    pub fn words(&self, stem: &str, loss: f64) -> Words {
+    /// The metadata that the tensors need, with the layer's name in front of every key; none for a product.
+    pub fn words(&self, layer: &SelectedTensor, loss: f64) -> Words {
         if self.product.is_some() {
             return Words::new();
         }
-        let prefix = format!("{stem}.");
+        let prefix = format!("{}.", layer.stem());
         let mut words = metadata(&self.factors, &prefix);
         words.insert(format!("{prefix}armor.loss"), loss.to_string());
+        if layer.transposed {
+            words.insert(format!("{prefix}armor.transposed"), "true".to_owned());
+        }
         words
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn page(report: &JobReport) -> Result<String, CheckpointError> {
     page.push_str("<table>\n");
     line(&mut page, "written by", WRITER);
     line(&mut page, "tensors compressed", &report.layers.len().to_string());
-    line(&mut page, "tensors copied", &report.copied.0.to_string());
+    line(&mut page, "tensors copied", &report.copied.to_string());
     line(&mut page, "bytes of the compressed ones, before", &before.to_string());
     line(&mut page, "bytes of the compressed ones, after", &after.to_string());
     line(&mut page, "mean loss of pruning alone", &figure(report.mean(|layer| layer.nowag_p_loss)));

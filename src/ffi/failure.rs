@@ -33,17 +33,23 @@ impl From<Error> for Failure {
 #[cfg(feature = "checkpoint")]
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Self {
-        let status = match &error {
-            CheckpointError::Settings { .. } => ARMOR_INVALID_SETTINGS,
-            CheckpointError::Io { .. } | CheckpointError::File { .. } => ARMOR_FILE,
-            CheckpointError::Tensor { .. } => ARMOR_INVALID_CHECKPOINT,
-            CheckpointError::InTensor { source, .. } => status_of(source),
-            CheckpointError::OtherJob { .. } => ARMOR_OTHER_JOB,
-            CheckpointError::Unfinished { .. } => ARMOR_JOB_UNFINISHED,
-            CheckpointError::Cancelled => ARMOR_CANCELLED,
-            CheckpointError::Core(error) => status_of(error),
-        };
-        Failure::new(status, error.to_string())
+        Failure::new(status_of_job(&error), error.to_string())
+    }
+}
+
+/// Returns the status of an error of a job: of several errors that of the first.
+#[cfg(feature = "checkpoint")]
+fn status_of_job(error: &CheckpointError) -> u32 {
+    match error {
+        CheckpointError::Settings { .. } => ARMOR_INVALID_SETTINGS,
+        CheckpointError::Io { .. } | CheckpointError::File { .. } => ARMOR_FILE,
+        CheckpointError::Tensor { .. } => ARMOR_INVALID_CHECKPOINT,
+        CheckpointError::InTensor { source, .. } => status_of(source),
+        CheckpointError::Several { errors } => errors.first().map_or(ARMOR_INVALID_CHECKPOINT, status_of_job),
+        CheckpointError::OtherJob { .. } => ARMOR_OTHER_JOB,
+        CheckpointError::Unfinished { .. } => ARMOR_JOB_UNFINISHED,
+        CheckpointError::Cancelled => ARMOR_CANCELLED,
+        CheckpointError::Core(error) => status_of(error),
     }
 }
 

@@ -153,6 +153,26 @@ pub unsafe extern "C" fn armor_job_finish(job: *const JobHandle) -> u32 {
     })
 }
 
+/// Copies the plan of a job, JSON in UTF-8, to buffer: the files that are read and those that are not, every layer with its
+/// shape, number types and calibration tokens, the tensors that are copied with the reasons, the Hessians that match no
+/// weight, and the warnings. docs/checkpoints.md describes the decisions. buffer, capacity and needed have the same meaning
+/// as in armor_job_layer_name. Only a library with the feature `checkpoint` has this function; see armor_job.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_job_plan(
+    job: *const JobHandle,
+    buffer: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let (job, memory) = unsafe { opaque::borrow("job", job)? };
+        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { buffer.fill_text(&job.plan()) }
+    })
+}
+
 /// Copies the report of a finished job, the text of report.json, to buffer. buffer, capacity and needed have the same
 /// meaning as in armor_job_layer_name. The call fails with ARMOR_JOB_UNFINISHED before armor_job_finish. Only a library with
 /// the feature `checkpoint` has this function; see armor_job.

@@ -46,7 +46,7 @@ pub use factorization::{
 #[cfg(feature = "checkpoint")]
 pub use job::{
     JobHandle, armor_job_create, armor_job_finish, armor_job_free, armor_job_layer_count, armor_job_layer_done,
-    armor_job_layer_name, armor_job_report, armor_job_run_layer,
+    armor_job_layer_name, armor_job_plan, armor_job_report, armor_job_run_layer,
 };
 pub use messages::{armor_last_error_message, armor_status_message};
 pub use options::{

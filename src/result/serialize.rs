@@ -57,6 +57,7 @@ impl Factorization {
     /// Does the same as [`Factorization::from_safetensors`], and returns all metadata of the file too.
     pub(crate) fn with_words(bytes: &[u8], name: &str) -> Result<(Self, Words), Error> {
         let file = Reader::new(bytes, name)?;
+        file.check_is_factors()?;
         file.check_format()?;
         let (rows, cols) = file.core_shape()?;
         let left = file.wrapper("left", "armor.left_block", rows)?;
@@ -70,6 +71,30 @@ impl Factorization {
 }
 
 impl Reader<'_> {
+    /// Checks that the weight is not stored in another format, of which it names the one found.
+    fn check_is_factors(&self) -> Result<(), Error> {
+        let (name, core) = (self.name(), self.key("core"));
+        let marks = [
+            (format!("{core}.dense"), Format::DenseCore),
+            (format!("{name}.compressed"), Format::SparseBitmask),
+            (format!("{core}.packed"), Format::Cutlass),
+            (format!("{name}.weight"), Format::Reconstructed),
+        ];
+        if self.has(&format!("{core}.compressed")) {
+            return Ok(());
+        }
+        match marks.into_iter().find(|(key, _)| self.has(key)) {
+            Some((key, format)) => {
+                let problem = match format {
+                    Format::Reconstructed => "is a dense weight, without factors".to_owned(),
+                    _ => format!("is a tensor of the format {format}"),
+                };
+                Err(refuse(key, format!("{problem}; only the format {} can be read", Format::Factors)))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Reads a loss: a finite number, not negative.
     fn loss(&self, key: &str) -> Result<f64, Error> {
         let loss: f64 = self.value(key)?;

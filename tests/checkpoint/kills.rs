@@ -37,7 +37,7 @@ pub fn slow(model: &Model, out: &Path) -> (JobSettings, String) {
     let json = json!({
         "checkpoint": model.path(), "hessians": model.folder.path().join("hessians.safetensors"), "out": out,
         "alias": {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj", "w3": "w1"},
-        "block": 16, "iterations": 40, "threads": 2, "resume": true
+        "include": ["model.layers.*.weight"], "block": 16, "iterations": 40, "threads": 2, "resume": true
     });
     (JobSettings::from_json(json.to_string().as_bytes()).expect("sound"), json.to_string())
 }

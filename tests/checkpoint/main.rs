@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod decisions;
 mod decode;
 mod disk;
 mod formats;
@@ -12,7 +13,12 @@ mod integrity;
 mod kills;
 mod model;
 mod names;
+mod number_types;
+mod orientation;
 mod refusals;
 mod settings;
+mod side_files;
+mod small;
 mod together;
+mod which_files;
 mod worked;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use armor_core::Format;
 use armor_core::checkpoint::{Job, JobSettings};
 use half::{bf16, f16};
 use safetensors::Dtype;
@@ -89,6 +90,17 @@ pub struct Model {
 
 pub const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 
+/// The shards of an output with factors.
+pub const COMPRESSED: [&str; 2] = ["model.armor-00001-of-00002.safetensors", "model.armor-00002-of-00002.safetensors"];
+
+/// The shards of an output, and its index.
+pub fn output_names(format: Format) -> ([&'static str; 2], &'static str) {
+    match format {
+        Format::Reconstructed => (SHARDS, "model.safetensors.index.json"),
+        _ => (COMPRESSED, "model.safetensors.index.armor.json"),
+    }
+}
+
 impl Model {
     pub fn new() -> Self {
         let (hidden, inner) = (64, 96);
@@ -153,6 +165,8 @@ impl Model {
         let mut settings =
             JobSettings::new(self.path(), self.folder.path().join("hessians.safetensors"), self.out(out));
         let alias = [("k_proj", "q_proj"), ("v_proj", "q_proj"), ("up_proj", "gate_proj"), ("w3", "w1")];
+        // Named, as small weights would grow and be left alone.
+        settings.include = vec!["model.layers.*.weight".to_owned()];
         settings.alias = alias.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
         settings.options = settings.options.block(16).iterations(6);
         settings

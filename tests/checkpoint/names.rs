@@ -28,12 +28,13 @@ fn tensors_of_the_output_that_would_meet() {
         settings.format = Format::Reconstructed;
         Job::open(settings).expect("the weight keeps its name");
     }
-    changed(
-        |model| {
-            model.shards[1].insert(STEM.to_owned(), Tensor::weight(Dtype::F16, 64, 64, 9));
-        },
-        &format!("{}: {Q}: would become {STEM}.armor.core.bitmask, and so would {STEM}", SHARDS[0]),
-    );
+    let mut model = Model::new();
+    model.shards[1].insert(STEM.to_owned(), Tensor::weight(Dtype::F16, 64, 64, 9));
+    model.save();
+    let mut settings = model.settings("out");
+    settings.include.push(STEM.to_owned());
+    let problem = format!("would become {STEM}.armor.core.bitmask, and so would {STEM}");
+    refused(&model, settings, &format!("{}: {Q}: {problem}", SHARDS[0]));
 }
 
 /// Gives the header of a file a first entry that it has already.
@@ -87,13 +88,16 @@ fn aliases_that_lead_nowhere() {
 
 #[test]
 fn characters_that_a_terminal_would_obey_are_escaped() {
-    let name = "\u{1b}[31m\u{7}red.weight";
+    let name = "model.layers.\u{1b}[31m\u{7}red.weight";
     changed(
         |model| {
             model.shards[0].insert(name.to_owned(), Tensor::diagonal(64, 1));
-            model.hessians.insert("\u{1b}[31m\u{7}red.hessian_diag".to_owned(), Tensor::diagonal(64, 1));
+            model.hessians.insert("model.layers.\u{1b}[31m\u{7}red.hessian_diag".to_owned(), Tensor::diagonal(64, 1));
         },
-        &format!("{}: \\u{{1b}}[31m\\u{{7}}red.weight: has shape [64], expected two axes", SHARDS[0]),
+        &format!(
+            "{}: model.layers.\\u{{1b}}[31m\\u{{7}}red.weight: has shape [64], expected two or three axes",
+            SHARDS[0]
+        ),
     );
     told(
         |settings| settings.include = vec!["\u{1b}*".to_owned()],

@@ -14,7 +14,11 @@ pub const Q_HESSIAN: &str = "model.layers.0.self_attn.q_proj.hessian_diag";
 #[track_caller]
 pub fn refused(model: &Model, settings: JobSettings, message: &str) {
     let error = Job::open(settings).expect_err("must be refused");
-    assert_eq!(error.to_string(), message.replace("{model}", &model.folder.path().display().to_string()));
+    let error = error.to_string();
+    // Of several inputs that are refused, the second line names the first.
+    let first = if error.contains(" inputs are refused:\n") { error.lines().nth(1) } else { None };
+    let message = message.replace("{model}", &model.folder.path().display().to_string());
+    assert_eq!(first.unwrap_or(&error), message);
     assert!(!model.out("out").exists(), "something was written");
 }
 
@@ -71,7 +75,7 @@ fn shapes() {
         |model| {
             model.shards[0].insert(Q.to_owned(), Tensor::diagonal(64, 1));
         },
-        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: has shape [64], expected two axes",
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: has shape [64], expected two or three axes",
     );
     changed(
         |model| {
@@ -85,7 +89,8 @@ fn shapes() {
             let bytes = vec![0; 16];
             model.shards[0].insert(Q.to_owned(), Tensor { dtype: Dtype::U8, shape: vec![4, 4], bytes });
         },
-        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: is U8, expected F32, F64, F16 or BF16",
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: is U8, expected F32, F64, F16, BF16 or \
+         F8_E4M3",
     );
 }
 
@@ -161,13 +166,13 @@ fn names_that_are_twice_there_or_not() {
     spoiled(
         "model/model.safetensors.index.json",
         |text| *text = String::from_utf8_lossy(text).replace(Q, "model.missing.weight").into_bytes(),
-        &format!("{}: model.missing.weight: is missing, but model.safetensors.index.json tells of it", SHARDS[0]),
+        &format!("{}: model.missing.weight: is missing, but model.safetensors.index.json names it", SHARDS[0]),
     );
     spoiled(
         "model/model.safetensors.index.json",
         |text| *text = String::from_utf8_lossy(text).replace(SHARDS[1], "../escape.safetensors").into_bytes(),
         "{model}/model/model.safetensors.index.json: weight_map: model.layers.2.mlp.down_proj.weight: is not the name of a \
-         file",
+         safetensors file in this folder",
     );
 }
 
@@ -184,7 +189,7 @@ fn globs_that_match_nothing() {
     told(
         |settings| settings.exclude = vec!["*".to_owned()],
         "{model}/model: no tensor is selected: none of its weights has a Hessian in {model}/hessians.safetensors, or all \
-         are excluded",
+         are excluded or left alone",
     );
     told(
         |settings| settings.include = vec!["[".to_owned()],
@@ -204,7 +209,7 @@ fn formats_that_cannot_hold_the_core() {
     );
     changed(
         |model| {
-            model.shards[0].insert(Q.to_owned(), Tensor::weight(Dtype::F32, 48, 64, 1));
+            model.shards[0].insert(Q.to_owned(), Tensor::weight(Dtype::F16, 48, 64, 1));
             model.save();
             let mut settings = model.settings("out");
             settings.format = Format::Cutlass;
@@ -216,7 +221,7 @@ fn formats_that_cannot_hold_the_core() {
             );
             model.shards[0].insert(Q.to_owned(), Tensor::diagonal(1, 1));
         },
-        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: has shape [1], expected two axes",
+        "model-00001-of-00002.safetensors: model.layers.0.self_attn.q_proj.weight: has shape [1], expected two or three axes",
     );
 }
 
@@ -273,19 +278,19 @@ fn another_job_in_the_folder() {
     let mut old: serde_json::Value = serde_json::from_str(&written).expect("JSON");
     let keys = old.as_object_mut().expect("an object");
     let this = concat!("armor-core ", env!("CARGO_PKG_VERSION"));
-    assert_eq!((keys.remove("format"), keys.remove("writer")), (Some("2".into()), Some(this.into())));
+    assert_eq!((keys.remove("format"), keys.remove("writer")), (Some("3".into()), Some(this.into())));
     std::fs::write(&record, old.to_string()).expect("can be written");
     let mut resumed = settings.clone();
     resumed.resume = true;
-    let by = format!("is \"1\", written by armor-core before format 2; this version, {this}, reads format 2 only");
+    let by = format!("is \"1\", written by armor-core before format 2; this version, {this}, reads format 3 only");
     assert_eq!(open(&resumed), format!("{out}: holds a job.json whose format {by}"));
-    old["format"] = 2.into();
+    old["format"] = 3.into();
     old["layers"] = 7.into();
     std::fs::write(&record, old.to_string()).expect("can be written");
     assert!(open(&resumed).starts_with(&format!("{out}: holds another job: ")), "{}", open(&resumed));
-    old["format"] = 3.into();
+    old["format"] = 4.into();
     std::fs::write(&record, old.to_string()).expect("can be written");
-    let by = format!("is \"3\", written by an unknown version; this version, {this}, reads format 2 only");
+    let by = format!("is \"4\", written by an unknown version; this version, {this}, reads format 3 only");
     assert_eq!(open(&resumed), format!("{out}: holds a job.json whose format {by}"));
     std::fs::write(&record, written).expect("can be written");
 
@@ -304,7 +309,10 @@ fn another_job_in_the_folder() {
     run(resumed.clone());
     assert_eq!(open(&settings), format!("{out}: holds files already: choose another folder, or resume"));
     resumed.format = Format::DenseCore;
-    assert_eq!(open(&resumed), format!("{out}: holds this job, finished in format \"factors\" and dtype \"f16\""));
+    assert_eq!(
+        open(&resumed),
+        format!("{out}: holds this job, finished in format \"factors\" and dtype of each weight")
+    );
     resumed.options = resumed.options.seed(1);
     assert_eq!(open(&resumed), format!("{out}: holds another job, which is finished"));
     resumed.out = Path::new(&model.path()).to_owned();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use armor_core::Precision;
 use armor_core::checkpoint::{CheckpointError, Job, JobSettings};
 
-use crate::model::{Model, SHARDS, files, resumed, run};
+use crate::model::{COMPRESSED, Model, files, resumed, run};
 
 fn open(settings: &JobSettings, dtype: Precision) -> Job {
     Job::open(resumed(&with_dtype(settings, dtype))).expect("sound")
@@ -18,7 +18,7 @@ fn open(settings: &JobSettings, dtype: Precision) -> Job {
 
 fn with_dtype(settings: &JobSettings, dtype: Precision) -> JobSettings {
     let mut settings = settings.clone();
-    settings.dtype = dtype.into();
+    settings.dtype = Some(dtype.into());
     settings
 }
 
@@ -70,11 +70,11 @@ fn two_that_finish_in_different_dtypes_do_not_mix() {
 #[test]
 fn a_finish_that_was_cut_short_is_done_anew_in_another_dtype() {
     let (_model, settings, expected) = compressed(Precision::F32);
-    let obstacle = settings.out.join(SHARDS[1]);
+    let obstacle = settings.out.join(COMPRESSED[1]);
     fs::create_dir_all(&obstacle).expect("a folder");
     let refused = open(&settings, Precision::Bf16).finish(&|_, _| {}).expect_err("a folder is in the way");
-    assert!(refused.to_string().contains(SHARDS[1]), "{refused}");
-    assert!(settings.out.join(SHARDS[0]).exists() && !settings.out.join("report.json").exists());
+    assert!(refused.to_string().contains(COMPRESSED[1]), "{refused}");
+    assert!(settings.out.join(COMPRESSED[0]).exists() && !settings.out.join("report.json").exists());
     fs::remove_dir(&obstacle).expect("is empty");
     // As a kill leaves it between the report and the end.
     fs::write(settings.out.join("report.json"), "{}").expect("can be written");
@@ -100,7 +100,7 @@ fn whoever_comes_after_the_end_makes_nothing_anew() {
     }
     late.finish(&|_, _| {}).expect("is done");
     let refused = other.finish(&|_, _| {}).expect_err("is finished in another dtype").to_string();
-    assert!(refused.ends_with("holds this job, finished in format \"factors\" and dtype \"f16\""), "{refused}");
+    assert!(refused.ends_with("holds this job, finished in format \"factors\" and dtype of each weight"), "{refused}");
     assert!(files(&settings.out) == expected);
 }
 

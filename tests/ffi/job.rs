@@ -13,6 +13,7 @@ fn json(model: &Model, out: &str) -> String {
     let settings = model.settings(out);
     serde_json::json!({
         "checkpoint": settings.checkpoint, "hessians": settings.hessians, "out": settings.out, "alias": settings.alias,
+        "include": settings.include,
         "block": 16, "iterations": 6, "resume": true
     })
     .to_string()
@@ -66,6 +67,23 @@ fn its_output_is_that_of_the_crate() {
         assert_eq!(report, files(&model.out("c"))["report.json"]);
     }
     assert!(files(&model.out("c")) == files(&model.out("rust")));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps files")]
+fn the_plan_is_that_of_the_crate() {
+    let model = Model::new();
+    let job = create(&json(&model, "c")).unwrap_or_else(|_| panic!("{}", last_message()));
+    let mut needed = 0;
+    // SAFETY: the handle is alive, and the buffers are as long as they say.
+    let plan = unsafe {
+        assert_eq!(armor_job_plan(job.pointer, ptr::null_mut(), 0, &mut needed), ARMOR_BUFFER_TOO_SMALL);
+        let mut plan = vec![0; needed];
+        assert_ok(armor_job_plan(job.pointer, plan.as_mut_ptr(), needed, ptr::null_mut()));
+        CStr::from_ptr(plan.as_ptr()).to_str().expect("UTF-8").to_owned()
+    };
+    let settings = model.settings("rust");
+    assert_eq!(plan, armor_core::checkpoint::Job::open(settings).expect("sound").plan());
 }
 
 #[test]

@@ -45,6 +45,12 @@ pub enum JobCall {
         cancel_at: u8,
     },
     Finish(Which),
+    Plan {
+        job: Which,
+        buffer: Place,
+        capacity: Count,
+        needed: Place,
+    },
     Report {
         job: Which,
         buffer: Place,
@@ -194,6 +200,11 @@ impl JobCall {
                     armor_job_run_layer(handles.job(job), index.get(), progress, (&raw mut left).cast())
                 }
                 JobCall::Finish(which) => armor_job_finish(handles.job(which)),
+                JobCall::Plan { job, buffer, capacity, needed } => {
+                    let len = Memory::count::<u8>(buffer, capacity, None);
+                    let (buffer, needed) = (memory.pointer(buffer, len), memory.pointer(needed, 1));
+                    armor_job_plan(handles.job(job), buffer, len, needed)
+                }
                 JobCall::Report { job, buffer, capacity, needed } => {
                     let len = Memory::count::<u8>(buffer, capacity, None);
                     let (buffer, needed) = (memory.pointer(buffer, len), memory.pointer(needed, 1));

@@ -1,0 +1,142 @@
+//! Which Hessian belongs to which weight: by the weight's own name, or by what a setting makes of it.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::error::{CheckpointError, file_error, tensor_error};
+use super::settings::JobSettings;
+use super::shard::Shard;
+use super::source::Source;
+use super::tensor_names::{HESSIAN_ENDINGS, is_hessian, stem};
+use crate::descent::options::Objective;
+
+/// A Hessian that no tensor of the checkpoint has the name of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UnmatchedHessian {
+    /// The tensor of the Hessian.
+    pub hessian: String,
+    /// The weight without a Hessian whose name is most similar, if any ends in the same way.
+    pub similar: Option<String>,
+}
+
+/// The names of the weights and of the Hessians of a job.
+pub(super) struct HessianNames<'a> {
+    settings: &'a JobSettings,
+    checkpoint: &'a Source,
+    hessians: &'a Source,
+}
+
+impl<'a> HessianNames<'a> {
+    /// Takes both sources.
+    ///
+    /// # Errors
+    /// An alias or a new name that applies to no weight, or leads to no Hessian.
+    pub fn new(
+        settings: &'a JobSettings,
+        checkpoint: &'a Source,
+        hessians: &'a Source,
+    ) -> Result<Self, CheckpointError> {
+        let names = HessianNames { settings, checkpoint, hessians };
+        let has_part =
+            |source: &Source, part: &str| source.tensors().any(|name| name.split('.').any(|found| found == part));
+        let has_start = |source: &Source, start: &str| source.tensors().any(|name| name.starts_with(start));
+        for (from, to) in &settings.alias {
+            for (part, source) in [(from, checkpoint), (to, hessians)] {
+                if !has_part(source, part) {
+                    let problem = format!("alias: {from}={to}: no tensor has the component \"{part}\"");
+                    return Err(file_error(source.path(), problem));
+                }
+            }
+        }
+        for (from, to) in &settings.rename {
+            for (start, source) in [(from, checkpoint), (to, hessians)] {
+                if !has_start(source, start) {
+                    let problem = format!("rename: {from}={to}: no tensor has a name that starts with \"{start}\"");
+                    return Err(file_error(source.path(), problem));
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// The endings of the Hessians that serve the objective, the better first.
+    fn endings(&self) -> &'static [&'static str] {
+        match self.settings.options.objective {
+            Objective::Diagonal => &HESSIAN_ENDINGS,
+            Objective::Full => &HESSIAN_ENDINGS[1..],
+        }
+    }
+
+    /// Finds the Hessian of a weight: under the weight's own name, under an alias, under a new name, or under both.
+    pub fn of(&self, weight: &str) -> Option<String> {
+        let renamed = |stem: &str| {
+            let of_prefix = |(from, to): (&String, &String)| Some(format!("{to}{}", stem.strip_prefix(from.as_str())?));
+            self.settings.rename.iter().filter_map(of_prefix).collect::<Vec<_>>()
+        };
+        let aliased = |stem: &str| {
+            let of_part = |(from, to): (&String, &String)| {
+                let parts: Vec<&str> = stem.split('.').map(|part| if part == from { to } else { part }).collect();
+                let name = parts.join(".");
+                (name != stem).then_some(name)
+            };
+            self.settings.alias.iter().filter_map(of_part).collect::<Vec<_>>()
+        };
+        let mut stems = vec![stem(weight).to_owned()];
+        stems.extend(renamed(stem(weight)));
+        let own = stems.len();
+        for at in 0..own {
+            stems.extend(aliased(&stems[at]));
+        }
+        stems.iter().find_map(|stem| {
+            let names = self.endings().iter().map(|ending| format!("{stem}.{ending}"));
+            names.into_iter().find(|name| self.hessians.shard(name).is_some())
+        })
+    }
+
+    /// The error of a weight that is to be compressed, but has no Hessian.
+    pub fn absent(&self, weight: &str) -> CheckpointError {
+        let file = self.checkpoint.shard(weight).map_or_else(String::new, Shard::name);
+        let names: Vec<String> = self.endings().iter().map(|ending| format!("{}.{ending}", stem(weight))).collect();
+        let (file_of, names) = (self.hessians.path().display(), names.join(" or "));
+        let mut problem = format!("is selected, but {file_of} has no {names}, and no alias leads to another");
+        let unmatched = self.unmatched();
+        if let Some(found) = unmatched.iter().find(|found| found.similar.as_deref() == Some(weight)) {
+            problem += &format!("; the most similar name there is {}", found.hessian);
+        }
+        tensor_error(&file, weight, problem)
+    }
+
+    /// Lists the Hessians that belong to no tensor of the checkpoint.
+    pub fn unmatched(&self) -> Vec<UnmatchedHessian> {
+        let of_weights: Vec<(&str, Option<String>)> =
+            self.checkpoint.tensors().map(|name| (name, self.of(name))).collect();
+        let stem_of = |hessian: &str| hessian.rsplit_once('.').map_or("", |(stem, _)| stem).to_owned();
+        let used: BTreeSet<String> =
+            of_weights.iter().filter_map(|(_, hessian)| hessian.as_deref().map(stem_of)).collect();
+        let without: Vec<&str> =
+            of_weights.iter().filter(|(_, hessian)| hessian.is_none()).map(|(name, _)| *name).collect();
+        let unused =
+            self.hessians.tensors().filter(|name| is_hessian(name)).filter(|name| !used.contains(&stem_of(name)));
+        let describe = |name: &str| UnmatchedHessian {
+            hessian: name.to_owned(),
+            similar: most_similar(&stem_of(name), &without).map(str::to_owned),
+        };
+        unused.map(describe).collect()
+    }
+
+    /// Counts the Hessians.
+    pub fn count(&self) -> usize {
+        self.hessians.tensors().filter(|name| is_hessian(name)).count()
+    }
+}
+
+/// The weight whose name shares the most components with `stem`, counted from the end; two at least.
+fn most_similar<'a>(stem_of_hessian: &str, weights: &[&'a str]) -> Option<&'a str> {
+    let shared = |weight: &str| {
+        let (ours, theirs) = (stem(weight).rsplit('.'), stem_of_hessian.rsplit('.'));
+        ours.zip(theirs).take_while(|(ours, theirs)| ours == theirs).count()
+    };
+    weights.iter().copied().max_by_key(|weight| shared(weight)).filter(|weight| shared(weight) >= 2)
+}

@@ -1,0 +1,122 @@
+//! The inputs of a job, and the checks of a weight and its Hessian: all that the headers say, before any layer runs.
+
+use safetensors::Dtype;
+
+use super::error::{CheckpointError, tensor_error};
+use super::orientation::Claims;
+use super::scales::scale_of;
+use super::selected_tensor::SelectedTensor;
+use super::settings::JobSettings;
+use super::source::{Source, is_number};
+use super::tensor_names::beside;
+use crate::factors::precision::Precision;
+
+/// The type that stands for a tensor's own: that of the tensor itself, or the nearest that factors may have.
+fn own_precision(dtype: Dtype) -> Precision {
+    match dtype {
+        Dtype::F16 => Precision::F16,
+        Dtype::BF16 | Dtype::F8_E4M3 => Precision::Bf16,
+        _ => Precision::F32,
+    }
+}
+
+/// The inputs of a job, whose tensors are checked.
+pub(super) struct Inputs<'a> {
+    pub settings: &'a JobSettings,
+    pub claims: Claims,
+    pub checkpoint: &'a Source,
+    pub hessians: &'a Source,
+}
+
+impl Inputs<'_> {
+    /// Checks a weight and its Hessian, and gives the layer of a tensor of two axes, or the layers of a tensor of three.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tensor`] for a type, shape, orientation or format that does not fit.
+    pub fn layers(&self, name: &str, hessian: &str) -> Result<Vec<SelectedTensor>, CheckpointError> {
+        let (file, info) = self.checkpoint.info(name).expect("the name comes from the source");
+        let refuse = |problem: String| Err(tensor_error(&file, name, problem));
+        if !is_number(info.dtype) && info.dtype != Dtype::F8_E4M3 {
+            return refuse(format!("is {:?}, expected F32, F64, F16, BF16 or F8_E4M3", info.dtype));
+        }
+        let (slices, matrix) = match info.shape[..] {
+            [rows, cols] => (None, [rows, cols]),
+            [slices, rows, cols] => (Some(slices), [rows, cols]),
+            _ => return refuse(format!("has shape {:?}, expected two or three axes", info.shape)),
+        };
+        if info.shape.contains(&0) {
+            return refuse(format!("has shape {:?}, which has no entries", info.shape));
+        }
+        let scale = match (info.dtype, slices) {
+            (Dtype::F8_E4M3, None) => Some(scale_of(self.checkpoint, name, matrix)?),
+            (Dtype::F8_E4M3, Some(_)) => return refuse("is F8_E4M3 with three axes, expected two".to_owned()),
+            _ => None,
+        };
+        let transposed = self.claims.is_transposed((self.checkpoint, self.hessians), (name, hessian), matrix)?;
+        let [rows, cols] = if transposed { [matrix[1], matrix[0]] } else { matrix };
+        let dtype = self.settings.dtype.unwrap_or_else(|| own_precision(info.dtype).into());
+        let pattern = self.settings.options.pattern;
+        if !cols.is_multiple_of(pattern.m()) {
+            return refuse(format!("{cols} columns are not a multiple of {}, the group of {pattern}", pattern.m()));
+        }
+        if let Err(error) = self.settings.format.check((rows, cols), pattern, dtype) {
+            return refuse(error.to_string());
+        }
+        self.check_hessian((name, [rows, cols]), hessian, slices)?;
+        let tokens = self.tokens(hessian, slices)?;
+        let layer = |slice: Option<usize>| SelectedTensor {
+            name: slice.map_or_else(|| name.to_owned(), |slice| format!("{name}.{slice}")),
+            tensor: name.to_owned(),
+            scale: scale.clone(),
+            slice,
+            file: file.clone(),
+            hessian: hessian.to_owned(),
+            rows,
+            cols,
+            transposed,
+            dtype,
+            bytes: rows * cols * info.dtype.bitsize() / 8,
+            tokens: tokens.as_ref().map(|tokens| tokens[slice.unwrap_or(0)]),
+        };
+        Ok(match slices {
+            None => vec![layer(None)],
+            Some(slices) => (0..slices).map(|slice| layer(Some(slice))).collect(),
+        })
+    }
+
+    fn check_hessian(
+        &self,
+        (weight, [rows, cols]): (&str, [usize; 2]),
+        hessian: &str,
+        slices: Option<usize>,
+    ) -> Result<(), CheckpointError> {
+        let (file, info) = self.hessians.info(hessian).expect("the name comes from the source");
+        if !is_number(info.dtype) {
+            let problem = format!("is {:?}, expected F32, F64, F16 or BF16", info.dtype);
+            return Err(tensor_error(&file, hessian, problem));
+        }
+        let matrix = if hessian.ends_with("_diag") { vec![cols] } else { vec![cols, cols] };
+        let expected: Vec<usize> = slices.into_iter().chain(matrix).collect();
+        if info.shape == expected {
+            return Ok(());
+        }
+        let mut problem = format!("has shape {:?}, expected {expected:?} for {weight} of {rows} × {cols}", info.shape);
+        if info.shape.last() == Some(&rows) && info.shape.len() == expected.len() {
+            problem += "; if the weight is stored as [inputs, outputs], name it in the setting \"transposed\"";
+        }
+        Err(tensor_error(&file, hessian, problem))
+    }
+
+    /// Reads how many tokens reached the layer, or every slice.
+    fn tokens(&self, hessian: &str, slices: Option<usize>) -> Result<Option<Vec<u64>>, CheckpointError> {
+        let key = beside(hessian, "tokens");
+        let Some(counts) = self.hessians.integers(&key)? else { return Ok(None) };
+        let expected = slices.unwrap_or(1);
+        let counts: Vec<u64> = counts.into_iter().filter_map(|count| count.try_into().ok()).collect();
+        if counts.len() == expected {
+            return Ok(Some(counts));
+        }
+        let file = self.hessians.shard(&key).map_or_else(String::new, |shard| shard.name());
+        Err(tensor_error(&file, &key, format!("does not hold {expected} numbers that are not negative")))
+    }
+}

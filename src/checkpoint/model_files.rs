@@ -1,0 +1,143 @@
+//! Which files of a folder hold the model: the same ones that `transformers` reads.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::{CheckpointError, file_error, io_error};
+use super::shard::Shard;
+use super::shard_index::{INDEX, ShardIndex};
+use super::tensor_names::is_hessian;
+
+/// The file that holds a whole model, and the index of a model in several files.
+const SINGLE: &str = "model.safetensors";
+const MODEL_INDEX: &str = "model.safetensors.index.json";
+
+/// The start of the names of files that hold the same model in its authors' own layout.
+const ORIGINAL: &str = "consolidated";
+
+/// A file that a job does not read or does not copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SkippedFile {
+    /// The path of the file in its folder.
+    pub file: String,
+    /// Why it is skipped.
+    pub reason: String,
+}
+
+impl SkippedFile {
+    pub(super) fn new(file: impl Into<String>, reason: impl Into<String>) -> Self {
+        SkippedFile { file: file.into(), reason: reason.into() }
+    }
+}
+
+/// The files of a model, or of a set of Hessians.
+pub(super) struct ModelFiles {
+    pub shards: Vec<PathBuf>,
+    pub index: Option<ShardIndex>,
+    /// The other safetensors files and indices of the folder.
+    pub skipped: Vec<SkippedFile>,
+}
+
+impl ModelFiles {
+    /// Finds the files of a checkpoint: the file itself, or of a folder, in this order, `model.safetensors`, the shards of
+    /// `model.safetensors.index.json`, the shards of the only other index, or all safetensors files. Without an index,
+    /// files that hold Hessians and `consolidated*` beside other files do not belong to the model.
+    pub fn of_checkpoint(path: &Path) -> Result<Self, CheckpointError> {
+        if !path.is_dir() {
+            return Ok(Self::single(path.to_owned()));
+        }
+        let names = safetensors_names(path)?;
+        let has = |name: &str| names.iter().any(|found| found == name);
+        if has(SINGLE) {
+            return Ok(Self::single(path.join(SINGLE)).skipping(&names, &format!("{SINGLE} is read instead")));
+        }
+        let indices: Vec<&String> = names.iter().filter(|name| name.ends_with(INDEX)).collect();
+        let index = match indices[..] {
+            [] => return Self::without_index(path, &names),
+            [index] => index,
+            _ if has(MODEL_INDEX) => MODEL_INDEX,
+            _ => match indices.iter().filter(|name| !name.starts_with(ORIGINAL)).collect::<Vec<_>>()[..] {
+                [index] => index,
+                _ => {
+                    let problem = format!("has two indices, {} and {}", indices[0], indices[1]);
+                    return Err(file_error(path, problem));
+                }
+            },
+        };
+        let index = ShardIndex::read(path, index)?;
+        let reason = format!("{} does not name it", index.name);
+        let files = ModelFiles { shards: index.files(path)?, index: Some(index), skipped: Vec::new() };
+        Ok(files.skipping(&names, &reason))
+    }
+
+    /// Finds the files with Hessians: the file itself, or all safetensors files of a folder that hold a Hessian.
+    pub fn of_hessians(path: &Path) -> Result<Self, CheckpointError> {
+        if !path.is_dir() {
+            return Ok(Self::single(path.to_owned()));
+        }
+        let mut files = ModelFiles { shards: Vec::new(), index: None, skipped: Vec::new() };
+        for name in safetensors_names(path)?.iter().filter(|name| !name.ends_with(INDEX)) {
+            match holds_hessians(&path.join(name))? {
+                true => files.shards.push(path.join(name)),
+                false => files.skipped.push(SkippedFile::new(name, "it holds no Hessian")),
+            }
+        }
+        if files.shards.is_empty() {
+            return Err(file_error(path, "has no safetensors file with a Hessian"));
+        }
+        Ok(files)
+    }
+
+    fn single(path: PathBuf) -> Self {
+        ModelFiles { shards: vec![path], index: None, skipped: Vec::new() }
+    }
+
+    fn without_index(folder: &Path, names: &[String]) -> Result<Self, CheckpointError> {
+        let own = names.iter().any(|name| !name.starts_with(ORIGINAL));
+        let mut files = ModelFiles { shards: Vec::new(), index: None, skipped: Vec::new() };
+        for name in names {
+            let path = folder.join(name);
+            if own && name.starts_with(ORIGINAL) {
+                files.skipped.push(SkippedFile::new(name, "the other files hold the same model"));
+            } else if holds_hessians(&path)? {
+                files.skipped.push(SkippedFile::new(name, "it holds Hessians"));
+            } else {
+                files.shards.push(path);
+            }
+        }
+        if files.shards.is_empty() {
+            return Err(file_error(folder, "has no safetensors file with weights"));
+        }
+        Ok(files)
+    }
+
+    /// Lists all other names as skipped.
+    fn skipping(mut self, names: &[String], reason: &str) -> Self {
+        let file_name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let mut read: BTreeSet<String> = self.shards.iter().filter_map(file_name).collect();
+        read.extend(self.index.iter().map(|index| index.name.clone()));
+        let others = names.iter().filter(|name| !read.contains(*name));
+        self.skipped = others.map(|name| SkippedFile::new(name, reason)).collect();
+        self
+    }
+}
+
+/// The names of the safetensors files and of the indices of a folder, sorted.
+fn safetensors_names(folder: &Path) -> Result<Vec<String>, CheckpointError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io_error(folder))? {
+        names.push(entry.map_err(io_error(folder))?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name.ends_with(".safetensors") || name.ends_with(INDEX));
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether a file holds a Hessian.
+fn holds_hessians(path: &Path) -> Result<bool, CheckpointError> {
+    Ok(Shard::open(path)?.tensors().iter().any(|name| is_hessian(name)))
+}

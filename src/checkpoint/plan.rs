@@ -1,0 +1,48 @@
+//! What a job is going to do with every file and tensor, as JSON: known from the headers, before any layer runs.
+
+use serde_json::{Map, Value, json};
+
+use super::context::JobContext;
+use super::selected_tensor::SelectedTensor;
+use super::source::Source;
+
+/// The decisions that the plan and the report share: which files are read and which are not, which tensors are copied
+/// or dropped and why, which Hessians match no weight, and the warnings that follow from the headers.
+pub(super) fn decisions(job: &JobContext) -> Map<String, Value> {
+    let files = |source: &Source| source.shards.iter().map(|shard| shard.name()).collect::<Vec<_>>();
+    let decisions = [
+        ("checkpoint_files", json!(files(&job.checkpoint))),
+        ("checkpoint_files_not_read", json!(job.checkpoint.skipped)),
+        ("hessian_files", json!(files(&job.hessians))),
+        ("hessian_files_not_read", json!(job.hessians.skipped)),
+        ("copied", json!(job.selection.copied)),
+        ("dropped", json!(job.selection.dropped)),
+        ("unmatched_hessians", json!(job.selection.unmatched)),
+        ("warnings", json!(job.selection.warnings)),
+    ];
+    decisions.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// The text of the plan.
+pub(super) fn text(job: &JobContext) -> String {
+    let mut plan = decisions(job);
+    plan.insert("warnings".to_owned(), json!(job.all_warnings().collect::<Vec<_>>()));
+    plan.insert("layers".to_owned(), job.selection.layers.iter().map(layer).collect());
+    format!("{:#}\n", Value::Object(plan))
+}
+
+fn layer(layer: &SelectedTensor) -> Value {
+    json!({
+        "name": layer.name,
+        "tensor": layer.tensor,
+        "slice": layer.slice,
+        "file": layer.file,
+        "hessian": layer.hessian,
+        "rows": layer.rows,
+        "cols": layer.cols,
+        "transposed": layer.transposed,
+        "dtype": layer.dtype,
+        "tokens": layer.tokens,
+        "bytes": layer.bytes,
+    })
+}

@@ -1,0 +1,57 @@
+//! What rounding to a number type does to a layer, found before the layer runs: a pruned layer is stored as the job would
+//! store the result.
+
+use super::context::JobContext;
+use super::error::CheckpointError;
+use super::source::LoadedLayer;
+use super::stored_layer::StoredLayer;
+use crate::descent::options::{Objective, Options};
+use crate::descent::run::Descent;
+use crate::error::Error;
+use crate::factors::precision::Precision;
+
+/// A layer whose loss grows by more than this share, through rounding alone, gets a warning.
+const SHARE: f64 = 0.01;
+
+impl JobContext {
+    /// Prunes a layer, rounds the result, and compares the losses. Returns a warning where the number type cannot hold
+    /// the small values.
+    ///
+    /// Only f16 has a smaller range than the weights may have, and only where the settings choose it: a weight's own type
+    /// holds it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::InTensor`] with [`Error::Overflow`] where the type cannot hold the large values.
+    pub fn rehearse(&self, index: usize, loaded: &LoadedLayer<'_>) -> Result<Option<String>, CheckpointError> {
+        let layer = &self.selection.layers[index];
+        let chosen = self.settings.dtype.map(|dtype| [dtype.left, dtype.core, dtype.right]);
+        if !chosen.is_some_and(|types| types.contains(&Precision::F16)) {
+            return Ok(None);
+        }
+        let options = self.options.clone().objective(Objective::Diagonal);
+        let losses = self.install(|| self.losses(index, loaded, &options));
+        let (exact, stored) = losses.map_err(|error| self.in_layer(index, error))?;
+        let is_lossy = stored > (1.0 + SHARE) * exact + f64::from(f16_step());
+        Ok(is_lossy.then(|| {
+            format!(
+                "{}: its values are too small for f16: rounding alone raises the loss of the pruned weight from {exact:.3e} \
+                 to {stored:.3e}; choose bf16",
+                layer.name
+            )
+        }))
+    }
+
+    /// The losses of the pruned layer, before and after rounding.
+    fn losses(&self, index: usize, loaded: &LoadedLayer<'_>, options: &Options) -> Result<(f64, f64), Error> {
+        let pruned = Descent::new(options)?.prune(&loaded.layer)?;
+        let exact = pruned.loss();
+        let stored = StoredLayer::new(pruned, &self.selection.layers[index], self.settings.format)?;
+        Ok((exact, stored.loss(&loaded.layer, options)?))
+    }
+}
+
+/// The square of the relative distance of neighbouring f16 numbers: the loss that rounding costs in any case.
+fn f16_step() -> f32 {
+    let step = half::f16::EPSILON.to_f32();
+    step * step
+}

@@ -1,0 +1,49 @@
+//! A weight that a job compresses, as the headers describe it.
+
+use super::tensor_names::stem;
+use crate::factors::precision::FactorPrecision;
+
+/// A weight that a job compresses: a tensor of two axes, or one slice of a tensor of three, such as an expert's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SelectedTensor {
+    /// The name of the layer: that of the tensor, or, of slice 3, `T.3`.
+    pub name: String,
+    /// The name of the tensor.
+    pub tensor: String,
+    /// The tensor of its scales, of a weight in FP8.
+    pub scale: Option<String>,
+    /// The slice of the tensor's first axis, of a tensor of three axes.
+    pub slice: Option<usize>,
+    /// The file that has it.
+    pub file: String,
+    /// The tensor of its Hessian.
+    pub hessian: String,
+    /// Output features, m.
+    pub rows: usize,
+    /// Input features, k.
+    pub cols: usize,
+    /// Whether the tensor is stored as [inputs, outputs].
+    pub transposed: bool,
+    /// The number types that the factors are stored in.
+    pub dtype: FactorPrecision,
+    /// Bytes of the weight in the checkpoint.
+    pub bytes: usize,
+    /// Calibration tokens that reached the layer, where the Hessian's file says so.
+    pub tokens: Option<u64>,
+}
+
+impl SelectedTensor {
+    /// Returns the name without its ending `.weight`: the start of the names of the factors' tensors.
+    pub fn stem(&self) -> &str {
+        stem(&self.name)
+    }
+
+    /// The name of the layer's own Hessian: that of the tensor, or, of slice 3, `T.hessian[3]`.
+    pub(super) fn hessian_key(&self) -> String {
+        match self.slice {
+            None => self.hessian.clone(),
+            Some(slice) => format!("{}[{slice}]", self.hessian),
+        }
+    }
+}

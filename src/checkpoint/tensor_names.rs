@@ -1,0 +1,19 @@
+//! The names of weights, of their Hessians, and of what stands beside a Hessian.
+
+/// How the names of Hessians end: of a diagonal, and of a whole matrix.
+pub(super) const HESSIAN_ENDINGS: [&str; 2] = ["hessian_diag", "hessian"];
+
+/// Whether a tensor of this name is a Hessian.
+pub(super) fn is_hessian(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|ending| HESSIAN_ENDINGS.contains(&ending))
+}
+
+/// Returns the name of a tensor without its ending `.weight`: the start of the names of what belongs to it.
+pub(super) fn stem(name: &str) -> &str {
+    name.strip_suffix(".weight").unwrap_or(name)
+}
+
+/// The name of a tensor that stands beside a Hessian.
+pub(super) fn beside(hessian: &str, ending: &str) -> String {
+    format!("{}.{ending}", hessian.rsplit_once('.').map_or("", |(stem, _)| stem))
+}
