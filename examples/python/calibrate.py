@@ -1,160 +1,162 @@
 #!/usr/bin/env python3
-"""Collects the Hessians of a model's linear layers, H = (1/N) Σ x xᵀ over N tokens, as a safetensors file.
+"""Collects the Hessians of a model's layers, H = (1/N) Σ x xᵀ over N tokens, as a safetensors file.
 
     python3 calibrate.py --model DIR --text book.txt --out hessians.safetensors
     python3 calibrate.py --activations DIR --out hessians.safetensors
 
-The first runs a Hugging Face model on a text, and watches what goes into its `torch.nn.Linear` modules. The second
+The first runs a Hugging Face model on a text, and observes what goes into its linear layers and experts. The second
 needs numpy alone: it reads inputs that something else has stored, DIR/NAME.npy or any number of DIR/NAME/*.npy for the
-module NAME, each (..., k). Both write, for each weight T.weight, T.hessian_diag [k] or, with --kind full, T.hessian
-[k, k].
+layer NAME, each (..., k). Both write, for each weight T.weight or T on disk, T.hessian_diag [k] or, with --kind full,
+T.hessian [k, k], and T.tokens [1], the number of tokens. Experts that lie on disk in one tensor have theirs stacked in
+the same way. T.transposed [1] says that the weight is stored as [in, out]. The standard error output lists what is
+left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import armor
 import numpy as np
-from safetensors.numpy import save_file
+from calibration.choice import selected, summary
+from calibration.output import SUFFIXES, Hessians, Stored, add, hessians, write
 from tqdm import tqdm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import torch
+    import transformers
+    from calibration.layers import Layer
+    from calibration.watch import Watcher
 
-SUFFIXES = {"diagonal": "hessian_diag", "full": "hessian"}
-TOKENS_AT_ONCE = 8192
-
-
-class Watcher:
-    """Accumulates what goes into linear modules while the model runs; use it in a `with`.
-
-    Modules that are handed the very same tensor one after the other, as q_proj, k_proj and v_proj are, share one
-    accumulator: `owner` maps each module's name to that of the first.
-    """
-
-    def __init__(self, modules: dict[str, torch.nn.Linear], kind: str = "diagonal") -> None:
-        self.accumulators: dict[str, armor.Accumulator] = {}
-        self.owner: dict[str, str] = {}
-        self._modules, self._kind, self._handles = modules, kind, []
-        self._last: tuple[torch.Tensor | None, int, str] = (None, 0, "")
-
-    def __enter__(self) -> Watcher:
-        for name, module in self._modules.items():
-
-            def hook(_module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], name: str = name) -> None:
-                self._watch(name, args[0] if args else kwargs["input"])
-
-            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._last = (None, 0, "")
-
-    def _watch(self, name: str, inputs: torch.Tensor) -> None:
-        """Adds a module's inputs, (..., k), unless they have just been added for another."""
-        last, version, first = self._last
-        # A tensor that was written to since is another one; those of inference mode do not tell.
-        same = inputs is last and not inputs.is_inference() and inputs._version == version
-        owner = first if same and first != name else name
-        if self.owner.setdefault(name, owner) != owner:
-            raise RuntimeError(f"{name}: shares its input with {self.owner[name]} in some calls and not in others")
-        if owner != name:
-            return
-        self._last = (inputs, 0 if inputs.is_inference() else inputs._version, name)
-        if name not in self.accumulators:
-            self.accumulators[name] = armor.Accumulator(inputs.shape[-1], self._kind)
-        add(self.accumulators[name], name, inputs.detach().float().cpu().numpy())
+LISTED = 20
+PROBED = 8
 
 
-def add(accumulator: armor.Accumulator, name: str, inputs: np.ndarray) -> None:
-    """Adds a module's inputs, (..., k); an error tells whose they were."""
-    rows = inputs.reshape(-1, inputs.shape[-1])
-    for start in range(0, len(rows), TOKENS_AT_ONCE):
-        try:
-            accumulator.add(rows[start : start + TOKENS_AT_ONCE])
-        except (ValueError, armor.ArmorError) as error:
-            raise ValueError(f"{name}: from token {start} on: {error}") from error
+def say(text: str) -> None:
+    """Tells the user on the standard error output."""
+    print(text, file=sys.stderr)
 
 
-def linear_modules(model: torch.nn.Module, include: list[str], exclude: list[str]) -> dict[str, torch.nn.Linear]:
-    """The linear modules of a model that match a glob of `include` and none of `exclude`, by name."""
-    import torch
-
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    for glob in include:
-        if not any(fnmatchcase(name, glob) for name in linear):
-            raise ValueError(f"--include {glob}: matches none of the {len(linear)} linear modules")
-    return {name: module for name, module in linear.items() if selected(name, include, exclude)}
-
-
-def selected(name: str, include: list[str], exclude: list[str]) -> bool:
-    """Whether a name matches a glob of `include` and none of `exclude`."""
-    return any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude)
-
-
-def hessians(watcher: Watcher, share: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors to write, and, where `share` leaves out those that equal another's, the aliases to find them by."""
-    tensors, aliases = {}, {}
-    computed = {name: accumulator.hessian() for name, accumulator in watcher.accumulators.items()}
-    for name, owner in watcher.owner.items():
-        alias = component(name, owner) if share and name != owner else None
-        if alias and aliases.get(alias[0], alias[1]) == alias[1]:
-            aliases[alias[0]] = alias[1]
-        else:
-            tensors[f"{name}.{SUFFIXES[watcher._kind]}"] = computed[owner]
-    return tensors, aliases
-
-
-def component(name: str, owner: str) -> tuple[str, str] | None:
-    """The one component in which two names differ, in each; None where they differ in more."""
-    ours, theirs = name.split("."), owner.split(".")
-    different = [pair for pair in zip(ours, theirs) if pair[0] != pair[1]]
-    return different[0] if len(ours) == len(theirs) and len(different) == 1 else None
-
-
-def batches(folder: Path, text: Path, tokens: int, sequence: int) -> list[torch.Tensor]:
-    """Cuts a text into sequences of token numbers, each [1, sequence], at most `tokens` in all."""
+def load(folder: Path, dtype: str, device: str) -> transformers.PreTrainedModel:
+    """Loads a causal language model, or a model of images and text, whose language part is then run alone."""
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    ids = tokenizer(text.read_text(encoding="utf-8"), return_tensors="pt", truncation=False).input_ids[:, :tokens]
-    if ids.shape[1] == 0:
-        raise ValueError(f"{text}: holds no token")
-    return list(ids.split(sequence, dim=1))
+    config = type(transformers.AutoConfig.from_pretrained(folder))
+    if (
+        config in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        or config not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    ):
+        auto = transformers.AutoModelForCausalLM
+    else:
+        auto = transformers.AutoModelForImageTextToText
+    return auto.from_pretrained(folder, dtype=dtype).to(device).eval()
 
 
-def from_model(options: argparse.Namespace) -> Iterator[tuple[dict[str, np.ndarray], dict[str, str]]]:
+def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The text as batches of token numbers and attention masks, cut to the context length of the model."""
+    import transformers
+    from calibration.text import batches, sequences
+
+    length = options.sequence
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and context < length:
+        say(f"--sequence: {length} is cut to {context}, the context length of the model")
+        length = context
+    tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+    pieces = sequences(tokenizer, options.text.read_text(encoding="utf-8"), options.tokens, length)
+    if not pieces:
+        raise ValueError(f"{options.text}: holds no token")
+    return batches(pieces, options.batch)
+
+
+def choose(options: argparse.Namespace, model: transformers.PreTrainedModel) -> dict[str, Layer]:
+    """The layers to calibrate; says which are left out."""
+    from calibration.layers import find_layers
+
+    layers, left_out = find_layers(model, options.include, options.exclude, everything=options.head_and_routers)
+    for reason in sorted(set(left_out.values())):
+        say(f"left out, {reason}: {summary(name for name in left_out if left_out[name] == reason)}")
+    if not layers:
+        raise ValueError("no layer of the model is left to calibrate")
+    return layers
+
+
+def probe(
+    options: argparse.Namespace, model: transformers.PreTrainedModel, layers: dict[str, Layer], pieces: list
+) -> None:
+    """Runs the model on a few tokens, so that what cannot be observed is refused before the text is run."""
+    import torch
+    from calibration.watch import Watcher
+
+    if options.all_experts and not any(layer.experts for layer in layers.values()):
+        raise ValueError("--all-experts: the model keeps no experts in three-dimensional parameters")
+    tokens = pieces[0][0][:1, :PROBED].to(options.device)
+    mask = torch.ones_like(tokens)
+    with Watcher(layers, all_experts=options.all_experts) as watcher, torch.no_grad():
+        run(model, watcher, tokens, mask)
+        if not all(mask.all() for _, mask in pieces):
+            mask[:, -1] = 0
+            run(model, watcher, tokens, mask)
+    if not watcher.accumulators:
+        raise ValueError(f"no token reached any of the layers: {summary(layers)}")
+
+
+def run(model: transformers.PreTrainedModel, watcher: Watcher, tokens: torch.Tensor, mask: torch.Tensor) -> None:
+    """Runs the model on a batch without counting its padding."""
+    if mask.all():
+        model(input_ids=tokens, use_cache=False)
+    else:
+        with watcher.mask(mask):
+            model(input_ids=tokens, attention_mask=mask, use_cache=False)
+
+
+def find_on_disk(options: argparse.Namespace, layers: dict[str, Layer]) -> list[Stored]:
+    """The weights on disk of the layers; says which have none."""
+    from calibration.names import Checkpoint, match
+
+    stored, unmatched = match(layers, Checkpoint(options.model))
+    if unmatched:
+        lines = ["  in memory  |  most similar on disk, with other values or another shape"]
+        lines += [f"  {ours}  |  {theirs}" for ours, theirs in unmatched[:LISTED]]
+        lines += [f"  and {len(unmatched) - LISTED} more"] if len(unmatched) > LISTED else []
+        table = "\n".join(lines)
+        if not stored:
+            raise ValueError(f"no layer of the model was found in its files:\n{table}")
+        say(f"warning: {len(unmatched)} weights were not found in the files of the model and get no Hessian:\n{table}")
+    return stored
+
+
+def from_model(options: argparse.Namespace) -> Iterator[Hessians]:
     """Runs the model on the text, once a pass; gives what each pass has collected."""
     try:
         import torch
-        import transformers
+        import transformers  # noqa: F401 - whether it is there
     except ImportError as error:
         raise SystemExit(f"--model needs PyTorch and transformers ({error}); --activations does not") from error
-    pieces = batches(options.model, options.text, options.tokens, options.sequence)
-    model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=options.dtype).to(options.device)
-    modules = linear_modules(model.eval(), options.include, options.exclude)
-    names = list(modules)
-    for part in np.array_split(np.arange(len(names)), options.passes):
-        watched = {names[index]: modules[names[index]] for index in part}
-        with Watcher(watched, options.kind) as watcher, torch.no_grad():
-            for piece in tqdm(pieces, desc=f"{len(watched)} layers", unit="sequence"):
-                model(input_ids=piece.to(options.device), use_cache=False)
-        for name in watched.keys() - watcher.owner.keys():
-            print(f"{name}: no token reached it; it gets no Hessian", file=sys.stderr)
-        yield hessians(watcher, options.share)
+    from calibration.watch import Watcher
+
+    model = load(options.model, options.dtype, options.device)
+    layers = choose(options, model)
+    pieces = read(options, model)
+    probe(options, model, layers, pieces)
+    stored = find_on_disk(options, layers)
+    passes = min(options.passes, len(stored))
+    for number in range(passes):
+        part = stored[len(stored) * number // passes : len(stored) * (number + 1) // passes]
+        watched = {name: layers[name] for weight in part for name in weight.layers}
+        with Watcher(watched, options.kind, all_experts=options.all_experts) as watcher, torch.no_grad():
+            for tokens, mask in tqdm(pieces, desc=f"{len(watched)} layers", unit="batch"):
+                run(model, watcher, tokens.to(options.device), mask.to(options.device))
+        yield hessians(watcher.accumulators, watcher.owner, part, options.kind, share=options.share)
 
 
-def from_activations(options: argparse.Namespace) -> Iterator[tuple[dict[str, np.ndarray], dict[str, str]]]:
-    """Reads stored inputs, a module after the other."""
+def from_activations(options: argparse.Namespace) -> Iterator[Hessians]:
+    """Reads stored inputs, a layer after the other."""
     dumps = {path.stem: [path] for path in options.activations.glob("*.npy")}
     for path in options.activations.iterdir():
         if path.is_dir():
@@ -163,15 +165,14 @@ def from_activations(options: argparse.Namespace) -> Iterator[tuple[dict[str, np
     if not names:
         raise ValueError(f"{options.activations}: holds no NAME.npy or NAME/*.npy that is selected")
     for part in np.array_split(np.arange(len(names)), options.passes):
-        tensors = {}
-        for index in tqdm(part, unit="layer"):
-            accumulated = accumulate(names[index], dumps[names[index]], options.kind)
-            tensors[f"{names[index]}.{SUFFIXES[options.kind]}"] = accumulated.hessian()
-        yield tensors, {}
+        sums = {}
+        for name in (names[index] for index in tqdm(part, unit="layer")):
+            sums[name] = accumulate(name, dumps[name], options.kind)
+        yield hessians(sums, {}, [Stored(name, [name]) for name in sums], options.kind)
 
 
 def accumulate(name: str, paths: list[Path], kind: str) -> armor.Accumulator:
-    """Accumulates a module's stored inputs, each file (..., k)."""
+    """Accumulates a layer's stored inputs, each file (..., k)."""
     accumulator = None
     for path in paths:
         inputs = np.load(path, mmap_mode="r")
@@ -180,23 +181,26 @@ def accumulate(name: str, paths: list[Path], kind: str) -> armor.Accumulator:
     return accumulator
 
 
-def write(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Writes a safetensors file under another name and renames it, so that it is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.tmp")
-    save_file(tensors, unfinished)
-    unfinished.replace(path)
-
-
-def write_all(options: argparse.Namespace, parts: Iterable[tuple[dict[str, np.ndarray], dict[str, str]]]) -> None:
+def write_all(options: argparse.Namespace, parts: Iterable[Hessians]) -> None:
     """Writes what each pass has collected: one file, or, of several passes, one each in a folder."""
-    aliases: dict[str, str] = {}
-    for number, (tensors, shared) in enumerate(parts, 1):
+    count, aliases = 0, {}
+    for number, part in enumerate(parts, 1):
+        if part.unreached:
+            say(f"no Hessian, since no token reached it: {summary(part.unreached)}")
+        if part.idle:
+            say(f"no Hessian, or zeros in a stack, since no token reached the expert: {', '.join(part.idle)}")
+        if part.scarce and options.kind == "full":
+            say(f"warning: fewer tokens than inputs, so H is singular: {', '.join(part.scarce)}")
+        if len(part) == 0:
+            continue
+        count += len(part)
         name = f"hessians-{number:05}-of-{options.passes:05}.safetensors"
         path = options.out if options.passes == 1 else options.out / name
-        write(path, tensors)
-        aliases.update(shared)
-        print(f"{path}: {len(tensors)} Hessians, {sum(tensor.nbytes for tensor in tensors.values())} bytes")
+        write(path, part.tensors)
+        aliases.update(part.aliases)
+        print(f"{path}: {len(part)} Hessians, {sum(tensor.nbytes for tensor in part.tensors.values())} bytes")
+    if count == 0:
+        raise ValueError("no token reached any of the layers, so there is no Hessian to write")
     if aliases:
         print("--alias " + ",".join(f"{name}={owner}" for name, owner in sorted(aliases.items())))
 
@@ -210,10 +214,19 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--text", type=Path, help="with --model: the text to run it on, UTF-8")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file; with several passes, a folder")
     parser.add_argument("--kind", choices=SUFFIXES, default="diagonal", help="what to collect (default: %(default)s)")
-    parser.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="modules (default: all)")
-    parser.add_argument("--exclude", nargs="*", default=["lm_head"], metavar="GLOB", help="but not (default: lm_head)")
+    parser.add_argument(
+        "--include", nargs="+", default=["*"], metavar="GLOB", help="layers, by their names in memory (default: all)"
+    )
+    parser.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="but not (default: none)")
+    parser.add_argument(
+        "--head-and-routers",
+        action="store_true",
+        help="calibrate the output head, routers and layers of one output too",
+    )
+    parser.add_argument("--all-experts", action="store_true", help="let every token count for every expert")
     parser.add_argument("--tokens", type=int, default=65536, help="how much of the text (default: %(default)s)")
     parser.add_argument("--sequence", type=int, default=2048, help="tokens of a sequence (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=1, help="sequences to run at once (default: %(default)s)")
     parser.add_argument("--passes", type=int, default=1, help="collect a part of the layers at a time, to save memory")
     parser.add_argument("--share", action="store_true", help="write what q, k and v share once, and say the aliases")
     parser.add_argument("--device", default="cpu", help="PyTorch's device (default: %(default)s)")
@@ -221,7 +234,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(given)
     if (options.model is None) != (options.text is None):
         parser.error("--model and --text go together")
-    for name in ("tokens", "sequence", "passes"):
+    for name in ("tokens", "sequence", "batch", "passes"):
         if getattr(options, name) < 1:
             parser.error(f"--{name}: {getattr(options, name)} is below 1")
     for name in ("model", "activations"):

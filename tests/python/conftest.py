@@ -5,3 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples/python"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "field: runs models of transformers with PyTorch, as .ci/field does")

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
-import calibrate
+import armor
 import numpy as np
 import pytest
+from calibration.choice import summary
+from calibration.output import SUFFIXES, Stored, component, hessians
 from conftest import ROOT
 from safetensors.numpy import load_file
 
@@ -42,11 +44,12 @@ def test_stored_inputs_give_their_mean_outer_product(activations, tmp_path, kind
     files = [out] if passes == 1 else sorted(out.iterdir())
     assert len(files) == passes
     tensors = {key: value for file in files for key, value in load_file(file).items()}
-    assert sorted(tensors) == [f"{name}.{calibrate.SUFFIXES[kind]}" for name in sorted(inputs)]
+    assert sorted(tensors) == sorted(f"{name}.{part}" for name in inputs for part in (SUFFIXES[kind], "tokens"))
     for name, x in inputs.items():
         wanted = x.astype(float).T @ x.astype(float) / len(x)
-        got = tensors[f"{name}.{calibrate.SUFFIXES[kind]}"]
+        got = tensors[f"{name}.{SUFFIXES[kind]}"]
         assert got.dtype == np.float32
+        assert (tensors[f"{name}.tokens"].dtype, tensors[f"{name}.tokens"].tolist()) == (np.int64, [len(x)])
         np.testing.assert_allclose(got, wanted if kind == "full" else np.diag(wanted), rtol=1e-5, atol=1e-6)
 
 
@@ -78,6 +81,7 @@ def test_inputs_of_other_widths_are_named(activations, tmp_path):
         (["--activations", "nowhere"], "nowhere is no folder"),
         (["--activations", ".", "--include", "none"], "no NAME.npy"),
         (["--activations", ".", "--tokens", "0"], "--tokens"),
+        (["--activations", ".", "--batch", "0"], "--batch"),
     ],
 )
 def test_a_wrong_command_line_is_refused(arguments, message, tmp_path):
@@ -88,6 +92,46 @@ def test_a_wrong_command_line_is_refused(arguments, message, tmp_path):
 
 
 def test_names_that_differ_in_one_component_are_aliases():
-    assert calibrate.component("layers.0.attn.k_proj", "layers.0.attn.q_proj") == ("k_proj", "q_proj")
-    assert calibrate.component("layers.1.attn.k_proj", "layers.0.attn.q_proj") is None
-    assert calibrate.component("layers.0.gate", "layers.0.attn.q_proj") is None
+    assert component("layers.0.attn.k_proj", "layers.0.attn.q_proj") == ("k_proj", "q_proj")
+    assert component("layers.1.attn.k_proj", "layers.0.attn.q_proj") is None
+    assert component("layers.0.gate", "layers.0.attn.q_proj") is None
+
+
+def test_a_summary_counts_names_that_differ_in_numbers():
+    names = ["layers.0.up", "layers.1.up", "head", "layers.0.experts.7.w1"]
+    assert summary(names) == "layers.*.up (2), head, layers.*.experts.*.w1"
+
+
+def accumulators(**inputs):
+    """Accumulators of inputs by name."""
+    made = {}
+    for name, rows in inputs.items():
+        made[name] = armor.Accumulator(len(rows[0]))
+        made[name].add(np.array(rows, np.float32))
+    return made
+
+
+def test_a_weight_of_several_layers_has_the_mean_over_all_their_tokens():
+    sums = accumulators(one=[[1, 2]], two=[[3, 4], [5, 6]])
+    made = hessians(sums, {"one": "one", "two": "two"}, [Stored("w", ["one", "two"])], "diagonal").tensors
+    assert made["w.hessian_diag"].tolist() == pytest.approx([35 / 3, 56 / 3])
+    assert made["w.tokens"].tolist() == [3]
+    shared = hessians(sums, {"one": "one", "two": "one"}, [Stored("w", ["one", "two"])], "diagonal").tensors
+    assert shared["w.tokens"].tolist() == [1]
+
+
+def test_stacked_experts_without_tokens_have_zeros():
+    sums = accumulators(**{"t[1]": [[1, 2]]})
+    made = hessians(sums, {}, [Stored("t", ["t"], [0, 1], stacked=True, transposed=True)], "diagonal")
+    assert made.tensors["t.hessian_diag"].tolist() == [[0, 0], [1, 4]]
+    assert made.tensors["t.tokens"].tolist() == [0, 1]
+    assert made.tensors["t.transposed"].tolist() == [1]
+    assert (made.idle, made.scarce, len(made)) == (["t[0]"], ["t[1]"], 1)
+
+
+def test_experts_apart_share_and_those_without_tokens_are_left_out():
+    sums = accumulators(**{"t[1]": [[1, 2]]})
+    stored = [Stored(f"e.{expert}.{part}", ["t"], [expert]) for expert in (0, 1) for part in ("w1", "w3")]
+    made = hessians(sums, {}, stored, "diagonal", share=True)
+    assert sorted(made.tensors) == ["e.1.w1.hessian_diag", "e.1.w1.tokens"]
+    assert (made.aliases, made.idle) == ({"w3": "w1"}, ["e.0.w1", "e.0.w3"])

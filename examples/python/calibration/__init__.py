@@ -1,0 +1,1 @@
+"""The parts of calibrate.py, for programs that run a model themselves."""

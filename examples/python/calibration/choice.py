@@ -1,0 +1,21 @@
+"""Chooses layers by globs of their names, and names many of them in few words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def selected(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a name matches a glob of `include` and none of `exclude`."""
+    return any(fnmatchcase(name, glob) for glob in include) and not any(fnmatchcase(name, glob) for glob in exclude)
+
+
+def summary(names: Iterable[str]) -> str:
+    """Names with their numbers replaced by *, and how many names each stands for."""
+    patterns = Counter(".".join("*" if part.isdigit() else part for part in name.split(".")) for name in names)
+    return ", ".join(pattern if count == 1 else f"{pattern} ({count})" for pattern, count in patterns.items())
