@@ -4,7 +4,20 @@ import re
 
 import numpy as np
 import pytest
-from tiny_models import check, collect, inputs_of, layers, load, pieces, rows, save, torch, watch, weights
+from tiny_models import (
+    check,
+    collect,
+    inputs_of,
+    layers,
+    load,
+    pieces,
+    rows,
+    save,
+    tensors_on_disk,
+    torch,
+    watch,
+    weights,
+)
 
 pytestmark = pytest.mark.field
 
@@ -234,6 +247,22 @@ def test_a_model_is_left_as_it_was(tmp_path):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     with torch.no_grad():
         torch.testing.assert_close(inside, model(input_ids=torch.tensor(pieces(20, 20))).logits)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_experts_that_are_transposed_when_they_are_read(flipped, tmp_path):
+    folder = save(tmp_path / "model", "qwen3_vl_moe")
+    file = folder / "model.safetensors"
+    tensors = tensors_on_disk.load_file(file)
+    for name in [name for name in tensors if ".experts." in name and flipped]:
+        tensors[name] = tensors[name].mT.contiguous()
+    tensors_on_disk.save_file(tensors, file, {"format": "pt"})
+    tensors = collect(folder, tmp_path / "h.safetensors", "--tokens", TOKENS, "--sequence", LENGTH)
+    found = expert_inputs("qwen3_vl_moe", load(folder), pieces(TOKENS, LENGTH))
+    for (layer, expert), inputs in found.items():
+        for part, x in zip(("gate_up_proj", "down_proj"), inputs):
+            stem = f"model.language_model.layers.{layer}.mlp.experts.{part}"
+            check(tensors, stem, x, expert=expert, transposed=flipped)
 
 
 def test_layers_beside_experts_have_their_hessians(tmp_path):

@@ -47,6 +47,15 @@ def llava():
     )
 
 
+def qwen3_vl_moe():
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 4, "out_hidden_size": 16}
+    return transformers.Qwen3VLMoeConfig(
+        text_config={**small(**EXPERTS), "num_experts": 5, "head_dim": 8, "rope_parameters": rope},
+        vision_config={**vision, "patch_size": 4, "deepstack_visual_indexes": [0]},
+    )
+
+
 CONFIGS = {
     "llama": lambda: transformers.LlamaConfig(**small()),
     "phi3": lambda: transformers.Phi3Config(**small()),
@@ -82,6 +91,7 @@ CONFIGS = {
         ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 4, "moe_top_k": 2},
     ),
     "llava": llava,
+    "qwen3_vl_moe": qwen3_vl_moe,
 }
 
 
@@ -105,7 +115,8 @@ def save(folder, family, *, bos=False):
     """Stores a model of a family with its tokenizer and a text; gives the folder."""
     torch.manual_seed(3)
     config = CONFIGS[family]()
-    auto = transformers.AutoModelForImageTextToText if family == "llava" else transformers.AutoModelForCausalLM
+    text_only = hasattr(config, "num_hidden_layers")
+    auto = transformers.AutoModelForCausalLM if text_only else transformers.AutoModelForImageTextToText
     model = auto.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
