@@ -28,7 +28,7 @@ impl WrapperUpdate for Rotations {
             state.left_mut().block_mut(a).assign(&polar_factor(sum));
         }
         for b in 0..cols.count() {
-            let roots = target.normalization().importance[cols.range(b)].iter().map(|d| d.sqrt() as f32);
+            let roots = target.roots()[cols.range(b)].iter().map(|&root| root as f32);
             let scale = Array2::from_diag(&Array1::from_iter(roots));
             let mut sum = Array2::zeros((cols.size(b), cols.size(b)));
             for a in 0..rows.count() {

@@ -256,6 +256,22 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
+    /// An entry that must be a finite number, not negative, is another one.
+    #[error("{argument}: entry {index} is {value}, expected a finite number, not negative")]
+    Negative {
+        /// The argument's name.
+        argument: &'static str,
+        /// Position of the first such entry.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// All entries are zero where at least one must be positive.
+    #[error("{argument}: all entries are 0, expected at least one positive number")]
+    AllZero {
+        /// The argument's name.
+        argument: &'static str,
+    },
     /// A group's kept positions are not exactly N distinct positions below M.
     #[error("mask: {mask:#010b} of row {row}, group {group} does not keep {n} of {m}")]
     GroupMask {

@@ -31,6 +31,10 @@ fn diagonal(hessian: &Array2<f32>) -> Vec<f64> {
     hessian.diag().mapv(f64::from).to_vec()
 }
 
+/// The relative loss that rounding can cause: entries are products of three rounded factors, of which the core's was
+/// rounded twice, so they are within four half units of the 24th bit.
+const ROUNDING: f64 = 1.0 / (1u64 << 44) as f64;
+
 /// Asserts that a result keeps what the twin keeps, with its values.
 #[track_caller]
 fn assert_same(result: &Factorization, twin: &Pruned, what: &str) {
@@ -81,7 +85,8 @@ fn sparse_gpt_is_its_twin() {
             let what = format!("{pattern}, {rows} × {k}, dead {dead:?}");
             assert_same(&result, &twin, &what);
             let loss = relative_loss(&to_f64(&w), &diagonal(&h), &twin.values);
-            assert_close(result.loss(), loss, 1e-5, 0.0, &what);
+            // Groups with no more live inputs than kept ones lose nothing else.
+            assert_close(result.loss(), loss, 1e-5, ROUNDING, &what);
             assert!(dead.iter().all(|&j| result.reconstruct().column(j).iter().all(|&x| x == 0.0)), "{what}");
         }
     }
@@ -106,7 +111,7 @@ fn magnitude_wanda_and_nowag_p_are_their_twins() {
         for (name, result, scales) in checks {
             let twin = pruned_by(&w, &scales, pattern);
             assert_same(&result, &twin, &format!("{name}, {pattern}, {rows} × {k}"));
-            assert_close(result.loss(), relative_loss(&w, &d, &twin.values), 1e-5, 0.0, name);
+            assert_close(result.loss(), relative_loss(&w, &d, &twin.values), 1e-5, ROUNDING, name);
         }
     }
 }
@@ -170,13 +175,13 @@ fn dampening_grows_until_the_hessian_factors() {
     let opposite = -few_tokens[[0, 1]].signum() * 0.99 * (few_tokens[[0, 0]] * few_tokens[[1, 1]]).sqrt();
     indefinite[[0, 1]] = opposite;
     indefinite[[1, 0]] = opposite;
-    for (h, dead) in [(few_tokens, false), (indefinite, false), (Array2::zeros((k, k)), true)] {
+    for h in [few_tokens, indefinite, Array2::zeros((k, k))] {
         let layer = Layer::new(&w, full(&h)).expect("valid");
         for dampening in [0.0, 1e-12, 0.01] {
             let selector = SparseGpt::new().dampening(dampening);
             let result = pruned(&layer, &options(Pattern::TWO_FOUR), selector);
             assert!(result.reconstruct().iter().all(|x| x.is_finite()));
-            assert_eq!(result.reconstruct().iter().all(|&x| x == 0.0), dead);
+            assert!(result.reconstruct().iter().any(|&x| x != 0.0));
         }
     }
 }

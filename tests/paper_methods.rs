@@ -44,7 +44,7 @@ fn gradients(snapshot: &Snapshot) -> [Mat; 3] {
             inside(snapshot.sparse.group(i, j / m).0 >> (j % m) & 1 == 1, of_core[[i, j]])
         }),
         Mat::from_shape_fn(of_right.dim(), |(i, j)| {
-            inside(right_block(i) == right_block(j), of_right[[i, j]] * snapshot.importance[j].sqrt())
+            inside(right_block(i) == right_block(j), of_right[[i, j]] * snapshot.roots[j])
         }),
     ]
 }
@@ -72,9 +72,7 @@ fn joint_adam_is_adam_on_the_relative_loss() {
         let found = [
             &after.left - &before.left,
             &after.core - &before.core,
-            Mat::from_shape_fn((cols, cols), |(i, j)| {
-                (after.right[[i, j]] - before.right[[i, j]]) / before.importance[j].sqrt()
-            }),
+            Mat::from_shape_fn((cols, cols), |(i, j)| (after.right[[i, j]] - before.right[[i, j]]) / before.roots[j]),
         ];
         for (part, gradient) in gradients(before).iter().enumerate() {
             let largest = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));

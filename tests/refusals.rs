@@ -266,11 +266,18 @@ fn losses_that_do_not_fit_the_layer() {
     let not_positive = |argument, index, value| Some(Error::NotPositive { argument, index, value });
     assert_eq!(run(|n| n.rows[3] = 0.0), not_positive("normalization.rows", 3, 0.0));
     assert_eq!(run(|n| n.cols[1] = -2.0), not_positive("normalization.cols", 1, -2.0));
-    let infinite = not_positive("normalization.importance", 7, f64::INFINITY);
-    assert_eq!(run(|n| n.importance[7] = f64::INFINITY), infinite);
-    let error = run(|n| n.importance[2] = f64::NAN).expect("refused");
-    let text = "normalization.importance: entry 2 is NaN, expected a positive finite number";
-    assert_eq!(error.to_string(), text);
+    let error = run(|n| n.cols[5] = f64::NAN).expect("refused").to_string();
+    assert_eq!(error, "normalization.cols: entry 5 is NaN, expected a positive finite number");
+    let importance = "normalization.importance";
+    let negative = |index, value| Some(Error::Negative { argument: importance, index, value });
+    assert_eq!(run(|n| n.importance[7] = f64::INFINITY), negative(7, f64::INFINITY));
+    assert_eq!(run(|n| n.importance[4] = -1e-30), negative(4, -1e-30));
+    let error = run(|n| n.importance[2] = f64::NAN).expect("refused").to_string();
+    assert_eq!(error, "normalization.importance: entry 2 is NaN, expected a finite number, not negative");
+    assert_eq!(run(|n| n.importance.fill(0.0)), Some(Error::AllZero { argument: importance }));
+    let error = run(|n| n.importance.fill(0.0)).expect("refused").to_string();
+    assert_eq!(error, "normalization.importance: all entries are 0, expected at least one positive number");
+    assert_eq!(run(|n| n.importance[..7].fill(0.0)), None);
     assert_eq!(run(|_| ()), None);
 }
 

@@ -77,6 +77,8 @@ fn status_of(error: &Error) -> u32 {
         Error::Json { .. } | Error::UnknownName { .. } => ARMOR_INVALID_SETTINGS,
         // Only parts that a Rust caller implements return these errors, and the ABI accepts no such parts.
         Error::NotPositive { .. }
+        | Error::Negative { .. }
+        | Error::AllZero { .. }
         | Error::GroupMask { .. }
         | Error::Coupled { .. }
         | Error::Part { .. }

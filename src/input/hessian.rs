@@ -21,8 +21,15 @@ pub enum HessianKind {
 /// The Hessian of a layer's k inputs: the whole matrix, k × k, or its diagonal d, length k.
 ///
 /// The layer's squared output error under a weight change ΔW is tr(ΔW H ΔWᵀ), which is Σ_ij d_j ΔW_ij² when only the
-/// diagonal is known. The scale of H does not matter. An input that calibration never excited (d_j = 0) is
-/// weighted with the mean of the others. The whole matrix is kept in f32, shared between clones.
+/// diagonal is known. The scale of H does not matter. The whole matrix is kept in f32, shared between clones.
+///
+/// # Dead inputs
+///
+/// An input with d_j = 0 was zero on every calibration token: no output depended on its weights. It does not count.
+/// Pruning by [`NoWagP`](crate::NoWagP), [`Wanda`](crate::Wanda) and [`SparseGpt`](crate::SparseGpt) removes its weights
+/// before those of any other input, and errors in them have the weight 0 in every reported loss.
+/// [`Hessian::dead_inputs`] counts such inputs. An H that is all zero says nothing about any input: it is taken as the
+/// identity, under which all inputs count alike, and all of its inputs are reported as dead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hessian {
     diagonal: Vec<f64>,
@@ -156,23 +163,28 @@ impl Hessian {
         self.full.as_ref().map(|full| &full[row * self.len()..(row + 1) * self.len()])
     }
 
-    /// Computes the importance of each input, d over its mean over the excited inputs; that of an input that was never
-    /// excited is 1.
-    ///
-    /// An importance below 10⁻¹² is raised to this value, which changes the loss by less than the precision of f32.
-    pub fn importance(&self) -> Vec<f64> {
-        let mean = self.mean();
-        self.diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(MIN_IMPORTANCE) } else { 1.0 }).collect()
+    /// Counts the inputs with d_j = 0: those that were zero on every calibration token, and do not count. Where this is
+    /// the number of all inputs, the identity stands in for H.
+    pub fn dead_inputs(&self) -> usize {
+        self.diagonal.iter().filter(|&&d| d == 0.0).count()
     }
 
-    /// Computes the mean of the diagonal over the inputs that were excited.
+    /// Computes the importance of each input, d over its mean over all k inputs: 0 for a dead input. All are 1 where H is
+    /// all zero.
+    pub fn importance(&self) -> Vec<f64> {
+        let mean = self.mean();
+        if mean > 0.0 { self.diagonal.iter().map(|d| d / mean).collect() } else { vec![1.0; self.len()] }
+    }
+
+    /// Computes the mean of the diagonal; 0 where H is all zero, and only then.
     pub(crate) fn mean(&self) -> f64 {
-        let excited = || self.diagonal.iter().filter(|&&d| d > 0.0);
-        excited().sum::<f64>() / excited().count() as f64
+        let sum: f64 = self.diagonal.iter().sum();
+        if sum > 0.0 { (sum / self.len() as f64).max(f64::from_bits(1)) } else { 0.0 }
     }
 }
 
-/// Smallest importance of an input that was excited, relative to the mean.
+/// Smallest importance, relative to the mean, that whitening works with: a smaller one changes the loss by less than the
+/// precision of f32.
 pub(crate) const MIN_IMPORTANCE: f64 = 1e-12;
 
 /// Largest ratio of an entry to √(H_ii H_jj) that rounding can cause.

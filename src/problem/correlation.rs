@@ -5,7 +5,7 @@ use crate::input::hessian::{Hessian, HessianKind};
 
 /// The correlation Ω = (1 − α) corr(M) + α I of a loss tr(Ē √D Ω √D Ēᵀ) with importances D.
 ///
-/// corr(M) divides M_ij by √(M_ii M_jj). With D = [`Hessian::importance`] of M, its diagonal over the mean, and α = 0 the
+/// corr(M) divides M_ij by √(M_ii M_jj); an input with M_jj = 0 has no correlation with any other. With D = [`Hessian::importance`] of M, its diagonal over the mean, and α = 0 the
 /// loss is tr(Ē M Ēᵀ) over that mean. The shrinkage α draws M towards its diagonal: 0 leaves M as it is, 1 makes the loss
 /// separable.
 ///

@@ -26,8 +26,11 @@ use crate::problem::coupling::tiles::BlockRuns;
 #[derive(Clone, Debug)]
 pub struct Coupling {
     matrix: Hessian,
-    /// √((1 − α) / M_jj), zero for inputs that were never excited: Ω_ij = M_ij scale_i scale_j off the diagonal.
+    /// √((1 − α) / M_jj), zero for dead inputs: Ω_ij = M_ij scale_i scale_j off the diagonal. An M_jj below
+    /// [`MIN_IMPORTANCE`] of the mean is raised to that.
     scales: Vec<f64>,
+    /// The same with every M_jj as it is.
+    exact_scales: Vec<f64>,
     ridge: f64,
     tiles: BlockRuns,
     bands: BlockRuns,
@@ -58,12 +61,14 @@ impl Coupling {
     ) -> Result<Self, Error> {
         let (matrix, alpha) = (correlation.matrix().clone(), correlation.shrinkage());
         let width = tile_within(memory_limit, rows, cols)?;
-        let floor = MIN_IMPORTANCE * matrix.mean();
-        let scale = |&h: &f64| if h > 0.0 { ((1.0 - alpha) / h.max(floor)).sqrt() } else { 0.0 };
-        let scales = matrix.diagonal().iter().map(scale).collect();
+        let scales = |floor: f64| {
+            let scale = |&h: &f64| if h > 0.0 { ((1.0 - alpha) / h.max(floor)).sqrt() } else { 0.0 };
+            matrix.diagonal().iter().map(scale).collect()
+        };
         let mut coupling = Coupling {
+            scales: scales(MIN_IMPORTANCE * matrix.mean()),
+            exact_scales: scales(f64::MIN_POSITIVE),
             matrix,
-            scales,
             ridge: 0.0,
             tiles: BlockRuns::new(cols, width / cols.block),
             bands: BlockRuns::new(rows, blocks_of_a_band(rows)),
@@ -127,16 +132,26 @@ impl Coupling {
         self.ridge
     }
 
-    /// Row `i` of Ω, k numbers, the ridge included.
+    /// Row `i` of Ω, k numbers, the ridge included. An M_jj below 10⁻¹² of the mean of M's diagonal is raised to that, as
+    /// the importances that Y is whitened with are.
     ///
     /// # Panics
     /// If there is no such row.
     pub fn row(&self, i: usize) -> impl Iterator<Item = f64> + '_ {
+        self.scaled_row(i, &self.scales)
+    }
+
+    /// Row `i` of Ω as the loss of a result weighs it: with every M_jj as it is.
+    pub(crate) fn exact_row(&self, i: usize) -> impl Iterator<Item = f64> + '_ {
+        self.scaled_row(i, &self.exact_scales)
+    }
+
+    fn scaled_row<'c>(&'c self, i: usize, scales: &'c [f64]) -> impl Iterator<Item = f64> + 'c {
         let row = self.matrix.row(i).expect("a coupling's matrix is full");
         row.iter()
-            .zip(&self.scales)
+            .zip(scales)
             .enumerate()
-            .map(move |(j, (&h, scale))| if i == j { 1.0 + self.ridge } else { f64::from(h) * self.scales[i] * scale })
+            .map(move |(j, (&h, scale))| if i == j { 1.0 + self.ridge } else { f64::from(h) * scales[i] * scale })
     }
 
     /// Row `i` of L, k numbers, of which those above the diagonal are zero.

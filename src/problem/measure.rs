@@ -12,7 +12,6 @@ use crate::input::hessian::HessianKind;
 use crate::input::layer::Layer;
 use crate::kernels::linalg::{part_of, rows_of, set_product};
 use crate::problem::coupling::Coupling;
-use crate::problem::normalization::Normalization;
 use crate::problem::target::Target;
 
 /// What replaces a weight.
@@ -42,18 +41,22 @@ impl Replacement<'_> {
     }
 }
 
-/// Relative proxy loss of what replaces the caller's own weight; 0 for a weight that is all zeros.
+/// Relative proxy loss of what replaces the caller's own weight.
 pub(crate) fn relative_loss(product: &Replacement<'_>, layer: &Layer<'_>, target: &Target) -> f64 {
+    energies(product, layer, target).ratio()
+}
+
+/// What is lost in the proxy loss of what replaces the caller's own weight.
+pub(crate) fn energies(product: &Replacement<'_>, layer: &Layer<'_>, target: &Target) -> Energies {
     let normalization = target.normalization();
     let weigh = |row: usize, col: usize| normalization.error_weight(row, col).sqrt();
     let coupled = |coupling: &Coupling, row: usize, out: &mut [f64]| {
-        out.iter_mut().zip(coupling.row(row)).for_each(|(out, value)| *out = value);
+        out.iter_mut().zip(coupling.exact_row(row)).for_each(|(out, value)| *out = value);
     };
-    let energies = match target.coupling() {
+    match target.coupling() {
         Some(coupling) => Energies::coupled(product, layer, weigh, |row, out| coupled(coupling, row, out)),
         None => Energies::separable(product, layer, |row, col| normalization.error_weight(row, col)),
-    };
-    energies.ratio()
+    }
 }
 
 /// Refuses a layer of another shape than the factors'.
@@ -69,12 +72,13 @@ pub(crate) fn check_shape(factors: &Factors, layer: &Layer<'_>) -> Result<(), Er
     Ok(())
 }
 
-/// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is.
+/// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is, or the identity where
+/// that is all zero.
 pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
     let product = &Replacement::Factors(factors);
     let hessian = layer.hessian();
-    let diagonal = Normalization::plain(layer).importance;
-    let energies = if hessian.kind() == HessianKind::Full {
+    let importance = hessian.importance();
+    let energies = if hessian.kind() == HessianKind::Full && hessian.dead_inputs() < hessian.len() {
         Energies::coupled(
             product,
             layer,
@@ -85,21 +89,24 @@ pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
             },
         )
     } else {
-        Energies::separable(product, layer, |_, col| diagonal[col])
+        Energies::separable(product, layer, |_, col| importance[col])
     };
     energies.ratio()
 }
 
 /// What is lost of W, and all of it, in some loss.
 #[derive(Clone, Copy, Default)]
-struct Energies {
-    lost: f64,
+pub(crate) struct Energies {
+    pub lost: f64,
     whole: f64,
 }
 
 impl Energies {
-    fn ratio(self) -> f64 {
-        if self.whole > 0.0 { self.lost / self.whole } else { 0.0 }
+    /// The relative loss; 0 for a weight that is zero at every input that counts.
+    pub fn ratio(self) -> f64 {
+        // Only rounding takes the loss of a semi-definite matrix below zero.
+        let rounded_below_zero = self.lost < 0.0;
+        if self.whole > 0.0 && !rounded_below_zero { self.lost / self.whole } else { 0.0 }
     }
 
     /// Adds up terms in their order.

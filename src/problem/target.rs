@@ -21,10 +21,15 @@ use crate::problem::proxy_loss::loss::ProxyLoss;
 /// What the descent approximates: the whitened weight Y = W̄ diag(√d), m × k, for which the proxy loss is
 /// ‖Y − A S B̃‖²_F with B̃ = B diag(√d).
 ///
+/// Whitening is undone by a division, so its roots √d are positive: an importance below 10⁻¹² of the mean is raised to
+/// that. In the descent an input of importance 0 thus counts as one of 10⁻¹², which is less than the precision of f32;
+/// the losses of a result weigh it with 0.
+///
 /// Stored in column panels, one for each block of the right wrapper, each panel row-major.
 #[derive(Clone, Debug)]
 pub struct Target {
     normalization: Normalization,
+    roots: Vec<f64>,
     hessian: Hessian,
     rows: Partition,
     cols: Partition,
@@ -38,8 +43,8 @@ impl Target {
     /// Whitens a layer under a loss for blocks of `left` rows and `right` columns, coupled where the loss is.
     ///
     /// # Errors
-    /// What the loss returns; [`Error::Length`] or [`Error::NotPositive`] where its weights do not fit the layer;
-    /// [`Error::MemoryLimit`].
+    /// What the loss returns; [`Error::Length`], [`Error::NotPositive`], [`Error::Negative`] or [`Error::AllZero`] where
+    /// its weights do not fit the layer; [`Error::MemoryLimit`].
     pub(crate) fn for_loss(
         layer: &Layer<'_>,
         loss: &dyn ProxyLoss,
@@ -58,7 +63,7 @@ impl Target {
     /// Whitens a layer for blocks of `left` rows and `right` columns.
     ///
     /// # Errors
-    /// [`Error::Length`] or [`Error::NotPositive`] where the normalization does not fit the layer.
+    /// As [`Normalization::check`] where the normalization does not fit the layer.
     fn new(
         layer: &Layer<'_>,
         mut normalization: Normalization,
@@ -68,14 +73,16 @@ impl Target {
         normalization.check(layer)?;
         let rows = Partition::new(layer.rows(), left);
         let cols = Partition::new(layer.cols(), right);
+        let mut roots = normalization.roots();
         let mut values = vec![0.0; layer.rows() * layer.cols()];
-        let mut energy = whiten(layer, &normalization, (rows, cols), &mut values);
+        let mut energy = whiten(layer, (&normalization, &roots), (rows, cols), &mut values);
         if !is_ordinary(energy, values.len()) {
             normalization = normalization.rescaled(layer)?;
-            energy = whiten(layer, &normalization, (rows, cols), &mut values);
+            roots = normalization.roots();
+            energy = whiten(layer, (&normalization, &roots), (rows, cols), &mut values);
         }
         let hessian = layer.hessian().clone();
-        Ok(Target { normalization, hessian, rows, cols, pattern, values, energy, coupling: None })
+        Ok(Target { normalization, roots, hessian, rows, cols, pattern, values, energy, coupling: None })
     }
 
     /// Couples the errors, in no more working memory than the limit.
@@ -139,6 +146,11 @@ impl Target {
         &self.normalization
     }
 
+    /// The roots √d of the importances, all positive, that Y and B̃ are whitened with: length k.
+    pub fn roots(&self) -> &[f64] {
+        &self.roots
+    }
+
     /// Entry (row, col) of the whitened weight Y.
     ///
     /// # Panics
@@ -153,8 +165,8 @@ impl Target {
     /// # Panics
     /// If it lies outside the matrix.
     pub fn weight(&self, row: usize, col: usize) -> f64 {
-        let Normalization { rows, cols, importance } = &self.normalization;
-        f64::from(self.whitened(row, col)) * rows[row] * cols[col] / importance[col].sqrt()
+        let Normalization { rows, cols, .. } = &self.normalization;
+        f64::from(self.whitened(row, col)) * rows[row] * cols[col] / self.roots[col]
     }
 
     /// Entry (row, col) of the normalised weight W̄ = Y diag(1 / √d).
@@ -162,7 +174,7 @@ impl Target {
     /// # Panics
     /// If it lies outside the matrix.
     pub fn normalized(&self, row: usize, col: usize) -> f32 {
-        (f64::from(self.whitened(row, col)) / self.normalization.importance[col].sqrt()) as f32
+        (f64::from(self.whitened(row, col)) / self.roots[col]) as f32
     }
 
     /// The Hessian of the layer's inputs.
@@ -216,21 +228,20 @@ impl Target {
     ///
     /// The power of two c gives both wrappers the same largest scale, so neither leaves f32's range.
     pub(crate) fn fold(&self, left: &mut BlockDiagonal, right: &mut BlockDiagonal) {
-        let Normalization { rows, cols, importance } = &self.normalization;
+        let Normalization { rows, cols, .. } = &self.normalization;
         let largest = |scales: &[f64]| scales.iter().copied().fold(0.0, f64::max);
         let balance = ((largest(rows) / largest(cols)).log2() / 2.0).round().exp2();
         left.scale(|i| rows[i] / balance, |_| 1.0);
-        right.scale(|_| 1.0, |j| cols[j] * balance / importance[j].sqrt());
+        right.scale(|_| 1.0, |j| cols[j] * balance / self.roots[j]);
     }
 
     /// The factors that a run starts from: identity wrappers (B̃ = diag(√d)) around a core of zeros that keeps the first
     /// N of every M entries.
     pub(crate) fn identity_factors(&self) -> Factors {
-        let roots: Vec<f64> = self.normalization.importance.iter().map(|d| d.sqrt()).collect();
         Factors {
             left: BlockDiagonal::identity(self.rows.len, self.rows.block),
             core: SparseCore::zeros(self.rows.len, self.cols, self.pattern),
-            right: BlockDiagonal::from_diagonal(&roots, self.cols.block),
+            right: BlockDiagonal::from_diagonal(&self.roots, self.cols.block),
         }
     }
 }
@@ -241,24 +252,29 @@ fn is_ordinary(energy: f64, count: usize) -> bool {
     (2f64.powi(-40)..2f64.powi(40)).contains(&mean)
 }
 
-/// Fills Y by panels and returns its sum of squares.
+/// Fills Y by panels, given the loss's weights and the roots of the importances, and returns its sum of squares.
 fn whiten(
     layer: &Layer<'_>,
-    normalization: &Normalization,
+    weights: (&Normalization, &[f64]),
     (rows, cols): (Partition, Partition),
     values: &mut [f32],
 ) -> f64 {
     let energies: Vec<f64> = values
         .par_chunks_mut(rows.len * cols.block)
         .enumerate()
-        .map(|(b, panel)| whiten_panel(layer, normalization, cols.range(b), panel))
+        .map(|(b, panel)| whiten_panel(layer, weights, cols.range(b), panel))
         .collect();
     energies.iter().sum()
 }
 
 /// Fills one panel of Y and returns its sum of squares.
-fn whiten_panel(layer: &Layer<'_>, normalization: &Normalization, cols: Range<usize>, panel: &mut [f32]) -> f64 {
-    let scales: Vec<f64> = cols.clone().map(|j| normalization.importance[j].sqrt() / normalization.cols[j]).collect();
+fn whiten_panel(
+    layer: &Layer<'_>,
+    (normalization, roots): (&Normalization, &[f64]),
+    cols: Range<usize>,
+    panel: &mut [f32],
+) -> f64 {
+    let scales: Vec<f64> = cols.clone().map(|j| roots[j] / normalization.cols[j]).collect();
     let mut energy = 0.0;
     for (i, row) in panel.chunks_exact_mut(cols.len()).enumerate() {
         layer.weight().copy_row(i, cols.clone(), row);

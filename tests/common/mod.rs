@@ -75,6 +75,12 @@ pub fn loss(y: &Mat, left: &Mat, core: &Mat, right: &Mat) -> f64 {
     squares(&(y - &left.dot(core).dot(right)))
 }
 
+/// The diagonal over its mean; all ones where it is all zero.
+pub fn importance(diagonal: &[f64]) -> Vec<f64> {
+    let mean = diagonal.iter().sum::<f64>() / diagonal.len() as f64;
+    diagonal.iter().map(|&d| if mean > 0.0 { d / mean } else { 1.0 }).collect()
+}
+
 /// NoWag's scales and importances of a weight: (r2, r1, d).
 pub fn normalization(weight: &Mat, diagonal: &[f64]) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let root_or_one = |x: f64| if x > 0.0 { x.sqrt() } else { 1.0 };
@@ -84,16 +90,13 @@ pub fn normalization(weight: &Mat, diagonal: &[f64]) -> (Vec<f64>, Vec<f64>, Vec
         .into_iter()
         .map(|row| root_or_one(row.iter().zip(&cols).map(|(x, r)| (x / r) * (x / r)).sum()))
         .collect();
-    let excited: Vec<f64> = diagonal.iter().copied().filter(|&d| d > 0.0).collect();
-    let mean = excited.iter().sum::<f64>() / excited.len() as f64;
-    let importance = diagonal.iter().map(|&d| if d > 0.0 { (d / mean).max(1e-12) } else { 1.0 }).collect();
-    (rows, cols, importance)
+    (rows, cols, importance(diagonal))
 }
 
-/// Y = W̄ diag(√d).
+/// Y = W̄ diag(√d), with every d_j at least 10⁻¹² of the mean.
 pub fn whitened(weight: &Mat, diagonal: &[f64]) -> Mat {
     let (rows, cols, importance) = normalization(weight, diagonal);
-    Mat::from_shape_fn(weight.dim(), |(i, j)| weight[[i, j]] / (cols[j] * rows[i]) * importance[j].sqrt())
+    Mat::from_shape_fn(weight.dim(), |(i, j)| weight[[i, j]] / (cols[j] * rows[i]) * importance[j].max(1e-12).sqrt())
 }
 
 /// Σ_ij d_j ((W − Ŵ)_ij / (r1_j r2_i))² over its value at Ŵ = 0.
@@ -256,7 +259,8 @@ pub struct Snapshot {
     pub pattern: Pattern,
     pub left_block: usize,
     pub right_block: usize,
-    pub importance: Vec<f64>,
+    /// √d of the importances.
+    pub roots: Vec<f64>,
     /// What the state says its absolute loss is.
     pub reported: f64,
 }
@@ -273,7 +277,7 @@ impl Snapshot {
             pattern: target.pattern(),
             left_block: state.left().block_size(),
             right_block: state.right().block_size(),
-            importance: target.normalization().importance.clone(),
+            roots: target.roots().to_vec(),
             reported: state.loss(),
         }
     }

@@ -3,7 +3,7 @@
 use armor_core::Pattern;
 use ndarray::{Array2, s};
 
-use super::{Mat, Random, solve};
+use super::{Mat, Random, importance, solve};
 
 /// Pruned weights, and which entries are kept.
 pub struct Pruned {
@@ -34,26 +34,27 @@ fn largest(scores: &[f64], n: usize) -> Vec<usize> {
     order
 }
 
-/// Keeps the N entries of largest |W_ij| scale_j of every M.
+/// Keeps the N entries of largest |W_ij| scale_j of every M; those of scale 0 come after all others, by |W_ij|.
 pub fn pruned_by(weight: &Mat, scales: &[f64], pattern: Pattern) -> Pruned {
     let mut pruned = Pruned { values: Mat::zeros(weight.dim()), kept: Array2::from_elem(weight.dim(), false) };
     for i in 0..weight.nrows() {
         for start in (0..weight.ncols()).step_by(pattern.m()) {
-            let scores: Vec<f64> = (start..start + pattern.m()).map(|j| weight[[i, j]] * scales[j]).collect();
-            for j in largest(&scores, pattern.n()) {
-                pruned.kept[[i, start + j]] = true;
-                pruned.values[[i, start + j]] = weight[[i, start + j]];
+            let mut order: Vec<usize> = (start..start + pattern.m()).collect();
+            let size = |j: usize| weight[[i, j]].abs() * if scales[j] > 0.0 { scales[j] } else { 1.0 };
+            order.sort_by(|&a, &b| size(b).total_cmp(&size(a)));
+            order.sort_by_key(|&j| scales[j] == 0.0);
+            for &j in &order[..pattern.n()] {
+                pruned.kept[[i, j]] = true;
+                pruned.values[[i, j]] = weight[[i, j]];
             }
         }
     }
     pruned
 }
 
-/// Wanda's ‖x_j‖, up to a common factor; inputs that were never excited count as the mean of the others.
+/// Wanda's ‖x_j‖, up to a common factor.
 pub fn norms(diagonal: &[f64]) -> Vec<f64> {
-    let excited: Vec<f64> = diagonal.iter().copied().filter(|&d| d > 0.0).collect();
-    let mean = excited.iter().sum::<f64>() / excited.len() as f64;
-    diagonal.iter().map(|&d| if d > 0.0 { d.sqrt() } else { mean.sqrt() }).collect()
+    importance(diagonal).into_iter().map(f64::sqrt).collect()
 }
 
 /// The inverses of H without its first 0, 1, 2, … rows and columns, each from the one before by one elimination step;
@@ -79,8 +80,7 @@ fn trailing_inverses(hessian: &Mat) -> Vec<Mat> {
 /// of those that are left says.
 pub fn sparse_gpt(weight: &Mat, hessian: &Mat, pattern: Pattern, dampening: f64) -> Pruned {
     let k = weight.ncols();
-    let excited: Vec<f64> = hessian.diag().iter().copied().filter(|&d| d > 0.0).collect();
-    let mean = excited.iter().sum::<f64>() / excited.len() as f64;
+    let mean = hessian.diag().mean().expect("not empty");
     let (mut values, mut damped) = (weight.clone(), hessian.clone());
     for j in 0..k {
         if hessian[[j, j]] == 0.0 {

@@ -10,6 +10,9 @@ use crate::problem::normalization::Normalization;
 use crate::problem::state::State;
 
 /// NoWag-P, the paper's starting point (section 3): keeps the N largest W̄_ij² d_j of every M, with the values W̄_ij.
+///
+/// An input of importance 0 never takes the place of another one, whatever the weights are: its entries are kept only
+/// where a group has fewer than N others, those of largest |W_ij| first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoWagP;
 
@@ -19,53 +22,85 @@ pub struct Magnitude;
 
 /// Wanda (arXiv 2306.11695): keeps the N largest |W_ij| ‖x_j‖ of every M, with the values W̄_ij.
 ///
-/// ‖x_j‖² is the Hessian's diagonal. An input that was never excited counts as the mean of the others.
+/// ‖x_j‖² is the Hessian's diagonal, or 1 for all inputs where that is all zero. The score of a dead input is 0; its
+/// entries are kept only where a group has fewer than N others, those of largest |W_ij| first.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanda;
 
 impl MaskSelector for NoWagP {
     fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
-        let scales = vec![1.0; state.target().cols()];
-        keep_largest(state, &scales);
+        let target = state.target();
+        let Normalization { cols, importance, .. } = target.normalization();
+        let of_columns = importance.iter().zip(target.roots()).zip(cols);
+        let columns = of_columns.map(|((&d, root), r)| ColumnScore::new(d, d.sqrt() / root, r / root));
+        keep_largest(state, &columns.collect::<Vec<_>>());
         Ok(())
     }
 }
 
 impl MaskSelector for Magnitude {
     fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
-        let Normalization { cols, importance, .. } = state.target().normalization();
-        let scales: Vec<f64> = cols.iter().zip(importance).map(|(r, d)| r / d.sqrt()).collect();
-        keep_largest(state, &scales);
+        let target = state.target();
+        let of_columns = target.normalization().cols.iter().zip(target.roots());
+        let columns = of_columns.map(|(r, root)| ColumnScore { is_live: true, scale: r / root });
+        keep_largest(state, &columns.collect::<Vec<_>>());
         Ok(())
     }
 }
 
 impl MaskSelector for Wanda {
     fn select(&mut self, state: &mut State<'_>) -> Result<(), BoxError> {
-        let Normalization { cols, importance, .. } = state.target().normalization();
-        let squares = state.target().hessian().importance();
-        let of_inputs = squares.iter().zip(importance).map(|(square, d)| (square / d).sqrt());
-        let scales: Vec<f64> = cols.iter().zip(of_inputs).map(|(r, scale)| r * scale).collect();
-        keep_largest(state, &scales);
+        let target = state.target();
+        let squares = target.hessian().importance();
+        let of_columns = squares.iter().zip(target.roots()).zip(&target.normalization().cols);
+        let columns = of_columns.map(|((&d, root), r)| ColumnScore::new(d, r * (d.sqrt() / root), r / root));
+        keep_largest(state, &columns.collect::<Vec<_>>());
         Ok(())
     }
 }
 
-/// Keeps the N entries of largest |Y_ij| scale_j in every group, the first ones where they tie, with the values W̄_ij.
-fn keep_largest(state: &mut State<'_>, scales: &[f64]) {
+/// How the entries of a column are scored.
+#[derive(Clone, Copy)]
+struct ColumnScore {
+    /// Whether its input counts.
+    is_live: bool,
+    /// The score of an entry is |Y_ij| times this.
+    scale: f64,
+}
+
+impl ColumnScore {
+    /// Scores an input of importance `d` by the scale `live`, and by |W_ij| where d is 0.
+    fn new(d: f64, live: f64, of_weight: f64) -> Self {
+        let is_live = d > 0.0;
+        ColumnScore { is_live, scale: if is_live { live } else { of_weight } }
+    }
+}
+
+/// The rank of an entry in its group: those of inputs that count before all others, then by size.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(super) struct EntryRank {
+    pub is_live: bool,
+    pub size: f64,
+}
+
+/// Keeps the N entries of highest rank in every group, the first ones where they tie, with the values W̄_ij.
+fn keep_largest(state: &mut State<'_>, scores: &[ColumnScore]) {
     /// Rows of a task.
     const HEIGHT: usize = 64;
     let target = state.target();
     let (n, m) = (target.pattern().n(), target.pattern().m());
-    let roots: Vec<f64> = target.normalization().importance.iter().map(|d| d.sqrt()).collect();
     state.core_mut().pieces_mut(HEIGHT).for_each(|((b, piece), core)| {
         let cols = target.col_blocks().range(b);
-        let (scales, roots) = (&scales[cols.clone()], &roots[cols.clone()]);
+        let (scores, roots) = (&scores[cols.clone()], &target.roots()[cols.clone()]);
         let rows = target.panel(b)[piece * HEIGHT * cols.len()..].chunks_exact(cols.len());
         let groups = core.masks.iter_mut().zip(core.values.chunks_exact_mut(n));
-        let of_rows = rows.flat_map(|row| row.chunks_exact(m).zip(scales.chunks_exact(m).zip(roots.chunks_exact(m))));
-        for ((mask, values), (group, (scales, roots))) in groups.zip(of_rows) {
-            *mask = largest(n, group.iter().zip(scales).map(|(&value, scale)| f64::from(value) * scale));
+        let of_rows = rows.flat_map(|row| row.chunks_exact(m).zip(scores.chunks_exact(m).zip(roots.chunks_exact(m))));
+        for ((mask, values), (group, (scores, roots))) in groups.zip(of_rows) {
+            let rank = |(&value, score): (&f32, &ColumnScore)| EntryRank {
+                is_live: score.is_live,
+                size: (f64::from(value) * score.scale).abs(),
+            };
+            *mask = largest(n, group.iter().zip(scores).map(rank));
             for (value, column) in values.iter_mut().zip(columns(*mask)) {
                 *value = (f64::from(group[column]) / roots[column]) as f32;
             }
@@ -73,22 +108,23 @@ fn keep_largest(state: &mut State<'_>, scales: &[f64]) {
     });
 }
 
-/// Mask of the `n` largest scores in absolute value, the first ones where they tie.
-pub(super) fn largest(n: usize, scores: impl Iterator<Item = f64>) -> u8 {
-    let mut sizes = [f64::NEG_INFINITY; Pattern::MAX_M];
-    for (size, score) in sizes.iter_mut().zip(scores) {
-        *size = score.abs();
+/// Mask of the `n` entries of highest rank, the first ones where they tie.
+pub(super) fn largest(n: usize, of_group: impl Iterator<Item = EntryRank>) -> u8 {
+    const LAST: EntryRank = EntryRank { is_live: false, size: f64::NEG_INFINITY };
+    let mut ranks = [LAST; Pattern::MAX_M];
+    for (rank, entry) in ranks.iter_mut().zip(of_group) {
+        *rank = entry;
     }
     let mut mask = 0;
     for _ in 0..n {
         let mut best = 0;
-        for (column, size) in sizes.iter().enumerate() {
-            if *size > sizes[best] {
+        for (column, rank) in ranks.iter().enumerate() {
+            if *rank > ranks[best] {
                 best = column;
             }
         }
         mask |= 1 << best;
-        sizes[best] = f64::NEG_INFINITY;
+        ranks[best] = LAST;
     }
     mask
 }

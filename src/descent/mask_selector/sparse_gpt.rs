@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::descent::mask_selector::scores::largest;
+use crate::descent::mask_selector::scores::{EntryRank, largest};
 use crate::descent::mask_selector::selector::MaskSelector;
 use crate::error::{BoxError, Error};
 use crate::factors::groups::columns;
@@ -19,8 +19,10 @@ use crate::problem::target::Target;
 /// on its right take w ← w − e U_j. The computation is in f64, for the weight and the Hessian that the caller gave,
 /// and leaves the wrappers at the identity.
 ///
-/// An input that was never excited (H_jj = 0) has its weights set to zero first, as the paper's procedure does: they
-/// are pruned before any other, and a group that must keep some of them keeps zeros.
+/// The weights of a dead input (H_jj = 0) are set to zero first, as the paper's procedure does: they are pruned before any
+/// other, and a group that must keep some of them keeps zeros. Two things differ from the paper's program: the diagonal
+/// entry of a dead input counts as 0, and not as 1, in the mean that the dampening is relative to, so that the scale of H
+/// does not matter; and an H that is all zero is taken as the identity instead of setting all weights to zero.
 ///
 /// ```
 /// use armor_core::{Descent, Error, Hessian, Layer, Options, SparseGpt};
@@ -55,7 +57,7 @@ impl SparseGpt {
         SparseGpt { dampening: 0.01 }
     }
 
-    /// What is added to H's diagonal, relative to the mean of its positive entries. Default: 0.01. Range: 0 to 1.
+    /// What is added to H's diagonal, relative to the mean of all its entries. Default: 0.01. Range: 0 to 1.
     ///
     /// It grows tenfold, from at least 10⁻⁷, until the Cholesky factorisation succeeds.
     pub fn dampening(mut self, relative: f64) -> Self {
@@ -86,7 +88,7 @@ impl Default for SparseGpt {
 /// need not be inverted.
 fn inverse_factor(hessian: &Hessian, dampening: f64) -> Vec<f64> {
     let k = hessian.len();
-    // A Hessian of dead inputs alone has no mean; nothing depends on the scale of it then.
+    // The identity stands in for a Hessian that is all zero.
     let mean = Some(hessian.mean()).filter(|mean| *mean > 0.0).unwrap_or(1.0);
     let (matrix, _) = cholesky_with_ridge(k, dampening, |matrix, dampening| {
         matrix.par_chunks_mut(k).enumerate().for_each(|(i, reversed)| {
@@ -110,11 +112,10 @@ fn write_row(hessian: &Hessian, row: usize, mean: f64, reversed: &mut [f64]) {
 }
 
 /// Writes the caller's weights of a row but for the row's scale; those of dead inputs are zero.
-fn write_weights(target: &Target, row: usize, out: &mut [f64]) {
-    let (normalization, diagonal) = (target.normalization(), target.hessian().diagonal());
+fn write_weights(target: &Target, live: &[bool], row: usize, out: &mut [f64]) {
     for (j, out) in out.iter_mut().enumerate() {
-        let scale = normalization.cols[j] / normalization.importance[j].sqrt();
-        *out = if diagonal[j] > 0.0 { f64::from(target.whitened(row, j)) * scale } else { 0.0 };
+        let scale = target.normalization().cols[j] / target.roots()[j];
+        *out = if live[j] { f64::from(target.whitened(row, j)) * scale } else { 0.0 };
     }
 }
 
@@ -123,12 +124,13 @@ impl MaskSelector for SparseGpt {
         let target = state.target();
         self.check(target)?;
         let k = target.cols();
-        let scales = &target.normalization().cols;
+        let live: Vec<bool> = target.hessian().importance().iter().map(|&d| d > 0.0).collect();
         let pruning = Pruning {
             pattern: target.pattern(),
             inputs: k,
             factor: &inverse_factor(target.hessian(), self.dampening),
-            scales,
+            scales: &target.normalization().cols,
+            live: &live,
         };
         let strips: Vec<PrunedRows> = (0..target.rows().div_ceil(HEIGHT))
             .into_par_iter()
@@ -136,7 +138,7 @@ impl MaskSelector for SparseGpt {
                 let rows = strip * HEIGHT..target.rows().min((strip + 1) * HEIGHT);
                 let mut weights = vec![0.0; rows.len() * k];
                 for (row, out) in rows.zip(weights.chunks_exact_mut(k)) {
-                    write_weights(target, row, out);
+                    write_weights(target, &live, row, out);
                 }
                 pruning.prune(weights)
             })
@@ -160,6 +162,8 @@ struct Pruning<'a> {
     factor: &'a [f64],
     /// What divides the caller's columns to give the core's.
     scales: &'a [f64],
+    /// Which inputs are not dead.
+    live: &'a [bool],
 }
 
 impl Pruning<'_> {
@@ -202,7 +206,11 @@ impl Pruning<'_> {
         let (n, m, width) = (self.pattern.n(), self.pattern.m(), weights.len());
         for (group, mask) in masks.iter_mut().enumerate() {
             let columns = group * m..(group + 1) * m;
-            *mask = largest(n, columns.clone().map(|j| weights[j] / self.factor_row(start + j)[0]));
+            let rank = |j: usize| EntryRank {
+                is_live: self.live[start + j],
+                size: (weights[j] / self.factor_row(start + j)[0]).abs(),
+            };
+            *mask = largest(n, columns.clone().map(rank));
             for j in columns.filter(|j| *mask >> (j % m) & 1 == 0) {
                 let row_of_u = self.factor_row(start + j);
                 errors[j] = -weights[j] / row_of_u[0];

@@ -201,12 +201,11 @@ impl WrapperUpdate for JointAdam {
             *value -= rule.step(gradient, first, second);
         }
         let cols = target.col_blocks();
-        let importance = &target.normalization().importance;
         for (b, block) in state.right_mut().blocks_mut().enumerate() {
             let q = cols.size(b);
             let offset = b * cols.block * cols.block;
             for (index, value) in block.iter_mut().enumerate() {
-                let root = importance[cols.start(b) + index % q].sqrt() as f32;
+                let root = target.roots()[cols.start(b) + index % q] as f32;
                 let index = offset + index;
                 let (first, second) = (&mut self.right.first[index], &mut self.right.second[index]);
                 *value -= root * rule.step(root * self.gradient_right[index], first, second);

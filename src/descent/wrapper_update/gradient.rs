@@ -29,9 +29,10 @@ impl WrapperUpdate for SequentialGradient {
         let blocks = state.left_mut().par_blocks_mut();
         blocks.enumerate().for_each(|(a, block)| self.descend(a, block, Unknown::LeftOfGram, |_| 1.0));
         self.equations.of_right(state);
+        let importance = target.normalization().raised_importance();
         let blocks = state.right_mut().par_blocks_mut();
         blocks.enumerate().for_each(|(b, block)| {
-            let importance = &target.normalization().importance[target.col_blocks().range(b)];
+            let importance = &importance[target.col_blocks().range(b)];
             let largest = importance.iter().copied().fold(0.0, f64::max);
             self.descend(b, block, Unknown::RightOfGram, |col| importance[col] / largest);
         });

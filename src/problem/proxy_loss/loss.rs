@@ -34,12 +34,12 @@ use crate::problem::normalization::Normalization;
 /// ```
 pub trait ProxyLoss: Send + Sync {
     /// Gives the loss's row scales, column scales and importances for a layer. A common factor of any of the three does
-    /// not matter: losses are relative to their value at Ŵ = 0.
+    /// not matter: losses are relative to their value at Ŵ = 0. An input of importance 0 does not count.
     ///
     /// # Errors
     /// Whatever makes the loss undefined for this layer: the crate's own [`Error`](crate::Error) reaches the caller as
     /// it is, any other becomes the source of [`Error::Part`](crate::Error::Part). The descent itself refuses lengths
-    /// that do not fit the layer and entries that are not positive.
+    /// that do not fit the layer, scales that are not positive, negative importances, and importances that are all zero.
     fn normalize(&self, layer: &Layer<'_>) -> Result<Normalization, BoxError>;
 
     /// Gives the matrix that couples errors at different inputs: `None`, the default, for a separable loss; Ω for
