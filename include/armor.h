@@ -229,6 +229,10 @@ typedef struct armor_matrix {
 
 // The Hessian of a layer's inputs, H = (1/N) * sum of x * x^T over N tokens, in the caller's memory. The library reads
 // it in place.
+//
+// An input whose diagonal entry is 0 was zero on every token. It does not count: pruning removes its weights before those
+// of any other input, and errors in them have the weight 0 in every loss. A Hessian that is all zero is used like
+// ARMOR_HESSIAN_IDENTITY. The field dead_inputs of armor_report counts such inputs.
 typedef struct armor_hessian {
     // Pointer to the first element, aligned to its type.
     const void *data;
@@ -324,6 +328,10 @@ typedef struct armor_report {
     // Number that was added to the unit diagonal of the inputs' correlation matrix so that it could be factorised; 0 if
     // this was not necessary.
     double ridge;
+    // Number of inputs whose entry on the Hessian's diagonal is 0: they were zero on every calibration token, and errors
+    // in their weights did not count. If it is the number of all inputs (k), the Hessian was all zero, and the run used
+    // the identity instead.
+    uint64_t dead_inputs;
 } armor_report;
 
 // Shapes of a packed factorisation, its bytes in memory, and its dtypes.

@@ -23,6 +23,17 @@ fn ragged() -> Factorization {
     run(13, 20, &Options::exact().left_block(5).right_block(8).iterations(6))
 }
 
+/// Three of eight inputs are dead.
+fn with_dead_inputs() -> Factorization {
+    let mut d = hessian(8, 1);
+    d.slice_mut(ndarray::s![2..5]).fill(0.0);
+    let w = weight(6, 8, 1);
+    let layer = Layer::new(&w, Hessian::from_diagonal(&d).expect("valid")).expect("valid");
+    let result = factorize(&layer, &Options::exact().block(4).iterations(3)).expect("runs");
+    assert_eq!(result.dead_inputs(), 3);
+    result
+}
+
 #[test]
 fn they_come_back_as_they_went() {
     for factorization in [
@@ -31,6 +42,7 @@ fn they_come_back_as_they_went() {
         run(9, 12, &Options::paper().pattern(Pattern::new(1, 3).expect("valid")).block(6).iterations(3)),
         run(6, 8, &Options::exact().block(4).iterations(5).time_budget(Some(Duration::from_nanos(1)))),
         run(6, 8, &Options::exact().block(4).temperature(0.0).tolerance(0.9).patience(1)),
+        with_dead_inputs(),
     ] {
         let bytes = factorization.to_safetensors("a.b").expect("fits");
         let read = Factorization::from_safetensors(&bytes, "a.b").expect("sound");
@@ -41,6 +53,7 @@ fn they_come_back_as_they_went() {
         let losses = |f: &Factorization| (f.loss().to_bits(), f.nowag_p_loss().to_bits());
         assert_eq!(losses(&read), losses(&factorization));
         assert_eq!(read.history(), factorization.history());
+        assert_eq!((read.ridge(), read.dead_inputs()), (factorization.ridge(), factorization.dead_inputs()));
         assert_eq!((read.stop_reason(), read.elapsed()), (factorization.stop_reason(), Duration::ZERO));
         assert_eq!(read.to_safetensors("a.b").expect("fits"), bytes);
     }
@@ -219,6 +232,8 @@ fn metadata_that_do_not_fit() {
         set("armor.nowag_p_loss", "-1"),
         "armor.nowag_p_loss: is -1, expected a finite number, not negative",
     );
+    assert_refused(set("armor.dead_inputs", "21"), "armor.dead_inputs: is 21, expected 0 to 20");
+    assert_refused(set("armor.dead_inputs", "-1"), "armor.dead_inputs: \"-1\": invalid digit found in string");
     assert_refused(set("armor.stop_reason", "bored"), "armor.stop_reason: \"bored\" is not a reason to stop");
     assert_refused(
         |parts| drop(parts.header["__metadata__"].as_object_mut().expect("an object").remove("armor.loss")),

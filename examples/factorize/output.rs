@@ -61,6 +61,14 @@ impl Summary<'_> {
         if r.ridge() > 0.0 {
             line("ridge", format!("{:e} added to the inputs' correlation", r.ridge()))?;
         }
+        match r.dead_inputs() {
+            0 => {}
+            dead if dead == cols => line("inputs", "the Hessian is all zeros: every input counts alike".to_owned())?,
+            dead => line(
+                "inputs",
+                format!("{dead} of {cols} inputs are zero on all calibration tokens; they do not count"),
+            )?,
+        }
         line("wrapper overhead", format!("{:.2} % of the weight's entries", 100.0 * r.overhead()))?;
         for (dtype, bytes) in [("f32", 4), ("f16", 2)] {
             let (stored, dense) = (r.stored_bytes(bytes), rows * cols * bytes);
@@ -100,6 +108,7 @@ impl Summary<'_> {
             "output_error": self.errors.fitted,
             "output_error_heldout": self.errors.heldout,
             "ridge": r.ridge(),
+            "dead_inputs": r.dead_inputs(),
             "history": r.history(),
             "iterations": r.iterations(),
             "seconds": seconds,

@@ -80,6 +80,7 @@ class Report(ctypes.Structure):
         ("stop_reason", _U32),
         ("reserved", _U32),
         ("ridge", ctypes.c_double),
+        ("dead_inputs", ctypes.c_uint64),
     )
 
 

@@ -40,6 +40,9 @@ pub(super) struct LayerReport {
     pub loss_in_f32: f64,
     pub iterations: usize,
     pub stop_reason: &'static str,
+    /// Inputs that were zero on every calibration token; where these are all of them, the identity stood in for the
+    /// Hessian.
+    pub dead_inputs: usize,
     /// Numbers in both wrappers over entries of the weight.
     pub overhead: f64,
     pub bytes_before: usize,
@@ -63,6 +66,7 @@ impl LayerReport {
             loss_in_f32: result.loss(),
             iterations: result.iterations(),
             stop_reason: result.stop_reason().as_str(),
+            dead_inputs: result.dead_inputs(),
             overhead: result.overhead(),
             bytes_before: layer.bytes,
             bytes_after,

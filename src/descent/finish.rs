@@ -42,7 +42,12 @@ impl Finish<'_, '_> {
     }
 
     fn record(&self, history: Vec<f64>, stop_reason: StopReason) -> RunRecord {
-        RunRecord { ridge: self.target.coupling().map_or(0.0, Coupling::ridge), history, stop_reason }
+        RunRecord {
+            ridge: self.target.coupling().map_or(0.0, Coupling::ridge),
+            dead_inputs: self.target.hessian().dead_inputs(),
+            history,
+            stop_reason,
+        }
     }
 
     /// NoWag-P's factors of the caller's own weight, and their loss.

@@ -51,6 +51,10 @@ pub struct MatrixView {
 
 /// The Hessian of a layer's inputs, H = (1/N) * sum of x * x^T over N tokens, in the caller's memory. The library reads
 /// it in place.
+///
+/// An input whose diagonal entry is 0 was zero on every token. It does not count: pruning removes its weights before those
+/// of any other input, and errors in them have the weight 0 in every loss. A Hessian that is all zero is used like
+/// ARMOR_HESSIAN_IDENTITY. The field dead_inputs of armor_report counts such inputs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HessianView {

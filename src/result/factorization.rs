@@ -89,7 +89,8 @@ impl Factorization {
         &self.factors.right
     }
 
-    /// Returns the relative proxy loss of these factors, computed in f64 from their f32 values; Ŵ = 0 would have 1.
+    /// Returns the relative proxy loss of these factors, computed in f64 from their f32 values; Ŵ = 0 would have 1. It is 0
+    /// for a weight that is zero at every input that counts.
     pub fn loss(&self) -> f64 {
         self.loss
     }
@@ -127,8 +128,8 @@ impl Factorization {
     /// Measures the relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) in f64, for the layer's own W and H.
     ///
     /// The layer may have another Hessian than the one that the factors were fitted to: that of held-out inputs tests the
-    /// fit. Where only the diagonal of the Hessian is known, inputs that were never excited are weighted with the mean of
-    /// the others.
+    /// fit. Dead inputs have the weight 0; a Hessian that is all zero is taken as the identity. The error is 0 for a weight
+    /// that is zero at every input that counts.
     ///
     /// # Errors
     /// [`Error::Length`] where the layer has another shape.
@@ -143,8 +144,15 @@ impl Factorization {
         self.record.ridge
     }
 
+    /// Returns the number of inputs that were zero on every calibration token, d_j = 0, and did not count
+    /// ([`Hessian`](crate::Hessian) says how). Where it is the number of all inputs, the Hessian was all zero, and the
+    /// identity stood in for it.
+    pub fn dead_inputs(&self) -> usize {
+        self.record.dead_inputs
+    }
+
     /// Returns the relative proxy loss that the descent computed: entry 0 for the initial mask, then one entry for each
-    /// iteration.
+    /// iteration. An input whose importance is below 10⁻¹² of the mean counts with 10⁻¹² of it here.
     pub fn history(&self) -> &[f64] {
         &self.record.history
     }

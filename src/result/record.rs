@@ -30,6 +30,7 @@ impl StopReason {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunRecord {
     pub ridge: f64,
+    pub dead_inputs: usize,
     pub history: Vec<f64>,
     pub stop_reason: StopReason,
 }

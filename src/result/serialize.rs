@@ -31,8 +31,8 @@ impl Factorization {
     /// | `{name}.armor.history` | F64 | [iterations + 1] | [`Factorization::history`] |
     ///
     /// The metadata hold `armor.format` (2), `armor.writer` (the library and its version), `armor.pattern`,
-    /// `armor.left_block`, `armor.right_block`, `armor.loss`, `armor.nowag_p_loss`, `armor.ridge` (0 where it is absent)
-    /// and `armor.stop_reason`. The time of the run is left out, so equal factorisations give equal bytes.
+    /// `armor.left_block`, `armor.right_block`, `armor.loss`, `armor.nowag_p_loss`, `armor.ridge` and `armor.dead_inputs`
+    /// (0 where they are absent) and `armor.stop_reason`. The time of the run is left out, so equal factorisations give equal bytes.
     ///
     /// # Errors
     /// [`Error::Bytes`] where the name makes the header longer than the format allows, 100 MB.
@@ -64,7 +64,12 @@ impl Factorization {
         let right = file.wrapper("right", "armor.right_block", cols)?;
         let core = file.core(rows, right.partition())?;
         let losses = (file.loss("armor.loss")?, file.loss("armor.nowag_p_loss")?);
-        let record = RunRecord { ridge: file.ridge()?, history: file.history()?, stop_reason: file.stop_reason()? };
+        let record = RunRecord {
+            ridge: file.ridge()?,
+            dead_inputs: file.dead_inputs(cols)?,
+            history: file.history()?,
+            stop_reason: file.stop_reason()?,
+        };
         let words = file.words();
         Ok((Factorization::new(Factors { left, core, right }, losses, record, Duration::ZERO), words))
     }
@@ -108,6 +113,13 @@ impl Reader<'_> {
     /// Reads the ridge; a file without one has the ridge 0.
     fn ridge(&self) -> Result<f64, Error> {
         if self.word("armor.ridge").is_some() { self.loss("armor.ridge") } else { Ok(0.0) }
+    }
+
+    /// Reads the number of dead inputs among so many; a file without it has none.
+    fn dead_inputs(&self, inputs: usize) -> Result<usize, Error> {
+        let key = "armor.dead_inputs";
+        let dead = if self.word(key).is_some() { self.value(key)? } else { 0 };
+        if dead <= inputs { Ok(dead) } else { Err(refuse(key, format!("is {dead}, expected 0 to {inputs}"))) }
     }
 
     fn stop_reason(&self) -> Result<StopReason, Error> {

@@ -169,6 +169,7 @@ static void test_run(void) {
     CHECK(sizes.rows == ROWS && sizes.cols == COLS && sizes.left_blocks == 2 && sizes.right_blocks == 2);
     CHECK(report.loss > 0 && report.loss <= report.nowag_p_loss && report.nowag_p_loss < 1);
     CHECK(report.iterations == 5 && report.stop_reason == ARMOR_STOP_ITERATIONS);
+    CHECK(report.ridge == 0 && report.dead_inputs == 0);
     CHECK(sizes.history == 6 && armor_factorization_copy_history(f, history, 6, NULL) == ARMOR_OK);
     test_product(f, &sizes);
     test_core(f, &sizes);

@@ -35,12 +35,12 @@ fn a_struct_of_the_first_version() {
     // SAFETY: numbers, for which zero is a value.
     let mut report: RunReport = unsafe { std::mem::zeroed() };
     report.struct_size = std::mem::offset_of!(RunReport, ridge);
-    report.ridge = 7.0;
+    (report.ridge, report.dead_inputs) = (7.0, 7);
     // SAFETY: the handle is alive and the report a local.
     assert_ok(unsafe { armor_factorization_get_report(factorization.pointer, &mut report) });
     assert_eq!(
-        (report.struct_size, report.iterations, report.ridge),
-        (std::mem::offset_of!(RunReport, ridge), ITERATIONS, 7.0)
+        (report.struct_size, report.iterations, report.ridge, report.dead_inputs),
+        (std::mem::offset_of!(RunReport, ridge), ITERATIONS, 7.0, 7)
     );
 }
 

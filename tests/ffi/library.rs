@@ -228,6 +228,7 @@ impl Library for Exports {
             history: copy!(armor_factorization_copy_history),
             losses: [report.loss, report.nowag_p_loss],
             ridge: report.ridge,
+            dead_inputs: report.dead_inputs.try_into().expect("no more than the layer has"),
             overhead: report.overhead,
             iterations: report.iterations,
             stop_reason: stop_reason.to_str().expect("ASCII").to_owned(),

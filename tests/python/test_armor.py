@@ -98,6 +98,7 @@ def test_parts_make_the_product(weight, hessian):
     np.testing.assert_allclose(layer.apply(x), product @ x, rtol=1e-4, atol=1e-3)
     assert layer.history().shape == (11,)
     assert 0 < layer.report.loss < layer.report.nowag_p_loss
+    assert layer.report.dead_inputs == 0
     assert layer.stop_reason == "iterations"
     again = armor.Factorization.from_bytes(layer.to_bytes("a.b"), "a.b")
     assert again.to_bytes("a.b") == layer.to_bytes("a.b")
@@ -120,6 +121,14 @@ def test_the_full_objective_lowers_the_output_error(weight, hessian):
     diagonal = layer.output_error(weight, np.diag(hessian))
     wanted = output_error(weight, layer.reconstruct().astype(float), np.diag(np.diag(hessian)))
     assert diagonal == pytest.approx(wanted, rel=1e-4)
+
+
+def test_dead_inputs_are_counted(weight, hessian):
+    diagonal = np.diag(hessian).copy()
+    diagonal[4:9] = 0
+    layer = armor.factorize(weight, diagonal, FAST)
+    assert layer.report.dead_inputs == 5
+    assert armor.Factorization.from_bytes(layer.to_bytes("a"), "a").report.dead_inputs == 5
 
 
 def test_threads_and_seeds(weight, hessian):

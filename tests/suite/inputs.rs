@@ -70,3 +70,16 @@ pub fn no_calibration_is_a_diagonal_of_ones<L: Library>() {
     identity.assert_same_bits(&run::<L>((&small.weight).into(), Moment::Diagonal((&ones).into())));
     assert_ne!(identity.product, small.in_rust().reconstruct());
 }
+
+pub fn dead_inputs_are_counted<L: Library>() {
+    let mut small = Small::new();
+    small.diagonal.slice_mut(s![3..6]).fill(0.0);
+    let found = L::parts(&small.factorized::<L>());
+    found.assert_same_bits(&Parts::of(&small.in_rust()));
+    assert_eq!(found.dead_inputs, 3);
+    let zeros = Array2::<f32>::zeros((1, 16));
+    let nothing = run::<L>((&small.weight).into(), Moment::Diagonal((&zeros).into()));
+    assert_eq!(nothing.dead_inputs, 16);
+    let identity = run::<L>((&small.weight).into(), Moment::Identity(16));
+    Parts { dead_inputs: 0, ..nothing }.assert_same_bits(&identity);
+}

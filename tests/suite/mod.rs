@@ -62,6 +62,7 @@ macro_rules! suite {
                 every_type_and_stride_gives_the_same_bits
                 only_the_diagonal_is_read
                 no_calibration_is_a_diagonal_of_ones
+                dead_inputs_are_counted
             }
             observers {
                 they_see_every_iteration

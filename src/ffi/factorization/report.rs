@@ -46,6 +46,10 @@ pub struct RunReport {
     /// Number that was added to the unit diagonal of the inputs' correlation matrix so that it could be factorised; 0 if
     /// this was not necessary.
     pub ridge: f64,
+    /// Number of inputs whose entry on the Hessian's diagonal is 0: they were zero on every calibration token, and errors
+    /// in their weights did not count. If it is the number of all inputs (k), the Hessian was all zero, and the run used
+    /// the identity instead.
+    pub dead_inputs: u64,
 }
 
 // SAFETY: the struct is repr(C) and Copy, contains numbers only, has no padding, and starts with struct_size.
@@ -77,6 +81,7 @@ impl RunReport {
             },
             reserved: 0,
             ridge: factorization.ridge(),
+            dead_inputs: factorization.dead_inputs() as u64,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn metadata(factorization: &Factorization, prefix: &str) -> Words {
         ("loss", factorization.loss().to_string()),
         ("nowag_p_loss", factorization.nowag_p_loss().to_string()),
         ("ridge", factorization.ridge().to_string()),
+        ("dead_inputs", factorization.dead_inputs().to_string()),
         ("stop_reason", factorization.stop_reason().as_str().to_owned()),
     ];
     let own = own.into_iter().map(|(key, value)| (format!("{prefix}armor.{key}"), value));
