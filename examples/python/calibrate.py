@@ -54,7 +54,9 @@ def load(folder: Path, dtype: str, device: str) -> transformers.PreTrainedModel:
         auto = transformers.AutoModelForCausalLM
     else:
         auto = transformers.AutoModelForImageTextToText
-    return auto.from_pretrained(folder, dtype=dtype).to(device).eval()
+    model = auto.from_pretrained(folder, dtype=dtype).to(device).eval()
+    model.set_experts_implementation("eager")  # as while experts are observed, so that every pass computes the same
+    return model
 
 
 def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -239,11 +239,11 @@ def test_an_unknown_use_is_refused_by_name(use):
 
 def test_a_model_is_left_as_it_was(tmp_path):
     model = load(save(tmp_path / "model", "mixtral"))
-    before = model.config._experts_implementation
+    model.set_experts_implementation("grouped_mm")
     with watch.Watcher(layers.find_layers(model)[0]) as watcher, torch.no_grad():
         inside = model(input_ids=torch.tensor(pieces(20, 20))).logits
     assert watcher.accumulators
-    assert model.config._experts_implementation == before
+    assert model.config._experts_implementation == "grouped_mm"
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     with torch.no_grad():
         torch.testing.assert_close(inside, model(input_ids=torch.tensor(pieces(20, 20))).logits)
@@ -263,6 +263,33 @@ def test_experts_that_are_transposed_when_they_are_read(flipped, tmp_path):
         for part, x in zip(("gate_up_proj", "down_proj"), inputs):
             stem = f"model.language_model.layers.{layer}.mlp.experts.{part}"
             check(tensors, stem, x, expert=expert, transposed=flipped)
+
+
+@pytest.mark.parametrize("family", [*APART, *FUSED])
+def test_experts_of_16_bits_are_observed(family, tmp_path, capsys):
+    folder = save(tmp_path / "model", family)
+    given = ("--tokens", TOKENS, "--sequence", LENGTH, "--dtype", "bfloat16")
+    tensors = collect(folder, tmp_path / "h.safetensors", *given)
+    assert "not found" not in capsys.readouterr().err
+    counts = [tensors[key].sum() for key in tensors if re.search(r"layers\.0\..*experts.*(down_proj|w2)\.tokens", key)]
+    assert sum(counts) == TOKENS * (1 if family == "llama4" else 2)
+
+
+def test_passes_change_nothing(tmp_path):
+    folder = save(tmp_path / "model", "mixtral")
+    given = ("--tokens", TOKENS, "--sequence", LENGTH)
+    once = collect(folder, tmp_path / "h.safetensors", *given)
+    often = collect(folder, tmp_path / "folder", *given, "--passes", 4)
+    assert once.keys() == often.keys()
+    for key, value in once.items():
+        np.testing.assert_array_equal(value, often[key])
+
+
+def test_gate_and_up_of_experts_are_shared(tmp_path, capsys):
+    folder = save(tmp_path / "model", "mixtral")
+    tensors = collect(folder, tmp_path / "h.safetensors", "--tokens", TOKENS, "--share")
+    assert "--alias k_proj=q_proj,v_proj=q_proj,w3=w1\n" in capsys.readouterr().out
+    assert {re.search(r"w\d", key)[0] for key in tensors if ".experts." in key} == {"w1", "w2"}
 
 
 def test_layers_beside_experts_have_their_hessians(tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from tiny_models import check, collect, inputs_of, load, pieces, rows, save, torch, weights
 
@@ -70,6 +71,19 @@ def test_parts_that_no_text_reaches_are_named(tmp_path, capsys):
     collect(folder, tmp_path / "h.safetensors", "--tokens", 40)
     errors = capsys.readouterr().err
     assert re.search(r"no Hessian, since no token reached it: .*vision_tower.*q_proj \(2\)", errors)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "gpt_oss"])
+def test_a_model_of_16_bits_is_found_on_disk_and_calibrated(family, tmp_path, capsys):
+    folder = save(tmp_path / "model", family)
+    exact = collect(folder, tmp_path / "exact.safetensors", "--tokens", 60, "--exclude", "*experts*")
+    rounded = collect(
+        folder, tmp_path / "h.safetensors", "--tokens", 60, "--dtype", "bfloat16", "--exclude", "*experts*"
+    )
+    assert "not found" not in capsys.readouterr().err
+    assert exact.keys() == rounded.keys()
+    first = min(key for key in exact if "0" in key and "hessian_diag" in key)
+    np.testing.assert_allclose(rounded[first], exact[first], rtol=0.05)
 
 
 def test_too_few_tokens_for_a_full_hessian_are_said(tmp_path, capsys):

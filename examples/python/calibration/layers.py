@@ -14,6 +14,8 @@ from calibration.choice import selected
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+HEADS = ("lm_head", "embed_out")
+
 
 @dataclasses.dataclass
 class Layer:
@@ -99,9 +101,8 @@ def _check_observable(layer: Layer) -> None:
 
 def _reason(model: torch.nn.Module, layer: Layer) -> str | None:
     """Why a layer is left out by default, if it is."""
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-    if layer.module is head:
+    head, embedding = _embedding(model, "get_output_embeddings"), _embedding(model, "get_input_embeddings")
+    if layer.module is head or layer.name in HEADS:
         return "the output head"
     if embedding is not None and layer.weight is getattr(embedding, "weight", None):
         return "its weight is the input embedding"
@@ -110,6 +111,14 @@ def _reason(model: torch.nn.Module, layer: Layer) -> str | None:
     if layer.experts is None and layer.weight.shape[1 if layer.transposed else 0] == 1:
         return "has one output"
     return None
+
+
+def _embedding(model: torch.nn.Module, getter: str) -> torch.nn.Module | None:
+    """What a model of transformers gives for one of its embeddings, if it does."""
+    try:
+        return getattr(model, getter)()
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 def _is_router(model: torch.nn.Module, name: str) -> bool:
