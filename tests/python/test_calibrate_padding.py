@@ -2,6 +2,7 @@
 
 import re
 
+import calibrate
 import numpy as np
 import pytest
 from tiny_models import (
@@ -50,6 +51,16 @@ def test_all_experts_do_not_count_padding(tmp_path):
     alone = collect(folder, tmp_path / "alone.safetensors", *given)
     assert alone["model.layers.1.block_sparse_moe.experts.3.w2.tokens"].tolist() == [90]
     compare(alone, collect(folder, tmp_path / "batched.safetensors", *given, "--batch", 3))
+
+
+def test_experts_whose_padding_cannot_be_told_apart_are_refused_before_the_text_is_run(tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "jetmoe")
+    given = ("--tokens", 90, "--sequence", 40)
+    tensors = collect(folder, tmp_path / "h.safetensors", *given)
+    assert tensors["model.layers.1.mlp.input_linear.tokens"].sum() == 2 * 90
+    monkeypatch.setattr(calibrate, "tqdm", lambda *_args, **_settings: pytest.fail("the text was run"))
+    with pytest.raises(ValueError, match=r"experts\.input_linear.*do not tell which belong to a mask.*without padding"):
+        collect(folder, tmp_path / "h.safetensors", *given, "--batch", 3)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

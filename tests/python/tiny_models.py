@@ -90,6 +90,7 @@ CONFIGS = {
         attn_config={"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
         ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 4, "moe_top_k": 2},
     ),
+    "jetmoe": lambda: transformers.JetMoeConfig(**small(**EXPERTS), num_local_experts=5, kv_channels=4),
     "llava": llava,
     "qwen3_vl_moe": qwen3_vl_moe,
 }
