@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The smallest count of a few tries: other threads of the test harness and the pool allocate now and then.
+/// The smallest count of many tries: other threads of the test harness and the pool allocate now and then.
 fn allocated(mut run: impl FnMut()) -> usize {
     let count = |run: &mut dyn FnMut()| {
         let before = ALLOCATED.load(Ordering::Relaxed);
@@ -41,7 +41,7 @@ fn allocated(mut run: impl FnMut()) -> usize {
         ALLOCATED.load(Ordering::Relaxed) - before
     };
     run();
-    (0..5).map(|_| count(&mut run)).min().expect("five tries")
+    (0..40).map(|_| count(&mut run)).min().expect("some tries")
 }
 
 #[test]
