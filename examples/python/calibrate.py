@@ -91,7 +91,10 @@ def choose(options: argparse.Namespace, model: transformers.PreTrainedModel) -> 
 def probe(
     options: argparse.Namespace, model: transformers.PreTrainedModel, layers: dict[str, Layer], pieces: list
 ) -> None:
-    """Runs the model on a few tokens, so that what cannot be observed is refused before the text is run."""
+    """Runs the model on a few tokens, so that what cannot be observed is refused before the text is run.
+
+    Removes the experts that are not reached: how their weights are stored is not known.
+    """
     import torch
     from calibration.watch import Watcher
 
@@ -106,6 +109,11 @@ def probe(
             run(model, watcher, tokens, mask)
     if not watcher.accumulators:
         raise ValueError(f"no token reached any of the layers: {summary(layers)}")
+    unused = [name for name, layer in layers.items() if layer.transposed is None]
+    if unused:
+        say(f"no Hessian, since no token reached it: {summary(unused)}")
+        for name in unused:
+            del layers[name]
 
 
 def run(model: transformers.PreTrainedModel, watcher: Watcher, tokens: torch.Tensor, mask: torch.Tensor) -> None:
@@ -192,7 +200,8 @@ def write_all(options: argparse.Namespace, parts: Iterable[Hessians]) -> None:
         if part.idle:
             say(f"no Hessian, or zeros in a stack, since no token reached the expert: {', '.join(part.idle)}")
         if part.scarce and options.kind == "full":
-            say(f"warning: fewer tokens than inputs, so H is singular: {', '.join(part.scarce)}")
+            names = ", ".join(part.scarce) if len(part.scarce) <= LISTED else summary(part.scarce)
+            say(f"warning: fewer tokens than inputs, so H is singular: {names}")
         if len(part) == 0:
             continue
         count += len(part)

@@ -98,8 +98,8 @@ def test_names_that_differ_in_one_component_are_aliases():
 
 
 def test_a_summary_counts_names_that_differ_in_numbers():
-    names = ["layers.0.up", "layers.1.up", "head", "layers.0.experts.7.w1"]
-    assert summary(names) == "layers.*.up (2), head, layers.*.experts.*.w1"
+    names = ["layers.0.up", "layers.1.up", "w1", "layers.0.experts.7.w1", "0.up[0]", "0.up[1]", "0.5x", "x.12"]
+    assert summary(names) == "layers.*.up (2), w1, layers.*.experts.*.w1, *.up[*] (2), *.5x, x.*"
 
 
 def accumulators(**inputs):

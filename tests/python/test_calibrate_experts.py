@@ -237,6 +237,30 @@ def test_an_unknown_use_is_refused_by_name(use):
         model["experts"](X)
 
 
+class Block(torch.nn.Module):
+    """A block that multiplies by its experts' weight itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.experts = Experts(None)
+
+    def forward(self, x):
+        return x @ self.experts.weight[1]
+
+
+def test_a_weight_that_is_used_outside_of_its_module_is_observed_or_refused():
+    block = Block()
+    with watch.Watcher(layers.find_layers(block)[0]) as watcher, torch.no_grad():
+        block(X)
+    assert watcher.accumulators["experts.weight[1]"].tokens == 4
+    with (
+        pytest.raises(ValueError, match=r"experts\.weight: is used outside of its module"),
+        watch.Watcher(layers.find_layers(block)[0]) as watcher,
+        watcher.mask(torch.ones(2, 2)),
+    ):
+        block(X)
+
+
 def test_a_model_is_left_as_it_was(tmp_path):
     model = load(save(tmp_path / "model", "mixtral"))
     model.set_experts_implementation("grouped_mm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -17,5 +18,5 @@ def selected(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
 
 def summary(names: Iterable[str]) -> str:
     """Names with their numbers replaced by *, and how many names each stands for."""
-    patterns = Counter(".".join("*" if part.isdigit() else part for part in name.split(".")) for name in names)
+    patterns = Counter(re.sub(r"(?<![^.\[])\d+(?![^.\]])", "*", name) for name in names)
     return ", ".join(pattern if count == 1 else f"{pattern} ({count})" for pattern, count in patterns.items())

@@ -32,7 +32,7 @@ class Products(TorchDispatchMode):
 
     def __init__(self, layers: Iterable[Layer], add: Callable[[Layer, int, torch.Tensor], None]) -> None:
         super().__init__()
-        self.on = False
+        self.on = True
         self._add = add
         self._layers = sorted(layers, key=lambda layer: layer.weight.data_ptr())
         self._starts = [layer.weight.data_ptr() for layer in self._layers]

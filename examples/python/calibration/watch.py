@@ -32,6 +32,7 @@ class Watcher:
         self.owner: dict[str, str] = {}
         self._all_experts = all_experts
         self._mask: torch.Tensor | None = None
+        self._apart = False
         self._stack = ExitStack()
         self._last: tuple[torch.Tensor | None, int, str] = (None, 0, "")
 
@@ -102,36 +103,44 @@ class Watcher:
         if not layers:
             return
         owners = {layer.module: layer for layer in layers}
-        products = Products(layers, lambda layer, expert, inputs: self._add(f"{layer.name}[{expert}]", inputs))
+        products = Products(layers, self._add_expert)
         stack.enter_context(eager(owners))
         stack.enter_context(products)
 
         def before(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-            products.on = self._mask is None and not self._all_experts
-            if not products.on and (self._mask is None or self._mask.any()):
-                self._run_apart(owners[module], products, list(args), kwargs)
+            if self._all_experts or self._mask is not None:
+                if self._mask is None or self._mask.any():
+                    self._run_apart(owners[module], list(args), kwargs)
+                products.on = False
 
         def after(*_: object) -> None:
-            products.on = False
+            products.on = True
 
         for module in owners:
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(after, always_call=True).remove)
 
-    def _run_apart(self, layer: Layer, products: Products, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def _add_expert(self, layer: Layer, expert: int, inputs: torch.Tensor) -> None:
+        """Adds the inputs of an expert."""
+        if not self._apart and (self._all_experts or self._mask is not None):
+            raise ValueError(
+                f"{layer.name}: is used outside of its module, with padding or --all-experts that cannot be observed"
+            )
+        self._add(f"{layer.name}[{expert}]", inputs)
+
+    def _run_apart(self, layer: Layer, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Runs a module of experts once more, on what is to count; its results go nowhere."""
-        given = [*args, *kwargs.values()]
+        given, experts = [*args, *kwargs.values()], layer.experts or 1
         if self._mask is not None:
-            experts = layer.experts or 1
             given = [
                 self._kept(layer.name, value, experts) if isinstance(value, torch.Tensor) and value.ndim else value
                 for value in given
             ]
         if self._all_experts:
-            given = every_expert(layer.name, given, layer.experts or 1)
-        products.on = True
+            given = every_expert(layer.name, given, experts)
+        self._apart = True
         try:
             with torch.no_grad():
                 layer.module.forward(*given[: len(args)], **dict(zip(kwargs, given[len(args) :])))
         finally:
-            products.on = False
+            self._apart = False
