@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from tiny_models import check, collect, inputs_of, load, pieces, rows, save, torch, weights
+from tiny_models import check, collect, inputs_of, layers, load, pieces, rows, save, torch, weights
 
 pytestmark = pytest.mark.field
 
@@ -49,6 +49,27 @@ def test_the_head_is_left_out_by_what_it_is_and_said(family, tmp_path, capsys):
     model = load(folder)
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     assert re.search(rf"left out, the output head: {head}$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_what_is_left_out_by_default_has_a_reason():
+    linear = torch.nn.Linear
+    dense = torch.nn.ModuleDict({"gate": linear(4, 4), "up": linear(4, 4), "score": linear(4, 1)})
+    sparse = torch.nn.ModuleDict({"gate": linear(4, 2), "router": torch.nn.ModuleDict({"layer": linear(4, 2)})})
+    sparse["experts"] = torch.nn.ModuleList([linear(4, 4), linear(4, 4)])
+    model = torch.nn.ModuleDict(
+        {"dense": dense, "sparse": sparse, "model": torch.nn.ModuleDict({"embed_out": linear(4, 9)})}
+    )
+    found, left_out = layers.find_layers(model)
+    assert list(found) == ["dense.gate", "dense.up", "sparse.experts.0", "sparse.experts.1"]
+    assert left_out == {
+        "dense.score": "has one output",
+        "sparse.gate": "a router",
+        "sparse.router.layer": "a router",
+        "model.embed_out": "the output head",
+    }
+    found, left_out = layers.find_layers(model, ["*gate", "*up"], ["dense.up"], everything=True)
+    assert list(found) == ["dense.gate", "sparse.gate"]
+    assert set(left_out.values()) == {"by --include and --exclude"}
 
 
 def test_a_head_that_is_wanted_has_its_name_on_disk(tmp_path):

@@ -102,7 +102,7 @@ def _check_observable(layer: Layer) -> None:
 def _reason(model: torch.nn.Module, layer: Layer) -> str | None:
     """Why a layer is left out by default, if it is."""
     head, embedding = _embedding(model, "get_output_embeddings"), _embedding(model, "get_input_embeddings")
-    if layer.module is head or layer.name in HEADS:
+    if layer.module is head or layer.name.split(".")[-1] in HEADS:
         return "the output head"
     if embedding is not None and layer.weight is getattr(embedding, "weight", None):
         return "its weight is the input embedding"
