@@ -8,4 +8,4 @@ sys.path.insert(0, str(ROOT / "examples/python"))
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "field: runs models of transformers with PyTorch, as .ci/field does")
+    config.addinivalue_line("markers", "field: needs what .ci/field installs, PyTorch and packages on top of it")

@@ -73,6 +73,7 @@ def test_types_are_read_as_their_numbers(weight, hessian, dtype):
     assert bytes_of(cast, hessian) == bytes_of(cast.astype(np.float32), hessian)
 
 
+@pytest.mark.field
 def test_tensors_of_pytorch_are_read(weight, hessian):
     torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(weight).requires_grad_()

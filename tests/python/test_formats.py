@@ -126,6 +126,7 @@ def test_what_is_not_selected_is_copied(written):
         }
 
 
+@pytest.mark.field
 def test_pytorch_unpacks_the_cutlass_core(written):
     torch = pytest.importorskip("torch")
     from torch.sparse._semi_structured_conversions import sparse_semi_structured_to_dense_cutlass as to_dense
@@ -138,6 +139,7 @@ def test_pytorch_unpacks_the_cutlass_core(written):
         assert bits(to_dense(packed, meta).numpy()) == bits(core_of(tensors["factors"], layer))
 
 
+@pytest.mark.field
 def test_compressed_tensors_unpacks_the_bitmask_core(written):
     module = pytest.importorskip("compressed_tensors.compressors.sparse_compressors.sparse_24_bitmask")
     import torch
