@@ -237,6 +237,15 @@ def test_an_unknown_use_is_refused_by_name(use):
         model["experts"](X)
 
 
+def test_a_weight_that_is_not_in_memory_is_refused_by_name():
+    model = torch.nn.ModuleDict({"experts": Experts(None)}).to("meta")
+    with (
+        pytest.raises(ValueError, match=r"experts\.weight: .* not in memory"),
+        watch.Watcher(layers.find_layers(model)[0]),
+    ):
+        pass
+
+
 class Block(torch.nn.Module):
     """A block that multiplies by its experts' weight itself."""
 

@@ -36,6 +36,9 @@ class Products(TorchDispatchMode):
         self._add = add
         self._layers = sorted(layers, key=lambda layer: layer.weight.data_ptr())
         self._starts = [layer.weight.data_ptr() for layer in self._layers]
+        for layer in self._layers:
+            if layer.weight.is_meta:
+                raise ValueError(f"{layer.name}: the inputs of its experts cannot be observed: it is not in memory")
 
     def __torch_dispatch__(
         self,
