@@ -1,6 +1,7 @@
 //! Which Hessian belongs to which weight: by the weight's own name, or by what a setting makes of it.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -26,6 +27,7 @@ pub(super) struct HessianNames<'a> {
     settings: &'a JobSettings,
     checkpoint: &'a Source,
     hessians: &'a Source,
+    unmatched: OnceCell<Vec<UnmatchedHessian>>,
 }
 
 impl<'a> HessianNames<'a> {
@@ -38,7 +40,7 @@ impl<'a> HessianNames<'a> {
         checkpoint: &'a Source,
         hessians: &'a Source,
     ) -> Result<Self, CheckpointError> {
-        let names = HessianNames { settings, checkpoint, hessians };
+        let names = HessianNames { settings, checkpoint, hessians, unmatched: OnceCell::new() };
         let has_part =
             |source: &Source, part: &str| source.tensors().any(|name| name.split('.').any(|found| found == part));
         let has_start = |source: &Source, start: &str| source.tensors().any(|name| name.starts_with(start));
@@ -101,29 +103,29 @@ impl<'a> HessianNames<'a> {
         let names: Vec<String> = self.endings().iter().map(|ending| format!("{}.{ending}", stem(weight))).collect();
         let (file_of, names) = (self.hessians.path().display(), names.join(" or "));
         let mut problem = format!("is selected, but {file_of} has no {names}, and no alias leads to another");
-        let unmatched = self.unmatched();
-        if let Some(found) = unmatched.iter().find(|found| found.similar.as_deref() == Some(weight)) {
+        if let Some(found) = self.unmatched().iter().find(|found| found.similar.as_deref() == Some(weight)) {
             problem += &format!("; the most similar name there is {}", found.hessian);
         }
         tensor_error(&file, weight, problem)
     }
 
     /// Lists the Hessians that belong to no tensor of the checkpoint.
-    pub fn unmatched(&self) -> Vec<UnmatchedHessian> {
-        let of_weights: Vec<(&str, Option<String>)> =
-            self.checkpoint.tensors().map(|name| (name, self.of(name))).collect();
-        let stem_of = |hessian: &str| hessian.rsplit_once('.').map_or("", |(stem, _)| stem).to_owned();
-        let used: BTreeSet<String> =
-            of_weights.iter().filter_map(|(_, hessian)| hessian.as_deref().map(stem_of)).collect();
-        let without: Vec<&str> =
-            of_weights.iter().filter(|(_, hessian)| hessian.is_none()).map(|(name, _)| *name).collect();
-        let unused =
-            self.hessians.tensors().filter(|name| is_hessian(name)).filter(|name| !used.contains(&stem_of(name)));
-        let describe = |name: &str| UnmatchedHessian {
-            hessian: name.to_owned(),
-            similar: most_similar(&stem_of(name), &without).map(str::to_owned),
-        };
-        unused.map(describe).collect()
+    pub fn unmatched(&self) -> &[UnmatchedHessian] {
+        self.unmatched.get_or_init(|| {
+            let of_weights: Vec<(&str, Option<String>)> =
+                self.checkpoint.tensors().map(|name| (name, self.of(name))).collect();
+            let used: BTreeSet<&str> =
+                of_weights.iter().filter_map(|(_, hessian)| hessian.as_deref().map(stem_of_hessian)).collect();
+            let without = of_weights.iter().filter(|(_, hessian)| hessian.is_none()).map(|(name, _)| *name);
+            let endings = NameEndings::new(without);
+            let hessians = self.hessians.tensors().filter(|name| is_hessian(name));
+            let unused = hessians.filter(|name| !used.contains(stem_of_hessian(name)));
+            let describe = |name: &str| UnmatchedHessian {
+                hessian: name.to_owned(),
+                similar: endings.most_similar(stem_of_hessian(name)).map(str::to_owned),
+            };
+            unused.map(describe).collect()
+        })
     }
 
     /// Counts the Hessians.
@@ -132,11 +134,34 @@ impl<'a> HessianNames<'a> {
     }
 }
 
-/// The weight whose name shares the most components with `stem`, counted from the end; two at least.
-fn most_similar<'a>(stem_of_hessian: &str, weights: &[&'a str]) -> Option<&'a str> {
-    let shared = |weight: &str| {
-        let (ours, theirs) = (stem(weight).rsplit('.'), stem_of_hessian.rsplit('.'));
-        ours.zip(theirs).take_while(|(ours, theirs)| ours == theirs).count()
-    };
-    weights.iter().copied().max_by_key(|weight| shared(weight)).filter(|weight| shared(weight) >= 2)
+/// The name of a Hessian without its ending.
+fn stem_of_hessian(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(stem, _)| stem)
+}
+
+/// Weights by the last two components of their names.
+struct NameEndings<'a>(BTreeMap<Vec<&'a str>, Vec<&'a str>>);
+
+impl<'a> NameEndings<'a> {
+    fn new(weights: impl Iterator<Item = &'a str>) -> Self {
+        let mut groups: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+        for weight in weights {
+            groups.entry(ending(stem(weight))).or_default().push(weight);
+        }
+        NameEndings(groups)
+    }
+
+    /// The weight whose name shares the most components with `name`, counted from the end; two at least.
+    fn most_similar(&self, name: &str) -> Option<&'a str> {
+        let shared = |weight: &str| {
+            let (ours, theirs) = (stem(weight).rsplit('.'), name.rsplit('.'));
+            ours.zip(theirs).take_while(|(ours, theirs)| ours == theirs).count()
+        };
+        self.0.get(&ending(name))?.iter().copied().max_by_key(|weight| shared(weight))
+    }
+}
+
+/// The last two components of a name, or one where there are no more.
+fn ending(name: &str) -> Vec<&str> {
+    name.rsplit('.').take(2).collect()
 }

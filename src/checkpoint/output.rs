@@ -1,6 +1,6 @@
 //! The compressed checkpoint: shards, index, the model's other files, report, summary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -21,13 +21,13 @@ pub(super) fn write(job: &JobContext, progress: &dyn Fn(usize, usize)) -> Result
     for (index, layer) in layers.iter().enumerate() {
         of_tensor.entry(&layer.tensor).or_default().push(index);
     }
+    let dropped: BTreeSet<&str> = job.selection.dropped.iter().map(|tensor| tensor.name.as_str()).collect();
     let mut report = JobReport::new(job);
     let (mut reports, mut done) = (vec![None; layers.len()], 0);
     let (mut weight_map, mut total) = (Map::new(), 0);
     for shard in &job.checkpoint.shards {
         let mut output = OutputShard::new(job, shard)?;
-        let is_kept = |name: &String| job.selection.dropped.iter().all(|dropped| dropped.name != *name);
-        for name in shard.tensors().into_iter().filter(is_kept) {
+        for name in shard.tensors().into_iter().filter(|name| !dropped.contains(name.as_str())) {
             match of_tensor.get(name.as_str()) {
                 None => report.copied_bytes += output.copy(name) as u64,
                 Some(indices) => {

@@ -73,9 +73,9 @@ pub(super) fn select(
     if let Some(error) = CheckpointError::of_all(errors) {
         return Err(error);
     }
-    let unmatched = chooser.names.unmatched();
+    let unmatched = chooser.names.unmatched().to_vec();
     if layers.is_empty() {
-        return Err(nothing_selected(&chooser, &copied, &unmatched));
+        return Err(nothing_selected(&chooser, &copied));
     }
     layers.sort_by_cached_key(|layer| natural(&layer.name));
     copied.sort_by_cached_key(|tensor| natural(&tensor.name));
@@ -183,7 +183,7 @@ fn why_without(info: &TensorInfo) -> String {
     }
 }
 
-fn nothing_selected(chooser: &Chooser<'_>, copied: &[CopiedTensor], unmatched: &[UnmatchedHessian]) -> CheckpointError {
+fn nothing_selected(chooser: &Chooser<'_>, copied: &[CopiedTensor]) -> CheckpointError {
     let Inputs { checkpoint, hessians, .. } = &chooser.inputs;
     let mut problem = format!(
         "no tensor is selected: none of its weights has a Hessian in {}, or all are excluded or left alone",
@@ -192,7 +192,7 @@ fn nothing_selected(chooser: &Chooser<'_>, copied: &[CopiedTensor], unmatched: &
     if let Some(tensor) = copied.iter().find(|tensor| tensor.reason.starts_with("would grow")) {
         problem += &format!("; {} {}", tensor.name, tensor.reason);
     }
-    if let Some(found) = unmatched.iter().find(|found| found.similar.is_some()) {
+    if let Some(found) = chooser.names.unmatched().iter().find(|found| found.similar.is_some()) {
         problem += &format!("; {}", similar_names(found));
     }
     file_error(checkpoint.path(), problem)
