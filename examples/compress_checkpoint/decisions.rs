@@ -32,6 +32,10 @@ pub fn print(job: &Job) -> io::Result<()> {
             say(format!("  not read: {}, because {}", plain(&text("file")), plain(&text("reason"))))?;
         }
     }
+    for file in texts("files_not_copied") {
+        let text = |key: &str| plain(file[key].as_str().unwrap_or_default());
+        say(format!("file not copied: {}, because {}", text("file"), text("reason")))?;
+    }
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for tensor in job.copied() {
         let kind = tensor.reason.split(" from ").next().unwrap_or_default();

@@ -29,7 +29,7 @@ struct Arguments {
     /// Safetensors file, or folder of them with their index
     #[arg(long, value_name = "DIR|FILE")]
     checkpoint: PathBuf,
-    /// Safetensors file with T.hessian [k, k] or T.hessian_diag [k] for each weight T.weight
+    /// Safetensors file, or folder of them, with T.hessian [k, k] or T.hessian_diag [k] for each weight T.weight
     #[arg(long, value_name = "FILE")]
     hessians: PathBuf,
     /// Output folder: new, empty, or with --resume that of the same job
@@ -42,10 +42,10 @@ struct Arguments {
     /// Tensors to leave as they are; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Tensors that are stored as [inputs, outputs]; may be repeated [default: as calibration has recorded]
+    /// Tensors that are stored as [inputs, outputs]; may be repeated; "" for none [default: as calibration has recorded]
     #[arg(long, value_name = "GLOB")]
     transposed: Vec<String>,
-    /// What the names of Hessians start with instead of the names of weights: model.language_model.=model.
+    /// What the names of Hessians start with instead of the names of weights: language_model.=text_model. for instance
     #[arg(long, value_name = "START=START", value_delimiter = ',', value_parser = pair)]
     rename: Vec<(String, String)>,
     /// Whose Hessian a weight without one takes: k_proj=q_proj,v_proj=q_proj,up_proj=gate_proj
@@ -165,7 +165,9 @@ fn settings(arguments: Arguments) -> Result<JobSettings, Box<dyn Error>> {
     settings.exclude = arguments.exclude;
     settings.alias = pairs("alias", arguments.alias)?;
     settings.rename = pairs("rename", arguments.rename)?;
-    settings.transposed = Some(arguments.transposed).filter(|globs| !globs.is_empty());
+    let given = !arguments.transposed.is_empty();
+    let globs = arguments.transposed.into_iter().filter(|glob| !glob.is_empty());
+    settings.transposed = given.then(|| globs.collect());
     settings.options = options;
     settings.format = arguments.format;
     settings.dtype = match arguments.dtype[..] {

@@ -67,9 +67,8 @@ pub fn print(report: &str) -> Result<(), Box<dyn Error>> {
     }
     total.print("all")?;
     say(format!("{} other tensors are copied", report["total"]["copied_tensors"]))?;
-    for file in report["files_not_copied"].as_array().into_iter().flatten() {
-        let text = |key: &str| plain(file[key].as_str().unwrap_or_default());
-        say(format!("{} is not copied, because it {}", text("file"), text("reason")))?;
+    for warning in report["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        say(format!("warning: {}", plain(warning)))?;
     }
     Ok(())
 }

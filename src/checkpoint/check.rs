@@ -25,9 +25,9 @@ impl JobContext {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         for (index, layer) in self.selection.layers.iter().enumerate() {
             match self.with_layer(index, |loaded| self.verified(index, loaded)) {
-                Ok((digests, warning)) => {
+                Ok((digests, of_layer)) => {
                     inputs.add((&layer.name, layer.hessian_key()), digests);
-                    warnings.extend(warning);
+                    warnings.extend(of_layer);
                 }
                 Err(error @ CheckpointError::InTensor { .. }) => errors.push(error),
                 Err(error) => return Err(error),
@@ -49,19 +49,20 @@ impl JobContext {
         Ok(())
     }
 
-    /// The digests of a layer's inputs, and a warning where the number type does not suit the layer. Refuses a result
-    /// that was made from other inputs.
-    fn verified(
-        &self,
-        index: usize,
-        loaded: &LoadedLayer<'_>,
-    ) -> Result<(LayerDigests, Option<String>), CheckpointError> {
+    /// The digests of a layer's inputs, and what a user should know of their values. Refuses a result that was made from
+    /// other inputs.
+    fn verified(&self, index: usize, loaded: &LoadedLayer<'_>) -> Result<(LayerDigests, Vec<String>), CheckpointError> {
         let digests = loaded.digests();
         if self.folder.has_layer(index) {
             self.check_made_from(index, &self.part(index)?.inputs, &digests)?;
-            return Ok((digests, None));
+            return Ok((digests, Vec::new()));
         }
-        Ok((digests, self.rehearse(index, loaded)?))
+        let mut warnings: Vec<String> = self.rehearse(index, loaded)?.into_iter().collect();
+        let (layer, hessian) = (&self.selection.layers[index], loaded.layer.hessian());
+        if hessian.dead_inputs() == hessian.len() && layer.tokens != Some(0) {
+            warnings.push(format!("{}: its Hessian is all zero, so all inputs count alike", layer.name));
+        }
+        Ok((digests, warnings))
     }
 
     /// Refuses the inputs of a layer where they are not those that the job was begun with.

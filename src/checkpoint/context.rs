@@ -8,20 +8,44 @@ use super::fingerprint::Fingerprint;
 use super::folder::{INPUTS, JobFolder};
 use super::input_digests::InputDigests;
 use super::layer_part::LayerPart;
+use super::model_config::ModelConfig;
 use super::selection::Selection;
 use super::settings::JobSettings;
+use super::side_files::SideFiles;
 use super::source::{LoadedLayer, Source};
 use crate::descent::options::{Objective, Options};
 use crate::error::Error;
 use crate::kernels::pool;
+
+/// The files of a job's inputs.
+pub(super) struct JobFiles {
+    /// `config.json` of the model.
+    pub config: Option<ModelConfig>,
+    pub checkpoint: Source,
+    pub hessians: Source,
+    pub side_files: SideFiles,
+}
+
+impl JobFiles {
+    /// Opens all files, and checks their headers.
+    pub fn open(settings: &JobSettings) -> Result<Self, CheckpointError> {
+        let config = ModelConfig::read(&settings.checkpoint)?;
+        let checkpoint = Source::checkpoint(&settings.checkpoint, config.as_ref())?;
+        let hessians = Source::hessians(&settings.hessians)?;
+        let side_files = SideFiles::of(&checkpoint, &settings.out, settings.format)?;
+        Ok(JobFiles { config, checkpoint, hessians, side_files })
+    }
+}
 
 /// An open job.
 pub(super) struct JobContext {
     pub settings: JobSettings,
     /// The options of every layer's run. They name no number of threads: a job keeps one pool for all its layers.
     pub options: Options,
+    pub config: Option<ModelConfig>,
     pub checkpoint: Source,
     pub hessians: Source,
+    pub side_files: SideFiles,
     pub selection: Selection,
     pub fingerprint: Fingerprint,
     pub folder: JobFolder,
@@ -42,7 +66,7 @@ impl JobContext {
     /// Starts the job's threads; `begun` says whether the output folder holds the job.
     pub fn new(
         settings: JobSettings,
-        (checkpoint, hessians): (Source, Source),
+        files: JobFiles,
         selection: Selection,
         fingerprint: Fingerprint,
         (folder, begun): (JobFolder, bool),
@@ -55,8 +79,10 @@ impl JobContext {
         Ok(JobContext {
             options: settings.options.clone().threads(0),
             settings,
-            checkpoint,
-            hessians,
+            config: files.config,
+            checkpoint: files.checkpoint,
+            hessians: files.hessians,
+            side_files: files.side_files,
             selection,
             fingerprint,
             folder,

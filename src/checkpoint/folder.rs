@@ -10,8 +10,8 @@ use tempfile::NamedTempFile;
 use super::error::{CheckpointError, io_error};
 
 /// The name of the folder of parts, and its name while it is being removed.
-const PARTS: &str = ".parts";
-const REMOVED: &str = ".parts-done";
+pub(super) const PARTS: &str = ".parts";
+pub(super) const REMOVED: &str = ".parts-done";
 
 /// Names in the folder of parts: of the fingerprint, of the inputs' digests, and of the file that the process which
 /// finishes the job has locked.

@@ -3,12 +3,12 @@
 use safetensors::Dtype;
 
 use super::error::{CheckpointError, tensor_error};
-use super::orientation::Claims;
+use super::orientation::{Claims, Orientation};
 use super::scales::scale_of;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
 use super::source::{Source, is_number};
-use super::tensor_names::beside;
+use super::tensor_names::{beside, name_of_slice};
 use crate::factors::precision::Precision;
 
 /// The type that stands for a tensor's own: that of the tensor itself, or the nearest that factors may have.
@@ -52,7 +52,8 @@ impl Inputs<'_> {
             (Dtype::F8_E4M3, Some(_)) => return refuse("is F8_E4M3 with three axes, expected two".to_owned()),
             _ => None,
         };
-        let transposed = self.claims.is_transposed((self.checkpoint, self.hessians), (name, hessian), matrix)?;
+        let orientation = self.claims.orientation((self.checkpoint, self.hessians), (name, hessian), matrix)?;
+        let transposed = orientation == Orientation::Transposed;
         let [rows, cols] = if transposed { [matrix[1], matrix[0]] } else { matrix };
         let dtype = self.settings.dtype.unwrap_or_else(|| own_precision(info.dtype).into());
         let pattern = self.settings.options.pattern;
@@ -65,7 +66,7 @@ impl Inputs<'_> {
         self.check_hessian((name, [rows, cols]), hessian, slices)?;
         let tokens = self.tokens(hessian, slices)?;
         let layer = |slice: Option<usize>| SelectedTensor {
-            name: slice.map_or_else(|| name.to_owned(), |slice| format!("{name}.{slice}")),
+            name: slice.map_or_else(|| name.to_owned(), |slice| name_of_slice(name, slice)),
             tensor: name.to_owned(),
             scale: scale.clone(),
             slice,
@@ -74,6 +75,7 @@ impl Inputs<'_> {
             rows,
             cols,
             transposed,
+            is_orientation_assumed: orientation == Orientation::Assumed,
             dtype,
             bytes: rows * cols * info.dtype.bitsize() / 8,
             tokens: tokens.as_ref().map(|tokens| tokens[slice.unwrap_or(0)]),

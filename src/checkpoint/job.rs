@@ -5,17 +5,17 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::context::JobContext;
+use super::context::{JobContext, JobFiles};
 use super::error::{CheckpointError, io_error};
 use super::fingerprint::Fingerprint;
 use super::folder::JobFolder;
 use super::hessian_names::UnmatchedHessian;
 use super::layer_part::LayerPart;
+use super::output_files::REPORT;
 use super::resume::JobStage;
 use super::selected_tensor::SelectedTensor;
 use super::selection::{CopiedTensor, select};
 use super::settings::JobSettings;
-use super::source::Source;
 use super::stored_layer::StoredLayer;
 use super::{output, output_names, plan, report};
 use crate::descent::progress::Progress;
@@ -74,14 +74,13 @@ impl Job {
     /// [`JobSettings::resume`] is not set; and those of [`Job::check_values`].
     pub fn open(settings: JobSettings) -> Result<Self, CheckpointError> {
         settings.check()?;
-        let checkpoint = Source::checkpoint(&settings.checkpoint)?;
-        let hessians = Source::hessians(&settings.hessians)?;
-        let selection = select(&settings, &checkpoint, &hessians)?;
+        let files = JobFiles::open(&settings)?;
+        let selection = select(&settings, (&files.checkpoint, files.config.as_ref()), &files.hessians)?;
         output_names::check(&selection, settings.format)?;
-        let fingerprint = Fingerprint::new(&settings, (&checkpoint, &hessians), &selection.layers)?;
+        let fingerprint = Fingerprint::new(&settings, (&files.checkpoint, &files.hessians), &selection.layers)?;
         let folder = JobFolder::new(&settings.out);
         let begun = JobStage::of(&folder, &settings, &fingerprint)? != JobStage::New;
-        let context = JobContext::new(settings, (checkpoint, hessians), selection, fingerprint, (folder, begun))?;
+        let context = JobContext::new(settings, files, selection, fingerprint, (folder, begun))?;
         if context.settings.check_values {
             context.check_values(&|_, _| {})?;
         }
@@ -266,7 +265,7 @@ impl Job {
             let problem = "there is no report before it is finished".to_owned();
             return Err(CheckpointError::Unfinished { problem });
         }
-        let path = self.settings().out.join(report::NAME);
+        let path = self.settings().out.join(REPORT);
         std::fs::read_to_string(&path).map_err(io_error(&path))
     }
 }

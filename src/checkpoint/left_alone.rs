@@ -8,8 +8,10 @@ use crate::descent::options::Options;
 use crate::result::formats::format::Format;
 
 /// The last component of the names of output layers, of embeddings, which a tied head shares, and of routers of experts.
-const HEADS: [&str; 3] = ["lm_head", "embed_out", "output_projection"];
-const EMBEDDINGS: [&str; 11] = [
+const HEADS: [&str; 4] = ["lm_head", "embed_out", "output_projection", "output_layer"];
+const EMBEDDINGS: [&str; 13] = [
+    "tokens_embed",
+    "token_embeddings",
     "embed_tokens",
     "embed_positions",
     "embed_in",
@@ -22,13 +24,15 @@ const EMBEDDINGS: [&str; 11] = [
     "token_embedding",
     "position_embedding",
 ];
-const ROUTERS: [&str; 3] = ["router", "gate", "shared_expert_gate"];
+const ROUTERS: [&str; 4] = ["router", "gate", "shared_expert_gate", "wg"];
 
 /// Says why a weight of this name and shape is left alone; `None` where they give no reason.
 pub(super) fn by_name(name: &str, shape: &[usize]) -> Option<&'static str> {
     let parts: Vec<&str> = stem(name).split('.').collect();
     let last = parts.last().copied().unwrap_or_default();
-    if HEADS.contains(&last) || parts == ["output"] || parts == ["head"] {
+    let is_head =
+        matches!(parts[..], ["output" | "head"] | [.., "language_model", "output"] | [.., "shared_head", "head"]);
+    if is_head || HEADS.contains(&last) {
         return Some("is an output layer");
     }
     if EMBEDDINGS.contains(&last) || parts == ["shared"] || parts == ["embed"] {

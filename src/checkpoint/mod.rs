@@ -32,6 +32,7 @@ mod model_config;
 mod model_files;
 mod orientation;
 mod output;
+mod output_config;
 mod output_files;
 mod output_names;
 mod output_shard;

@@ -1,58 +1,100 @@
-//! `config.json` of the output: it says in the ecosystem's own place, `quantization_config`, what the files are.
+//! `config.json` of a model: read before anything runs, and written with changes.
 
+use std::fs;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::context::JobContext;
-use super::error::{CheckpointError, file_error};
-use super::selected_tensor::SelectedTensor;
-use crate::bytes::reader::{FORMAT, WRITER};
-use crate::result::formats::format::Format;
+use super::error::{CheckpointError, file_error, io_error};
 
 /// The file's name.
 pub(super) const NAME: &str = "config.json";
 
-/// The key that describes how weights are stored.
-const KEY: &str = "quantization_config";
+/// The key that names the file of the weights, where it is not the usual one.
+pub(super) const WEIGHTS: &str = "transformers_weights";
 
-/// Returns the text of the output's `config.json` for that of the input. The format `reconstructed` stores plain weights:
-/// it leaves the text as it is, but for the description of weights in FP8, which become plain. The input's own description goes on to hold for the tensors that are copied; it becomes
-/// the entry `base`.
-pub(super) fn rewritten(job: &JobContext, path: &Path, text: &[u8]) -> Result<Vec<u8>, CheckpointError> {
-    let was_quantized = job.selection.layers.iter().any(|layer| layer.scale.is_some());
-    if job.settings.format == Format::Reconstructed && !was_quantized {
-        return Ok(text.to_vec());
-    }
-    let mut config: Map<String, Value> = serde_json::from_slice(text).map_err(|error| file_error(path, error))?;
-    if job.settings.format == Format::Reconstructed {
-        config.remove(KEY);
-        return Ok(format!("{:#}\n", Value::Object(config)).into_bytes());
-    }
-    let options = &job.settings.options;
-    let mut description = json!({
-        "quant_method": "armor",
-        "writer": WRITER,
-        "armor_format": FORMAT,
-        "format": job.settings.format,
-        "pattern": options.pattern.to_string(),
-        "left_block": options.left_block,
-        "right_block": options.right_block,
-        "dtype": job.settings.dtype,
-        "tensors": compressed(job, |_| true),
-        "transposed": compressed(job, |layer| layer.transposed),
-    });
-    if let Some(base) = config.remove(KEY) {
-        description["base"] = base;
-    }
-    config.insert(KEY.to_owned(), description);
-    Ok(format!("{:#}\n", Value::Object(config)).into_bytes())
+/// Numbers that Python writes and JSON does not know. While the text is an object, each is a string with this mark before
+/// it.
+const NON_FINITE: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+const MARK: char = '\0';
+
+/// The content of the file.
+#[derive(Clone)]
+pub(super) struct ModelConfig {
+    pub keys: Map<String, Value>,
 }
 
-/// The names of the tensors that are compressed and have the property `has`.
-fn compressed(job: &JobContext, has: impl Fn(&SelectedTensor) -> bool) -> Vec<&str> {
-    let layers = job.selection.layers.iter().filter(|layer| has(layer));
-    let mut names: Vec<&str> = layers.map(|layer| layer.tensor.as_str()).collect();
-    names.dedup();
-    names
+impl ModelConfig {
+    /// Reads the file of a model's folder, if there is one. Beside a checkpoint of one file, a file that cannot be read
+    /// may belong to something else, and is ignored.
+    pub fn read(checkpoint: &Path) -> Result<Option<Self>, CheckpointError> {
+        let folder = if checkpoint.is_dir() { Some(checkpoint) } else { checkpoint.parent() };
+        let Some(path) = folder.map(|folder| folder.join(NAME)).filter(|path| path.is_file()) else { return Ok(None) };
+        let config = fs::read_to_string(&path).map_err(io_error(&path)).and_then(|text| {
+            let keys = serde_json::from_str(&marked(text.trim_start_matches('\u{feff}')));
+            Ok(ModelConfig { keys: keys.map_err(|error| file_error(&path, format!("is not a JSON object: {error}")))? })
+        });
+        if checkpoint.is_dir() { config.map(Some) } else { Ok(config.ok()) }
+    }
+
+    /// Writes the content as the text of a file.
+    pub fn text(&self) -> String {
+        let mut text = format!("{:#}\n", Value::Object(self.keys.clone()));
+        for number in NON_FINITE {
+            text = text.replace(&Value::from(format!("{MARK}{number}")).to_string(), number);
+        }
+        text
+    }
+
+    /// The values of all keys `model_type`, those of parts of the model too.
+    pub fn model_types(&self) -> Vec<String> {
+        fn collect(keys: &Map<String, Value>, found: &mut Vec<String>) {
+            found.extend(keys.get("model_type").and_then(Value::as_str).map(str::to_owned));
+            keys.values().filter_map(Value::as_object).for_each(|keys| collect(keys, found));
+        }
+        let mut found = Vec::new();
+        collect(&self.keys, &mut found);
+        found
+    }
+
+    /// The file of the weights that the configuration names.
+    pub fn weights(&self) -> Option<&str> {
+        self.keys.get(WEIGHTS).and_then(Value::as_str)
+    }
+}
+
+/// Replaces the numbers that JSON does not know, outside of strings, by marked strings.
+fn marked(text: &str) -> String {
+    let (mut out, mut rest, mut in_string) = (String::new(), text, false);
+    while let Some(next) = rest.chars().next() {
+        if !in_string && let Some(number) = NON_FINITE.iter().find(|number| rest.starts_with(**number)) {
+            out += &Value::from(format!("{MARK}{number}")).to_string();
+            rest = &rest[number.len()..];
+            continue;
+        }
+        let taken = match next {
+            '\\' if in_string => rest.char_indices().nth(2).map_or(rest.len(), |(at, _)| at),
+            _ => next.len_utf8(),
+        };
+        in_string ^= next == '"';
+        out += &rest[..taken];
+        rest = &rest[taken..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_does_not_know_stay() {
+        let text = "\u{feff}{\"a\": [0.0, Infinity, -Infinity, NaN], \"b\": \"NaN \\\" Infinity\"}";
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(NAME), text).expect("can be written");
+        let config = ModelConfig::read(folder.path()).expect("sound").expect("is there");
+        assert_eq!(config.keys["b"], "NaN \" Infinity");
+        let lines: Vec<String> = config.text().lines().map(|line| line.trim().to_owned()).collect();
+        assert_eq!(lines[2..6], ["0.0,", "Infinity,", "-Infinity,", "NaN"]);
+    }
 }

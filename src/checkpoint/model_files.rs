@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::{CheckpointError, file_error, io_error};
+use super::model_config::{ModelConfig, NAME as CONFIG, WEIGHTS};
 use super::shard::Shard;
 use super::shard_index::{INDEX, ShardIndex};
 use super::tensor_names::is_hessian;
@@ -46,12 +47,17 @@ impl ModelFiles {
     /// Finds the files of a checkpoint: the file itself, or of a folder, in this order, `model.safetensors`, the shards of
     /// `model.safetensors.index.json`, the shards of the only other index, or all safetensors files. Without an index,
     /// files that hold Hessians and `consolidated*` beside other files do not belong to the model.
-    pub fn of_checkpoint(path: &Path) -> Result<Self, CheckpointError> {
+    ///
+    /// Where the configuration names a file of weights, as `transformers` allows it to, that file comes before all others.
+    pub fn of_checkpoint(path: &Path, config: Option<&ModelConfig>) -> Result<Self, CheckpointError> {
         if !path.is_dir() {
             return Ok(Self::single(path.to_owned()));
         }
         let names = safetensors_names(path)?;
         let has = |name: &str| names.iter().any(|found| found == name);
+        if let Some(weights) = config.and_then(ModelConfig::weights) {
+            return Self::named(path, &names, weights);
+        }
         if has(SINGLE) {
             return Ok(Self::single(path.join(SINGLE)).skipping(&names, &format!("{SINGLE} is read instead")));
         }
@@ -68,10 +74,7 @@ impl ModelFiles {
                 }
             },
         };
-        let index = ShardIndex::read(path, index)?;
-        let reason = format!("{} does not name it", index.name);
-        let files = ModelFiles { shards: index.files(path)?, index: Some(index), skipped: Vec::new() };
-        Ok(files.skipping(&names, &reason))
+        Self::indexed(path, &names, index)
     }
 
     /// Finds the files with Hessians: the file itself, or all safetensors files of a folder that hold a Hessian.
@@ -90,6 +93,27 @@ impl ModelFiles {
             return Err(file_error(path, "has no safetensors file with a Hessian"));
         }
         Ok(files)
+    }
+
+    /// Finds the file, or the shards of the index, that the configuration names.
+    fn named(folder: &Path, names: &[String], weights: &str) -> Result<Self, CheckpointError> {
+        if !names.iter().any(|name| name == weights) {
+            let problem = format!("{WEIGHTS} names {weights}, which is no safetensors file or index of this folder");
+            return Err(file_error(&folder.join(CONFIG), problem));
+        }
+        if weights.ends_with(INDEX) {
+            return Self::indexed(folder, names, weights);
+        }
+        let reason = format!("{CONFIG} names {weights} instead");
+        Ok(Self::single(folder.join(weights)).skipping(names, &reason))
+    }
+
+    /// Finds the shards of an index.
+    fn indexed(folder: &Path, names: &[String], index: &str) -> Result<Self, CheckpointError> {
+        let index = ShardIndex::read(folder, index)?;
+        let reason = format!("{} does not name it", index.name);
+        let files = ModelFiles { shards: index.files(folder)?, index: Some(index), skipped: Vec::new() };
+        Ok(files.skipping(names, &reason))
     }
 
     fn single(path: PathBuf) -> Self {

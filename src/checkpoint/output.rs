@@ -6,16 +6,17 @@ use serde_json::{Map, Value, json};
 
 use super::context::JobContext;
 use super::error::CheckpointError;
-use super::output_files::{index_name, shard_name};
+use super::model_config::NAME as CONFIG;
+use super::output_files::{REPORT, SUMMARY, output_name};
 use super::output_shard::OutputShard;
-use super::report::{self, JobReport};
-use super::{side_files, summary};
+use super::report::JobReport;
+use super::{output_config, summary};
 use crate::result::formats::format::Format;
 
 /// Writes the whole output, and replaces any incomplete output. `progress` gets (layers written, layers).
 pub(super) fn write(job: &JobContext, progress: &dyn Fn(usize, usize)) -> Result<(), CheckpointError> {
     // A report says that the output is complete.
-    job.folder.remove_output(report::NAME)?;
+    job.folder.remove_output(REPORT)?;
     let layers = &job.selection.layers;
     let mut of_tensor: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, layer) in layers.iter().enumerate() {
@@ -39,16 +40,29 @@ pub(super) fn write(job: &JobContext, progress: &dyn Fn(usize, usize)) -> Result
                 }
             }
         }
-        let file = shard_name(&shard.name(), job.settings.format);
+        let shard_name = shard.name();
+        let file = output_name(&shard_name, job.settings.format);
         weight_map.extend(output.names().map(|name| (name.to_owned(), json!(file))));
         total += output.data_len();
         report.files.push(output.write()?);
     }
     report.layers = reports.into_iter().flatten().collect();
     write_index(job, weight_map, total)?;
-    report.not_copied = side_files::copy(job)?;
-    job.folder.put_output(summary::NAME, summary::page(&report)?.as_bytes())?;
-    job.folder.put_output(report::NAME, report.text().as_bytes())
+    copy_side_files(job)?;
+    job.folder.put_output(SUMMARY, summary::page(&report)?.as_bytes())?;
+    job.folder.put_output(REPORT, report.text().as_bytes())
+}
+
+/// Copies the files that hold no weights, and changes `config.json` where the format needs it.
+fn copy_side_files(job: &JobContext) -> Result<(), CheckpointError> {
+    for file in &job.side_files.copied {
+        let config = job.config.as_ref().filter(|_| file.as_os_str() == CONFIG);
+        match config.and_then(|config| output_config::changed(job, config)) {
+            Some(text) => job.folder.put_output(CONFIG, text.as_bytes())?,
+            None => job.folder.copy_output(&job.checkpoint.path().join(file), file)?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes the index, if the checkpoint has one.
@@ -56,5 +70,5 @@ fn write_index(job: &JobContext, weight_map: Map<String, Value>, total: usize) -
     let Some(index) = &job.checkpoint.index else { return Ok(()) };
     let format = job.settings.format;
     let text = index.rewritten(weight_map, total, format == Format::Reconstructed);
-    job.folder.put_output(&index_name(&index.name, format), text.as_bytes())
+    job.folder.put_output(&output_name(&index.name, format), text.as_bytes())
 }

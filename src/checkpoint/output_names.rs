@@ -68,6 +68,7 @@ mod tests {
             rows: 32,
             cols: 32,
             transposed: false,
+            is_orientation_assumed: false,
             dtype: Precision::F16.into(),
             bytes: 4096,
             tokens: None,

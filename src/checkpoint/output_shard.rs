@@ -12,7 +12,7 @@ use super::context::JobContext;
 use super::digest::Sum;
 use super::error::{CheckpointError, io_error};
 use super::input_digests::InputKind;
-use super::output_files::shard_name;
+use super::output_files::output_name;
 use super::report::{FileReport, LayerReport};
 use super::selected_tensor::SelectedTensor;
 use super::shard::Shard;
@@ -59,7 +59,7 @@ enum Origin {
 impl<'a> OutputShard<'a> {
     /// Begins the output of the shard `input`, without a tensor.
     pub fn new(job: &'a JobContext, input: &'a Shard) -> Result<Self, CheckpointError> {
-        let name = shard_name(&input.name(), job.settings.format);
+        let name = output_name(&input.name(), job.settings.format).into_owned();
         let path = job.settings.out.join(&name);
         let (mut words, waiting) = (input.metadata(), job.folder.temporary()?);
         words.insert(WRITER_KEY.to_owned(), WRITER.to_owned());

@@ -6,15 +6,19 @@ use super::context::JobContext;
 use super::selected_tensor::SelectedTensor;
 use super::source::Source;
 
-/// The decisions that the plan and the report share: which files are read and which are not, which tensors are copied
+/// The decisions that the plan and the report share: which files are read, which are copied and which are
+/// neither, which tensors are copied
 /// or dropped and why, which Hessians match no weight, and the warnings that follow from the headers.
 pub(super) fn decisions(job: &JobContext) -> Map<String, Value> {
     let files = |source: &Source| source.shards.iter().map(|shard| shard.name()).collect::<Vec<_>>();
+    let copied_files: Vec<_> = job.side_files.copied.iter().map(|file| file.to_string_lossy()).collect();
     let decisions = [
         ("checkpoint_files", json!(files(&job.checkpoint))),
         ("checkpoint_files_not_read", json!(job.checkpoint.skipped)),
         ("hessian_files", json!(files(&job.hessians))),
         ("hessian_files_not_read", json!(job.hessians.skipped)),
+        ("files_copied", json!(copied_files)),
+        ("files_not_copied", json!(job.side_files.skipped)),
         ("copied", json!(job.selection.copied)),
         ("dropped", json!(job.selection.dropped)),
         ("unmatched_hessians", json!(job.selection.unmatched)),

@@ -10,16 +10,13 @@ use super::context::JobContext;
 use super::error::{CheckpointError, file_error, io_error};
 use super::fingerprint::Fingerprint;
 use super::folder::JobFolder;
-use super::model_files::SkippedFile;
+use super::output_files::REPORT;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
 use super::{digest, plan, shard};
 use crate::bytes::reader::WRITER;
 use crate::factors::precision::FactorPrecision;
 use crate::result::factorization::Factorization;
-
-/// The file's name.
-pub(super) const NAME: &str = "report.json";
 
 /// What became of one tensor.
 #[derive(Clone, Debug, Serialize)]
@@ -74,6 +71,24 @@ impl LayerReport {
     }
 }
 
+impl LayerReport {
+    /// What a user should know of the result.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.dead_inputs == self.cols && self.tokens != Some(0) {
+            warnings.push(format!("{}: its Hessian is all zero, so all inputs counted alike", self.name));
+        }
+        if self.loss > self.nowag_p_loss && self.loss_in_f32 <= self.nowag_p_loss {
+            let (name, loss, pruning) = (&self.name, self.loss, self.nowag_p_loss);
+            let dtype = self.dtype;
+            warnings.push(format!(
+                "{name}: rounding to {dtype} raised the loss to {loss:.3e}, above pruning's {pruning:.3e}"
+            ));
+        }
+        warnings
+    }
+}
+
 /// A file with tensors that was written.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct FileReport {
@@ -92,8 +107,6 @@ pub(super) struct JobReport {
     /// Tensors that were copied, and their bytes.
     pub copied: usize,
     pub copied_bytes: u64,
-    /// Files of the model's folder that were not copied.
-    pub not_copied: Vec<SkippedFile>,
 }
 
 /// All settings that the output depends on.
@@ -114,7 +127,6 @@ impl JobReport {
             files: Vec::new(),
             copied: job.selection.copied.len(),
             copied_bytes: 0,
-            not_copied: Vec::new(),
         }
     }
 
@@ -153,9 +165,11 @@ impl JobReport {
             },
             "files": self.files,
             "layers": self.layers,
-            "files_not_copied": self.not_copied,
         });
-        report.as_object_mut().expect("an object").extend(self.plan.clone());
+        let keys = report.as_object_mut().expect("an object");
+        keys.extend(self.plan.clone());
+        let results = self.layers.iter().flat_map(LayerReport::warnings).map(Value::from);
+        keys["warnings"].as_array_mut().expect("a list").extend(results);
         format!("{report:#}\n")
     }
 }
@@ -191,7 +205,7 @@ pub(super) fn check_content(settings: &JobSettings) -> Result<(), CheckpointErro
 }
 
 fn read(settings: &JobSettings) -> Result<Option<Value>, CheckpointError> {
-    let path = settings.out.join(NAME);
+    let path = settings.out.join(REPORT);
     match std::fs::read(&path) {
         Ok(report) => serde_json::from_slice(&report).map_err(|error| file_error(&path, error)).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -210,7 +224,7 @@ fn check_files(
         if let Some(problem) = problem(&path, file)? {
             return Err(file_error(
                 &path,
-                format!("{problem}; {NAME} tells of a finished job: remove its folder to redo it"),
+                format!("{problem}; {REPORT} tells of a finished job: remove its folder to redo it"),
             ));
         }
     }

@@ -6,6 +6,7 @@ use super::context::JobContext;
 use super::error::CheckpointError;
 use super::fingerprint::Fingerprint;
 use super::folder::{INPUTS, JobFolder, RECORD};
+use super::output_files::REPORT;
 use super::report;
 use super::settings::JobSettings;
 
@@ -69,7 +70,7 @@ fn check_record(folder: &JobFolder, fingerprint: &Fingerprint, record: &str) -> 
 impl JobContext {
     /// Whether the whole job is finished, by any process.
     pub fn is_finished(&self) -> bool {
-        self.folder.has_no_parts() && self.settings.out.join(report::NAME).exists()
+        self.folder.has_no_parts() && self.settings.out.join(REPORT).exists()
     }
 
     /// Whether layer `index` is finished, by any process.

@@ -7,7 +7,7 @@ use crate::factors::precision::FactorPrecision;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SelectedTensor {
-    /// The name of the layer: that of the tensor, or, of slice 3, `T.3`.
+    /// The name of the layer: that of the tensor, or, of slice 3 of `T` or `T.weight`, `T.3` or `T.3.weight`.
     pub name: String,
     /// The name of the tensor.
     pub tensor: String,
@@ -25,6 +25,8 @@ pub struct SelectedTensor {
     pub cols: usize,
     /// Whether the tensor is stored as [inputs, outputs].
     pub transposed: bool,
+    /// Whether the tensor is square and nothing says how it is stored.
+    pub(super) is_orientation_assumed: bool,
     /// The number types that the factors are stored in.
     pub dtype: FactorPrecision,
     /// Bytes of the weight in the checkpoint.

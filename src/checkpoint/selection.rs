@@ -11,11 +11,13 @@ use super::error::{CheckpointError, file_error, setting_error, tensor_error};
 use super::hessian_names::{HessianNames, UnmatchedHessian};
 use super::inputs::Inputs;
 use super::left_alone;
+use super::model_config::ModelConfig;
 use super::orientation::Claims;
 use super::scales::weight_of_scale;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
 use super::source::{Source, is_number};
+use super::tensor_names::beside;
 use crate::descent::options::Objective;
 use crate::result::formats::format::Format;
 
@@ -55,10 +57,10 @@ enum Decision {
 /// Those of all tensors at once; settings that apply to nothing; a checkpoint without any layer to compress.
 pub(super) fn select(
     settings: &JobSettings,
-    checkpoint: &Source,
+    (checkpoint, config): (&Source, Option<&ModelConfig>),
     hessians: &Source,
 ) -> Result<Selection, CheckpointError> {
-    let chooser = Chooser::new(settings, checkpoint, hessians)?;
+    let chooser = Chooser::new(settings, (checkpoint, config), hessians)?;
     let (mut layers, mut copied, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for name in checkpoint.tensors() {
         match chooser.decide(name) {
@@ -118,13 +120,17 @@ struct Chooser<'a> {
 }
 
 impl<'a> Chooser<'a> {
-    fn new(settings: &'a JobSettings, checkpoint: &'a Source, hessians: &'a Source) -> Result<Self, CheckpointError> {
+    fn new(
+        settings: &'a JobSettings,
+        (checkpoint, config): (&'a Source, Option<&ModelConfig>),
+        hessians: &'a Source,
+    ) -> Result<Self, CheckpointError> {
         let globs = |key: &str, texts: &[String]| globs(key, texts, checkpoint);
         let include = globs("include", &settings.include)?;
         let exclude = globs("exclude", &settings.exclude)?;
         let transposed = settings.transposed.as_ref().map(|texts| globs("transposed", texts)).transpose()?;
         let names = HessianNames::new(settings, checkpoint, hessians)?;
-        let claims = Claims::new(transposed, checkpoint.path());
+        let claims = Claims::new(transposed, config);
         Ok(Chooser { inputs: Inputs { settings, claims, checkpoint, hessians }, include, exclude, names })
     }
 
@@ -217,6 +223,15 @@ fn warnings(
         let names = similar_names(found);
         let count = unmatched.len();
         warnings.push(format!("{count} of {hessians} Hessians match no weight: {names}; see the setting \"rename\""));
+    }
+    let assumed: Vec<&SelectedTensor> = layers.iter().filter(|layer| layer.is_orientation_assumed).collect();
+    if let Some(layer) = assumed.first() {
+        let (count, name) = (assumed.len(), &layer.name);
+        let record = beside(&layer.hessian, "transposed");
+        warnings.push(format!(
+            "{count} square weights are taken as [outputs, inputs], such as {name}: neither {record} nor the setting \
+             \"transposed\" says how they are stored"
+        ));
     }
     let unreached: Vec<&SelectedTensor> = layers.iter().filter(|layer| layer.tokens == Some(0)).collect();
     if let Some(layer) = unreached.first() {

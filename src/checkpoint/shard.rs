@@ -37,6 +37,12 @@ impl Shard {
         let cut = |at: u64| refuse(format!("cut off: the file ends at byte {size}, before byte {at}"));
         let mut length = [0; LENGTH];
         file.read_exact(&mut length).map_err(|_| cut(LENGTH as u64))?;
+        if length == *b"version " {
+            return Err(file_error(
+                path,
+                "is a pointer of Git LFS, not the file itself: git lfs pull fetches the file",
+            ));
+        }
         let length = u64::from_le_bytes(length);
         let start = length.saturating_add(LENGTH as u64);
         if start > size {

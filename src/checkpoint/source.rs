@@ -12,6 +12,7 @@ use safetensors::tensor::TensorInfo;
 use super::digest;
 use super::error::{CheckpointError, tensor_error};
 use super::fp8::dequantized;
+use super::model_config::ModelConfig;
 use super::model_files::{ModelFiles, SkippedFile};
 use super::selected_tensor::SelectedTensor;
 use super::shard::{MappedTensor, Shard};
@@ -63,8 +64,20 @@ impl LoadedLayer<'_> {
 
 impl Source {
     /// Opens a model: a file, or those files of a folder that [`ModelFiles::of_checkpoint`] finds.
-    pub fn checkpoint(path: &Path) -> Result<Self, CheckpointError> {
-        Self::open(path, ModelFiles::of_checkpoint(path)?)
+    ///
+    /// # Errors
+    /// Beside those of the files, [`CheckpointError::Tensor`] for a model that is compressed already.
+    pub fn checkpoint(path: &Path, config: Option<&ModelConfig>) -> Result<Self, CheckpointError> {
+        let source = Self::open(path, ModelFiles::of_checkpoint(path, config)?)?;
+        let is_factor = |name: &&str| {
+            let stem = name.strip_suffix(".armor.left");
+            stem.is_some_and(|stem| source.tensors.contains_key(&format!("{stem}.armor.right")))
+        };
+        if let Some(factor) = source.tensors().find(is_factor) {
+            let file = source.shard(factor).map_or_else(String::new, Shard::name);
+            return Err(tensor_error(&file, factor, "is a factor: the model is compressed already"));
+        }
+        Ok(source)
     }
 
     /// Opens Hessians: a file, or those files of a folder that [`ModelFiles::of_hessians`] finds.

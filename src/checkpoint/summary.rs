@@ -6,11 +6,9 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::error::{CheckpointError, file_error};
+use super::output_files::SUMMARY;
 use super::report::{JobReport, LayerReport};
 use crate::bytes::reader::WRITER;
-
-/// The file's name.
-pub(super) const NAME: &str = "summary.html";
 
 const BEFORE: RGBColor = RGBColor(200, 120, 60);
 const AFTER: RGBColor = RGBColor(40, 90, 170);
@@ -40,7 +38,7 @@ pub(super) fn page(report: &JobReport) -> Result<String, CheckpointError> {
         line(&mut page, key, &value.to_string());
     }
     page.push_str("</table>\n<h2>Relative proxy loss by layer</h2>\n");
-    page.push_str(&plot(&report.layers).map_err(|error| file_error(Path::new(NAME), error))?);
+    page.push_str(&plot(&report.layers).map_err(|error| file_error(Path::new(SUMMARY), error))?);
     page.push_str(
         "<h2>Layers</h2>\n<table>\n<tr><th>tensor</th><th>shape</th><th>pruning alone</th><th>loss</th>\
          <th>iterations</th><th>bytes, share of before</th></tr>\n",

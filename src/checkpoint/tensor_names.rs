@@ -17,3 +17,9 @@ pub(super) fn stem(name: &str) -> &str {
 pub(super) fn beside(hessian: &str, ending: &str) -> String {
     format!("{}.{ending}", hessian.rsplit_once('.').map_or("", |(stem, _)| stem))
 }
+
+/// The name of a layer that is a slice of a tensor: `T.3` of `T`, and `T.3.weight` of `T.weight`.
+pub(super) fn name_of_slice(tensor: &str, slice: usize) -> String {
+    let ending = &tensor[stem(tensor).len()..];
+    format!("{}.{slice}{ending}", stem(tensor))
+}

@@ -55,7 +55,7 @@ fn what_gains_nothing_is_left_alone_and_listed() {
         ("model.layers.0.norm.weight", "has one axis"),
     ];
     assert_eq!(reasons, expected.into());
-    let found = read(&small.path("out/model.armor.safetensors"));
+    let found = read(&small.path("out/armor-model.safetensors"));
     assert!(expected.iter().all(|(name, _)| found[*name] == weights[*name]), "copied bit for bit");
     let report = report(&job);
     assert_eq!(report["copied"].as_array().map(Vec::len), Some(expected.len()));
@@ -125,7 +125,8 @@ fn hessians_and_weights_that_do_not_match_are_listed_side_by_side() {
     let mut settings = small.settings("renamed");
     settings.rename = [("model.language_model.".to_owned(), "model.".to_owned())].into();
     let job = Job::open(settings).expect("the names match");
-    assert_eq!((job.layers().len(), job.unmatched_hessians().len(), job.warnings().count()), (2, 0, 0));
+    assert_eq!((job.layers().len(), job.unmatched_hessians().len()), (2, 0));
+    assert!(job.warnings().all(|told| told.contains("square weights are taken as")));
     let told = small.refused(|settings| settings.rename = [("x.".to_owned(), "model.".to_owned())].into());
     assert_eq!(told, "{folder}/model: rename: x.=model.: no tensor has a name that starts with \"x.\"");
 
@@ -135,7 +136,7 @@ fn hessians_and_weights_that_do_not_match_are_listed_side_by_side() {
     let job = run(small.settings("out"));
     assert_eq!(layers(&job), ["model.language_model.layers.0.q_proj.weight"]);
     let told: Vec<&str> = job.warnings().collect();
-    assert_eq!(told, [format!("2 of 3 Hessians match no weight: {both}; see the setting \"rename\"")]);
+    assert_eq!(told[..1], [format!("2 of 3 Hessians match no weight: {both}; see the setting \"rename\"")]);
     let report = report(&job);
     assert_eq!(report["unmatched_hessians"].as_array().map(Vec::len), Some(2));
     assert_eq!(report["unmatched_hessians"][1]["hessian"], "model.layers.0.q_proj.hessian_diag");

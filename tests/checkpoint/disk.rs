@@ -16,7 +16,7 @@ fn a_full_disk_is_an_error_and_nothing_is_half_written() {
     let expected = files(&whole);
     // A limit on the length of files fails like a full disk, with a limit that is the same everywhere: 8 KiB stop a
     // layer's result, 160 KiB a shard.
-    for (kilobytes, stopped) in [(8, "0000"), (160, "model.armor-0000")] {
+    for (kilobytes, stopped) in [(8, "0000"), (160, "armor-model-0000")] {
         let (settings, text) = slow(&model, &model.out(&format!("limit-{kilobytes}")));
         let program = std::env::current_exe().expect("this test runs from a file");
         let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$0\" \"$@\"");

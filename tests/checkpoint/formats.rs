@@ -96,7 +96,7 @@ fn what_is_not_selected_is_copied_bit_for_bit() {
             assert!(copy.is_none_or(|copy| copy == content), "{tensor}");
         }
     }
-    let index = std::fs::read(out.join("model.safetensors.index.armor.json")).expect("an index");
+    let index = std::fs::read(out.join("armor-model.safetensors.index.json")).expect("an index");
     let index: Value = serde_json::from_slice(&index).expect("JSON");
     let map = index["weight_map"].as_object().expect("a map");
     let tensors =
@@ -130,7 +130,7 @@ fn one_file_is_a_checkpoint_too_whatever_the_alignment_of_its_data() {
         settings.alias.clear();
         settings.include = vec![format!("{name}.weight")];
         run(settings);
-        outputs.push(read(&model.out(out).join("single.armor.safetensors")));
+        outputs.push(read(&model.out(out).join("armor-single.safetensors")));
     }
     assert_eq!(outputs[0], outputs[1]);
     assert!(outputs[0].contains_key(&format!("{name}.armor.left")));

@@ -91,13 +91,13 @@ pub struct Model {
 pub const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 
 /// The shards of an output with factors.
-pub const COMPRESSED: [&str; 2] = ["model.armor-00001-of-00002.safetensors", "model.armor-00002-of-00002.safetensors"];
+pub const COMPRESSED: [&str; 2] = ["armor-model-00001-of-00002.safetensors", "armor-model-00002-of-00002.safetensors"];
 
 /// The shards of an output, and its index.
 pub fn output_names(format: Format) -> ([&'static str; 2], &'static str) {
     match format {
         Format::Reconstructed => (SHARDS, "model.safetensors.index.json"),
-        _ => (COMPRESSED, "model.safetensors.index.armor.json"),
+        _ => (COMPRESSED, "armor-model.safetensors.index.json"),
     }
 }
 

@@ -6,11 +6,14 @@ use armor_core::{Format, Precision};
 use safetensors::Dtype;
 
 use crate::model::{Tensor, Tensors, read, run};
-use crate::small::{SIZE, Small, named, report};
+use crate::small::{SIZE, Small, mark, named, report};
 
 fn one(weight: Tensor) -> Small {
     let cols = weight.shape[1];
-    Small::new(&named([("a.weight", weight)]), &named([("a.hessian_diag", Tensor::diagonal(cols, 1))]))
+    Small::new(
+        &named([("a.weight", weight)]),
+        &named([("a.hessian_diag", Tensor::diagonal(cols, 1)), ("a.transposed", mark(0))]),
+    )
 }
 
 #[test]
@@ -19,7 +22,7 @@ fn a_weight_keeps_its_type() {
         let small = one(Tensor::weight(dtype, 64, 64, 1));
         let job = run(small.settings("out"));
         assert_eq!(report(&job)["layers"][0]["dtype"], name);
-        let found = read(&small.path("out/model.armor.safetensors"));
+        let found = read(&small.path("out/armor-model.safetensors"));
         for part in ["left", "right", "core.compressed"] {
             assert_eq!(found[&format!("a.armor.{part}")].dtype, dtype);
         }
@@ -103,8 +106,8 @@ fn weights_in_fp8_become_bf16() {
         let mut settings = small.settings("out");
         settings.include = vec!["a.weight".to_owned()];
         let job = run(settings);
-        let found = read(&small.path("out/model.armor.safetensors"));
-        let mut expected = read(&plain.path("out/model.armor.safetensors"));
+        let found = read(&small.path("out/armor-model.safetensors"));
+        let mut expected = read(&plain.path("out/armor-model.safetensors"));
         // b has no Hessian: it stays in FP8, with its scale.
         expected.extend(tensors.clone().into_iter().filter(|(name, _)| name.starts_with("b.")));
         assert_eq!(found, expected, "{ending} {shape:?}");

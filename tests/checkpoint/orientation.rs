@@ -21,7 +21,7 @@ fn output(small: &Small, out: &str, format: Format, change: impl FnOnce(&mut Job
     settings.format = format;
     change(&mut settings);
     run(settings);
-    let name = if format == Format::Reconstructed { "model.safetensors" } else { "model.armor.safetensors" };
+    let name = if format == Format::Reconstructed { "model.safetensors" } else { "armor-model.safetensors" };
     read(&small.path(out).join(name))
 }
 
@@ -32,7 +32,7 @@ fn a_transposed_weight_is_compressed_along_its_inputs() {
         let hessian = ("a.hessian_diag", Tensor::diagonal(cols, 2));
         let plain = Small::new(&named([("a.weight", weight.clone())]), &named([hessian.clone()]));
         let stored = named([("a.weight", transposed(&weight))]);
-        let marked = Small::new(&stored, &named([hessian.clone(), ("a.transposed", mark())]));
+        let marked = Small::new(&stored, &named([hessian.clone(), ("a.transposed", mark(1))]));
         let unmarked = Small::new(&stored, &named([hessian]));
         let glob = |settings: &mut JobSettings| settings.transposed = Some(vec!["a.*".to_owned()]);
         for format in [Format::Factors, Format::Reconstructed] {
@@ -47,7 +47,7 @@ fn a_transposed_weight_is_compressed_along_its_inputs() {
                 }
             }
         }
-        let file = std::fs::read(marked.path("factors/model.armor.safetensors")).expect("a file");
+        let file = std::fs::read(marked.path("factors/armor-model.safetensors")).expect("a file");
         let (_, header) = safetensors::SafeTensors::read_metadata(&file).expect("sound");
         let words = header.metadata().as_ref().expect("metadata");
         assert_eq!(words.get("a.armor.transposed").map(String::as_str), Some("true"));
@@ -64,12 +64,33 @@ fn an_orientation_that_is_not_known_is_not_guessed() {
     let mut settings = small.settings("out");
     settings.transposed = Some(Vec::new());
     assert!(!run(settings).layers()[0].transposed);
-    let counted =
-        Small::new(&named([("a.weight", square(1))]), &named([hessian.clone(), ("a.tokens", integers(&[9]))]));
-    counted.file("config.json", r#"{"model_type": "gpt2"}"#);
-    assert!(!Job::open(counted.settings("out")).expect("calibration has recorded it").layers()[0].transposed);
+    small.file("config.json", r#"{"model_type": "x", "decoder": {"model_type": "gpt2"}}"#);
+    assert!(small.refused(|_| {}).contains("models of the type gpt2"));
+    small.file("config.json", r#"{"model_type": "llama"}"#);
+    let job = Job::open(small.settings("out-of-llama")).expect("sound");
+    let told: Vec<&str> = job.warnings().collect();
+    let expected = "1 square weights are taken as [outputs, inputs], such as a.weight: neither a.transposed nor the setting \
+                    \"transposed\" says how they are stored";
+    assert_eq!(told, [expected]);
 
-    let marked = Small::new(&named([("a.weight", square(1))]), &named([hessian, ("a.transposed", mark())]));
+    let of_gpt2 = |hessians: Tensors| {
+        let small = Small::new(&named([("a.weight", square(1))]), &hessians);
+        small.file("config.json", r#"{"model_type": "gpt2"}"#);
+        small
+    };
+    let counted = of_gpt2(named([hessian.clone(), ("a.tokens", integers(&[9]))]));
+    assert!(counted.refused(|_| {}).contains("is square"), "a count of tokens says nothing of the orientation");
+    let recorded = of_gpt2(named([hessian.clone(), ("a.transposed", mark(0))]));
+    let job = Job::open(recorded.settings("out")).expect("calibration has recorded it");
+    assert!(!job.layers()[0].transposed && job.warnings().next().is_none());
+
+    let experts = named([("e", stacked(&[square(1), square(2)]))]);
+    let diagonals = stacked(&[Tensor::diagonal(SIZE, 1), Tensor::diagonal(SIZE, 2)]);
+    let told = Small::new(&experts, &named([("e.hessian_diag", diagonals)])).refused(|_| {});
+    let problem = "model.safetensors: e: has square slices, which models store in either orientation: ";
+    assert!(told.starts_with(problem), "{told}");
+
+    let marked = Small::new(&named([("a.weight", square(1))]), &named([hessian, ("a.transposed", mark(1))]));
     let told = marked.refused(|settings| settings.transposed = Some(Vec::new()));
     let expected = "a.weight: is stored as [inputs, outputs] according to a.transposed, and as [outputs, inputs] according \
                     to the setting \"transposed\"";
@@ -120,7 +141,7 @@ fn experts_in_one_tensor_are_compressed_one_by_one() {
     // [E, inputs, outputs].
     let exchanged: Vec<Tensor> = weights.iter().map(transposed).collect();
     let mut of_exchanged = of_all;
-    of_exchanged.insert("mlp.experts.up.transposed".to_owned(), mark());
+    of_exchanged.insert("mlp.experts.up.transposed".to_owned(), mark(1));
     let exchanged = Small::new(&named([("mlp.experts.up", stacked(&exchanged))]), &of_exchanged);
     let expected: Vec<Tensor> = expected.iter().map(transposed).collect();
     let found = output(&exchanged, "dense", Format::Reconstructed, |_| {});
@@ -138,7 +159,7 @@ fn experts_in_one_tensor_are_compressed_one_by_one() {
 fn tokens_are_counted_and_too_few_are_told() {
     let full =
         Tensor::new(Dtype::F32, &[SIZE, SIZE], (0..SIZE * SIZE).map(|at| f32::from(u8::from(at % (SIZE + 1) == 0))));
-    let hessians = named([("a.hessian", full), ("a.tokens", integers(&[SIZE as i64 - 1]))]);
+    let hessians = named([("a.hessian", full), ("a.tokens", integers(&[SIZE as i64 - 1])), ("a.transposed", mark(0))]);
     let small = Small::new(&named([("a.weight", square(1))]), &hessians);
     let mut settings = small.settings("out");
     settings.options = settings.options.objective(armor_core::Objective::Full);

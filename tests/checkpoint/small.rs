@@ -71,9 +71,9 @@ pub fn integers(values: &[i64]) -> Tensor {
     Tensor { dtype: Dtype::I64, shape: vec![values.len()], bytes }
 }
 
-/// The mark of a weight that is stored as [inputs, outputs].
-pub fn mark() -> Tensor {
-    Tensor { dtype: Dtype::U8, shape: vec![1], bytes: vec![1] }
+/// The mark of a weight that is stored as [inputs, outputs], 1, or as [outputs, inputs], 0.
+pub fn mark(value: u8) -> Tensor {
+    Tensor { dtype: Dtype::U8, shape: vec![1], bytes: vec![value] }
 }
 
 /// The report of a finished job.

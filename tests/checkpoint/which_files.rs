@@ -39,7 +39,7 @@ fn a_single_file_is_read_before_a_stale_index() {
     assert_eq!(skipped(&job, "checkpoint_files_not_read"), expected);
     let fresh = one_weight();
     run(fresh.settings("out"));
-    let name = "out/model.armor.safetensors";
+    let name = "out/armor-model.safetensors";
     assert_eq!(read(&small.path(name)), read(&fresh.path(name)));
     let written = std::fs::read_dir(small.path("out")).expect("a folder").count();
     assert_eq!(written, 3, "the compressed file, the report and the summary");

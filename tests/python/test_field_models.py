@@ -26,7 +26,7 @@ def compress(folder, hessians, out, **more):
 def factors_of(out):
     """What the files with factors hold: the tensors, and the metadata."""
     tensors, words = {}, {}
-    for path in out.glob("*.armor*.safetensors"):
+    for path in out.glob("armor-*.safetensors"):
         with safe_open(path, "np") as file:
             tensors |= {key: file.get_tensor(key) for key in file.keys()}
             words |= file.metadata()
