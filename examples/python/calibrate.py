@@ -8,8 +8,8 @@ The first runs a Hugging Face model on a text, and observes what goes into its l
 needs numpy alone: it reads inputs that something else has stored, DIR/NAME.npy or any number of DIR/NAME/*.npy for the
 layer NAME, each (..., k). Both write, for each weight T.weight or T on disk, T.hessian_diag [k] or, with --kind full,
 T.hessian [k, k], and T.tokens [1], the number of tokens. Experts that lie on disk in one tensor have theirs stacked in
-the same way. T.transposed [1] says that the weight is stored as [in, out]. The standard error output lists what is
-left out.
+the same way. The first writes T.transposed [1] as well: 1 where the weight is stored as [in, out], 0 where it is
+[out, in]. The standard error output lists what is left out.
 """
 
 from __future__ import annotations

@@ -129,6 +129,24 @@ def test_stacked_experts_without_tokens_have_zeros():
     assert (made.idle, made.scarce, len(made)) == (["t[0]"], ["t[1]"], 1)
 
 
+@pytest.mark.parametrize(("transposed", "written"), [(True, [1]), (False, [0]), (None, None)])
+def test_the_orientation_is_written_where_it_is_known(transposed, written):
+    made = hessians(accumulators(w=[[1, 2]]), {}, [Stored("w", ["w"], transposed=transposed)], "diagonal").tensors
+    assert ("w.transposed" in made) == (written is not None)
+    if written is not None:
+        assert (made["w.transposed"].dtype, made["w.transposed"].tolist()) == (np.uint8, written)
+
+
+def test_only_weights_of_one_orientation_share_a_hessian():
+    sums = accumulators(q=[[1, 2]])
+    owner = {"q": "q", "k": "q", "v": "q"}
+    stored = [Stored(name, [name], transposed=name == "v") for name in ("q", "k", "v")]
+    made = hessians(sums, owner, stored, "diagonal", share=True)
+    assert made.aliases == {"k": "q"}
+    assert made.tensors["q.transposed"].tolist() == [0]
+    assert made.tensors["v.transposed"].tolist() == [1]
+
+
 def test_experts_apart_share_and_those_without_tokens_are_left_out():
     sums = accumulators(**{"t[1]": [[1, 2]]})
     stored = [Stored(f"e.{expert}.{part}", ["t"], [expert]) for expert in (0, 1) for part in ("w1", "w3")]

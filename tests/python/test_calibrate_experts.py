@@ -108,7 +108,7 @@ def test_shapes_are_those_of_the_weights(family, tmp_path):
         stem, _, kind = key.rpartition(".")
         if kind == "hessian_diag":
             shape = disk.get(stem, disk.get(f"{stem}.weight")).shape
-            inputs = shape[-2] if f"{stem}.transposed" in tensors else shape[-1]
+            inputs = shape[-2] if tensors[f"{stem}.transposed"].item() else shape[-1]
             assert value.shape == (*shape[:-2], inputs)
             assert tensors[f"{stem}.tokens"].shape == (shape[:-2] or (1,))
 

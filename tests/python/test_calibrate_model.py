@@ -18,14 +18,15 @@ def test_every_linear_layer_but_the_head_is_covered(folder, tmp_path):
     wanted = {key for key in weights(folder) if "_proj." in key}
     assert {key.replace(".hessian_diag", ".weight") for key in tensors if "hessian" in key} == wanted
     assert {key.replace(".tokens", ".weight") for key in tensors if "tokens" in key} == wanted
-    assert len(tensors) == 2 * len(wanted)
+    assert {key.replace(".transposed", ".weight") for key in tensors if "transposed" in key} == wanted
+    assert len(tensors) == 3 * len(wanted)
 
 
 def test_shared_inputs_are_written_once_with_their_aliases(folder, tmp_path, capsys):
     everything = collect(folder, tmp_path / "all.safetensors")
     shared = collect(folder, tmp_path / "shared.safetensors", "--share")
     assert "--alias k_proj=q_proj,up_proj=gate_proj,v_proj=q_proj" in capsys.readouterr().out
-    assert (len(everything), len(shared)) == (28, 16)
+    assert (len(everything), len(shared)) == (42, 24)
     for key, value in everything.items():
         owner = key.replace("k_proj", "q_proj").replace("v_proj", "q_proj").replace("up_proj", "gate_proj")
         np.testing.assert_array_equal(value, shared[owner])
@@ -91,4 +92,4 @@ def test_the_inputs_of_a_layer_that_is_run_twice_are_added(folder):
         "t.hessian": watcher.accumulators[name].hessian(),
         "t.tokens": np.array([watcher.accumulators[name].tokens]),
     }
-    check(tensors, "t", x)
+    check(tensors, "t", x, transposed=None)

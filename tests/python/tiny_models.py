@@ -180,7 +180,10 @@ def rows(calls):
 
 
 def check(tensors, stem, x, *, expert=None, transposed=False):
-    """A Hessian, full or its diagonal, and its count are those of the inputs x, (tokens, k)."""
+    """A Hessian, full or its diagonal, and its count are those of the inputs x, (tokens, k).
+
+    The orientation is recorded as `transposed`, or not at all if that is None.
+    """
     kind = "hessian" if f"{stem}.hessian" in tensors else "hessian_diag"
     found, count = tensors[f"{stem}.{kind}"], tensors[f"{stem}.tokens"]
     assert found.dtype == np.float32 and count.dtype == np.int64
@@ -192,7 +195,7 @@ def check(tensors, stem, x, *, expert=None, transposed=False):
     assert count == len(x)
     wanted = x.T @ x / max(len(x), 1)
     np.testing.assert_allclose(found, wanted if kind == "hessian" else np.diag(wanted), rtol=2e-4, atol=1e-6)
-    assert (f"{stem}.transposed" in tensors) == transposed
-    if transposed:
+    assert (f"{stem}.transposed" in tensors) == (transposed is not None)
+    if transposed is not None:
         flag = tensors[f"{stem}.transposed"]
-        assert (flag.dtype, flag.tolist()) == (np.uint8, [1])
+        assert (flag.dtype, flag.tolist()) == (np.uint8, [int(transposed)])

@@ -20,13 +20,14 @@ TOKENS_AT_ONCE = 8192
 class Stored:
     """A weight on disk, named without `.weight`: that of a layer, of one of its experts, or of all of them stacked.
 
-    It has several layers where it is used in several places, and is [in, out] if `transposed`.
+    It has several layers where it is used in several places. It is [in, out] if `transposed`, [out, in] if that is
+    False, and either if it is None, for inputs that something else has stored.
     """
 
     stem: str
     layers: list[str]
     experts: list[int] | None = None
-    transposed: bool = False
+    transposed: bool | None = None
     stacked: bool = False
 
     def places(self) -> list[tuple[str, ...]]:
@@ -101,8 +102,8 @@ def hessians(
         values = [total.hessian() if total else nothing for total in sums]
         result.tensors[f"{weight.stem}.{SUFFIXES[kind]}"] = np.stack(values) if weight.stacked else values[0]
         result.tensors[f"{weight.stem}.tokens"] = np.array(tokens, np.int64)
-        if weight.transposed:
-            result.tensors[f"{weight.stem}.transposed"] = np.ones(1, np.uint8)
+        if weight.transposed is not None:
+            result.tensors[f"{weight.stem}.transposed"] = np.array([weight.transposed], np.uint8)
     return result
 
 
