@@ -118,6 +118,19 @@ def test_without_values_in_memory_names_and_shapes_must_do(tmp_path):
     assert (stored, len(unmatched)) == ([], 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_names_and_shapes_must_do_for_float8_on_disk(dtype, tmp_path):
+    up = linear(6, 4)
+    scale = up.weight.abs().max() / 64
+    tensors = {"layers.0.up.weight": (up.weight / scale).to(dtype), "layers.0.up.weight_scale_inv": scale[None, None]}
+    wanted = ([("layers.0.up", ["model.layers.0.up"], False)], [])
+    assert found(nested(**{"model:layers:0:up": up}), tensors, tmp_path) == wanted
+    stored, unmatched = found(nested(**{"model:layers:0:up": linear(4, 6)}), tensors, tmp_path)
+    assert (stored, len(unmatched)) == ([], 1)
+    stored, unmatched = found(nested(**{"model:layers:0:down": up}), tensors, tmp_path)
+    assert (stored, len(unmatched)) == ([], 1)
+
+
 def test_other_number_types_are_compared_as_those_in_memory(tmp_path):
     up = linear(6, 4)
     tensors = {"up.weight": up.weight.clone()}

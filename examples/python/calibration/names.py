@@ -3,7 +3,8 @@
 A model in memory may call its weights otherwise than the files do, keep them transposed, or stack in one parameter
 what lies on disk as a tensor or two for each expert. A tensor is a layer's if its shape fits, its name has the same
 numbers (of the block, and of the expert), and a sample of its values is the same; of several the one with the equal
-name, else with the longest equal end of the name. Where a weight has no values in memory, names and shapes must do.
+name, else with the longest equal end of the name. Names and shapes must do where a weight has no values in memory, and
+where the tensor on disk is of a float8 type, whose values are multiplied by scales when they are read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ SAMPLED_ROWS, SAMPLED_COLUMNS = 3, 16
 
 
 class Checkpoint:
-    """The tensors of a model's safetensors files, those that transformers would read."""
+    """The tensors of a model's safetensors files, those that transformers would read.
+
+    `scaled` has the names of those that are stored in a float8 type.
+    """
 
     def __init__(self, folder: Path) -> None:
         index = folder / "model.safetensors.index.json"
@@ -39,12 +43,16 @@ class Checkpoint:
             paths = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
         self._files = {}
         self.shapes: dict[str, list[int]] = {}
+        self.scaled: set[str] = set()
         self._by_numbers: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for path in paths:
             file = safe_open(path, framework="pt")
             for name in sorted(file.keys()):
                 self._files[name] = file
-                self.shapes[name] = list(file.get_slice(name).get_shape())
+                header = file.get_slice(name)
+                self.shapes[name] = list(header.get_shape())
+                if header.get_dtype().startswith("F8_"):
+                    self.scaled.add(name)
                 self._by_numbers[numbers(name)].append(name)
 
     def with_numbers(self, wanted: tuple[str, ...]) -> list[str]:
@@ -181,9 +189,9 @@ def _part(candidate: str, wanted: Wanted, checkpoint: Checkpoint) -> Part | None
 
 
 def _agrees(part: Part, wanted: Wanted, checkpoint: Checkpoint) -> bool:
-    """Whether a sample of values is the same in memory and on disk."""
+    """Whether a sample of values is the same in memory and on disk, or, where values do not tell, the names' ends."""
     ours = wanted.matrices
-    if ours.is_meta:
+    if ours.is_meta or part.name in checkpoint.scaled:
         whole = part.outputs == ours.shape[-2] and part.transposed == wanted.transposed
         return whole and common_end(part.name, wanted.name) > 1
     columns = spread(ours.shape[-1], SAMPLED_COLUMNS)
