@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import armor
 import numpy as np
-from calibration.choice import selected, summary
-from calibration.output import SUFFIXES, Hessians, Stored, add, hessians, write
+from calibration.choice import check_globs, selected, summary
+from calibration.output import SUFFIXES, Hessians, Stored, add, hessians, obstacle, write
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -46,14 +46,16 @@ def load(folder: Path, dtype: str, device: str) -> transformers.PreTrainedModel:
     """Loads a causal language model, or a model of images and text, whose language part is then run alone."""
     import transformers
 
-    config = type(transformers.AutoConfig.from_pretrained(folder))
-    if (
-        config in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-        or config not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    ):
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         auto = transformers.AutoModelForCausalLM
-    else:
+    elif type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         auto = transformers.AutoModelForImageTextToText
+    else:
+        raise ValueError(
+            f"--model: {folder} is of the type {config.model_type}, which is neither a causal language model nor a "
+            "model of images and text"
+        )
     model = auto.from_pretrained(folder, dtype=dtype).to(device).eval()
     model.set_experts_implementation("eager")  # as while experts are observed, so that every pass computes the same
     return model
@@ -62,18 +64,24 @@ def load(folder: Path, dtype: str, device: str) -> transformers.PreTrainedModel:
 def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The text as batches of token numbers and attention masks, cut to the context length of the model."""
     import transformers
-    from calibration.text import batches, sequences
+    from calibration.text import batches, context_length, first_tokens, sequences
 
+    try:
+        words = options.text.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--text: {options.text} is not UTF-8, from byte {error.start} on: {error.reason}") from error
+    tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+    numbers = tokenizer(words, add_special_tokens=False, verbose=False).input_ids[: options.tokens]
+    if not numbers:
+        raise ValueError(f"--text: {options.text} holds no token")
+    if len(numbers) < options.tokens:
+        say(f"the text has {len(numbers)} tokens, fewer than --tokens {options.tokens}")
     length = options.sequence
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(model.config)
     if context is not None and context < length:
         say(f"--sequence: {length} is cut to {context}, the context length of the model")
         length = context
-    tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
-    pieces = sequences(tokenizer, options.text.read_text(encoding="utf-8"), options.tokens, length)
-    if not pieces:
-        raise ValueError(f"{options.text}: holds no token")
-    return batches(pieces, options.batch)
+    return batches(sequences(numbers, first_tokens(tokenizer, words), length), options.batch)
 
 
 def choose(options: argparse.Namespace, model: transformers.PreTrainedModel) -> dict[str, Layer]:
@@ -171,9 +179,13 @@ def from_activations(options: argparse.Namespace) -> Iterator[Hessians]:
     for path in options.activations.iterdir():
         if path.is_dir():
             dumps.setdefault(path.name, []).extend(sorted(path.glob("*.npy")))
-    names = [name for name in sorted(dumps) if dumps[name] and selected(name, options.include, options.exclude)]
+    found = sorted(name for name in dumps if dumps[name])
+    if not found:
+        raise ValueError(f"{options.activations}: holds no NAME.npy or NAME/*.npy")
+    check_globs(found, options.include, options.exclude)
+    names = [name for name in found if selected(name, options.include, options.exclude)]
     if not names:
-        raise ValueError(f"{options.activations}: holds no NAME.npy or NAME/*.npy that is selected")
+        raise ValueError(f"{options.activations}: no layer is left to calibrate")
     for part in np.array_split(np.arange(len(names)), options.passes):
         sums = {}
         for name in (names[index] for index in tqdm(part, unit="layer")):
@@ -254,6 +266,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name}: {folder} is no folder")
     if options.text is not None and not options.text.is_file():
         parser.error(f"--text: {options.text} is no file")
+    problem = obstacle(options.out, folder=options.passes > 1)
+    if problem is not None:
+        parser.error(f"--out: {problem}")
     return options
 
 

@@ -7,7 +7,7 @@ import armor
 import numpy as np
 import pytest
 from calibration.choice import summary
-from calibration.output import SUFFIXES, Stored, component, hessians
+from calibration.output import SUFFIXES, Stored, component, hessians, write
 from conftest import ROOT
 from safetensors.numpy import load_file
 
@@ -82,13 +82,39 @@ def test_inputs_of_other_widths_are_named(activations, tmp_path):
         (["--activations", ".", "--include", "none"], "no NAME.npy"),
         (["--activations", ".", "--tokens", "0"], "--tokens"),
         (["--activations", ".", "--batch", "0"], "--batch"),
+        (["--activations", ".", "--out", "."], "--out: . is there and is no file"),
+        (["--activations", ".", "--out", __file__, "--passes", "2"], "is there and is no folder"),
+        (["--activations", ".", "--out", f"{__file__}/h.safetensors"], "test_calibrate.py is no folder"),
+        (["--activations", ".", "--out", f"{__file__}/deep/out", "--passes", "2"], "test_calibrate.py is no folder"),
+        (["--activations", ".", "--out", "/proc/h.safetensors"], "/proc/h.safetensors cannot be written: "),
+        (["--activations", ".", "--out", "h" * 300], "cannot be written: File name too long"),
     ],
 )
 def test_a_wrong_command_line_is_refused(arguments, message, tmp_path):
-    status, _, errors = run(*arguments, "--out", tmp_path / "h.safetensors")
+    status, _, errors = run("--out", tmp_path / "h.safetensors", *arguments)
     assert status != 0
     assert message in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("option", ["--include", "--exclude"])
+def test_a_glob_that_matches_no_stored_input_is_refused(activations, tmp_path, option):
+    status, _, errors = run("--activations", activations[0], "--out", tmp_path / "h.safetensors", option, "*", "*.left")
+    assert status == 1
+    assert f"{option} *.left: matches none of the 2 layers" in errors
+
+
+def test_the_check_of_the_output_and_a_failed_run_leave_nothing_behind(activations, tmp_path):
+    np.save(activations[0] / "layers.0.up" / "2.npy", np.ones((5, 7)))
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("h.safetensors", "new/deep/h.safetensors"):
+        status, _, errors = run("--activations", activations[0], "--out", tmp_path / name)
+        assert (status, "2.npy" in errors) == (1, True)
+    status, _, errors = run("--activations", activations[0], "--out", tmp_path)
+    assert (status, "is no file" in errors) == (2, True)
+    with pytest.raises(OSError, match="directory"):
+        write(activations[0], {"x": np.ones(1)})
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_names_that_differ_in_one_component_are_aliases():

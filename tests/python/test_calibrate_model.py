@@ -1,9 +1,10 @@
 """A small random Llama through the whole script, and on to a compressed model. Skipped without PyTorch."""
 
+import calibrate
 import numpy as np
 import pytest
 from test_job import finish
-from tiny_models import check, collect, inputs_of, layers, load, pieces, rows, save, torch, watch, weights
+from tiny_models import check, collect, inputs_of, layers, load, pieces, rows, save, torch, transformers, watch, weights
 
 pytestmark = pytest.mark.field
 
@@ -65,9 +66,24 @@ def test_passes_change_nothing(folder, tmp_path):
         np.testing.assert_array_equal(value, thrice[key])
 
 
-def test_a_glob_that_matches_nothing_is_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match="--include nothing"):
-        collect(folder, tmp_path / "h.safetensors", "--include", "nothing")
+@pytest.mark.parametrize("option", ["--include", "--exclude"])
+def test_a_glob_that_matches_nothing_is_refused(folder, tmp_path, option):
+    with pytest.raises(ValueError, match=f"{option} nothing: matches none of the 15 layers"):
+        collect(folder, tmp_path / "h.safetensors", option, "*", "nothing")
+
+
+def test_the_output_is_checked_before_the_model_is_loaded(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(calibrate, "load", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(SystemExit):
+        collect(folder, tmp_path)
+    assert "is there and is no file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_another_kind_is_refused_by_its_type(tmp_path):
+    transformers.T5Config().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"is of the type t5, which is neither a causal .* images and text$"):
+        load(tmp_path)
 
 
 def test_a_tensor_written_to_in_between_is_not_shared():

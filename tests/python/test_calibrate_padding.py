@@ -19,6 +19,7 @@ from tiny_models import (
     text,
     tokenizer,
     torch,
+    transformers,
     watch,
 )
 
@@ -91,7 +92,7 @@ def test_the_mask_of_a_watcher_in_a_program(family, side, tmp_path):
 def test_a_mask_that_does_not_fit_is_refused():
     module = torch.nn.ModuleDict({"up": torch.nn.Linear(4, 4)})
     with watch.Watcher(layers.find_layers(module)[0]) as watcher:
-        with pytest.raises(ValueError, match=r"up: inputs of shape \[5, 4\].*\[2, 3\]"), watcher.mask(torch.ones(2, 3)):
+        with pytest.raises(ValueError, match=r"up: .*\[5, 4\].*\[2, 3\].*--batch 1"), watcher.mask(torch.ones(2, 3)):
             module["up"](torch.ones(5, 4))
         with pytest.raises(ValueError, match=r"attention_mask: has shape \[3\]"), watcher.mask(torch.ones(3)):
             pass
@@ -106,7 +107,7 @@ def test_a_mask_that_does_not_fit_is_refused():
 def test_every_sequence_begins_as_the_tokenizer_begins_a_text(bos, first, tmp_path):
     folder = save(tmp_path / "model", "llama", bos=bos)
     assert text.first_tokens(tokenizer(bos=bos), TEXT) == first
-    assert text.sequences(tokenizer(bos=bos), TEXT, 95, 40) == pieces(95, 40, first)
+    assert text.sequences(pieces(95, 95)[0], first, 40) == pieces(95, 40, first)
     tensors = collect(folder, tmp_path / "h.safetensors", "--tokens", 95, "--sequence", 40)
     name = "model.layers.1.mlp.down_proj"
     x = rows(inputs_of(load(folder), [name], pieces(95, 40, first))[name])
@@ -122,7 +123,7 @@ def test_batches_are_padded_at_the_end():
     assert (last.tolist(), last_mask.tolist()) == ([[8]], [[1]])
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "llava"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "mpt", "llava"])
 def test_sequences_are_cut_to_the_context_of_the_model(family, tmp_path, capsys):
     folder = save(tmp_path / "model", family)
     long = collect(folder, tmp_path / "long.safetensors", "--tokens", 150, "--sequence", 500)
@@ -145,3 +146,28 @@ def test_a_sequence_without_room_and_a_text_without_tokens_are_refused(tmp_path)
     (folder / "text.txt").write_text("")
     with pytest.raises(ValueError, match="holds no token"):
         collect(folder, tmp_path / "h.safetensors")
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_text_that_is_shorter_than_wanted_is_said(bos, tmp_path, capsys):
+    folder = save(tmp_path / "model", "llama", bos=bos)
+    collect(folder, tmp_path / "h.safetensors", "--tokens", len(TEXT), "--sequence", 40)
+    assert "the text has" not in capsys.readouterr().err
+    collect(folder, tmp_path / "h.safetensors", "--tokens", len(TEXT) + 1, "--sequence", 40)
+    said = f"the text has {len(TEXT)} tokens, fewer than --tokens {len(TEXT) + 1}\n"
+    assert said in capsys.readouterr().err
+
+
+def test_a_text_that_is_not_utf_8_is_named(tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    (folder / "text.txt").write_bytes("Übermut".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"text\.txt is not UTF-8, from byte 0 on: "):
+        collect(folder, tmp_path / "h.safetensors")
+
+
+@pytest.mark.parametrize("name", text.CONTEXT_LENGTHS)
+def test_the_context_length_has_several_names(name):
+    config = transformers.BloomConfig(**{name: 96})
+    assert text.context_length(config) == 96
+    assert text.context_length(transformers.BloomConfig()) is None
+    assert text.context_length(transformers.XLNetConfig()) is None  # It says -1, without a limit.

@@ -68,6 +68,9 @@ CONFIGS = {
     "bloom": lambda: transformers.BloomConfig(
         vocab_size=260, hidden_size=16, n_layer=2, n_head=4, bos_token_id=BOS, eos_token_id=257, pad_token_id=0
     ),
+    "mpt": lambda: transformers.MptConfig(
+        d_model=16, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=64, vocab_size=260
+    ),
     "gpt_neox": lambda: transformers.GPTNeoXConfig(**small("num_key_value_heads")),
     "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
         **small(**EXPERTS), num_experts=5, shared_expert_intermediate_size=20, decoder_sparse_step=1

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from calibration.choice import selected
+from calibration.choice import check_globs, selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +42,8 @@ def find_layers(
     """The layers by name in memory, without `.weight`, and the reason for each that is left out.
 
     `include` and `exclude` are globs of these names. The output head, routers and layers with one output are left out
-    unless `everything` is set. A ValueError names a parameter of experts that cannot be observed.
+    unless `everything` is set. A ValueError names a parameter of experts that cannot be observed, or a glob that
+    matches nothing.
     """
     found, left_out = {}, {}
     for layer, unknown in _candidates(model):
@@ -55,9 +55,7 @@ def find_layers(
             found[layer.name] = layer
         else:
             left_out[layer.name] = reason
-    for glob in include:
-        if not any(fnmatchcase(name, glob) for name in (*found, *left_out)):
-            raise ValueError(f"--include {glob}: matches none of the {len(found) + len(left_out)} layers of the model")
+    check_globs((*found, *left_out), include, exclude)
     return found, left_out
 
 

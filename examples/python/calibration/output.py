@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from typing import TYPE_CHECKING
 
 import armor
@@ -124,9 +125,29 @@ def component(name: str, owner: str) -> tuple[str, str] | None:
     return different[0] if len(ours) == len(theirs) and len(different) == 1 else None
 
 
+def obstacle(out: Path, *, folder: bool) -> str | None:
+    """Why the output, a file or a folder of files, cannot be written, if it cannot; leaves nothing behind."""
+    try:
+        if out.exists() and not (out.is_dir() if folder else out.is_file()):
+            kind = "folder, and several passes write" if folder else "file, and one pass writes"
+            return f"{out} is there and is no {kind} one"
+        place = (out if folder else out.parent).absolute()
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            return f"{place} is no folder"
+        with tempfile.TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        return f"{out} cannot be written: {error.strerror}"
+
+
 def write(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Writes a safetensors file under another name and renames it, so that it is never half there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.tmp")
-    save_file(tensors, unfinished)
-    unfinished.replace(path)
+    try:
+        save_file(tensors, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 START = 200
+# What models call the length of their context; that of most is found under the first name, whatever they call it.
+CONTEXT_LENGTHS = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions", "seq_length")
 
 
 def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -22,16 +24,21 @@ def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return []
 
 
-def sequences(tokenizer: PreTrainedTokenizerBase, text: str, tokens: int, length: int) -> list[list[int]]:
-    """Cuts the first `tokens` tokens of a text into sequences of at most `length`, the last one shorter.
+def context_length(config: PretrainedConfig) -> int | None:
+    """The most tokens of a sequence that a model is made for, if its configuration tells."""
+    text = config.get_text_config()
+    lengths = (getattr(text, name, None) for name in CONTEXT_LENGTHS)
+    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
-    Each begins with the tokens that the tokenizer puts before a text; they count to `length`, but not to `tokens`.
+
+def sequences(numbers: list[int], first: list[int], length: int) -> list[list[int]]:
+    """Cuts the tokens of a text into sequences of at most `length`, the last one shorter.
+
+    Each begins with the tokens `first`, those that the tokenizer puts before a text; they count to `length`.
     """
-    first = first_tokens(tokenizer, text)
     step = length - len(first)
     if step < 1:
         raise ValueError(f"--sequence: {length} leaves no room after the tokenizer's {len(first)} first tokens")
-    numbers = tokenizer(text, add_special_tokens=False, verbose=False).input_ids[:tokens]
     return [first + numbers[start : start + step] for start in range(0, len(numbers), step)]
 
 

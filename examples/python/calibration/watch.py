@@ -95,7 +95,7 @@ class Watcher:
         try:
             return kept(tensor, self._mask, experts)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}; run the model without padding") from error
+            raise ValueError(f"{name}: {error}; run the model without padding (--batch 1)") from error
 
     def _watch_experts(self, stack: ExitStack) -> None:
         """Observes stacked experts until the stack is closed."""
