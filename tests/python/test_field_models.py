@@ -28,7 +28,7 @@ def factors_of(out):
     tensors, words = {}, {}
     for path in out.glob("armor-*.safetensors"):
         with safe_open(path, "np") as file:
-            tensors |= {key: file.get_tensor(key) for key in file.keys()}
+            tensors |= {key: file.get_tensor(key) for key in list(file.keys())}
             words |= file.metadata()
     return tensors, words
 
@@ -79,7 +79,10 @@ def with_weights(folder, copy, changed):
     for path in folder.iterdir():
         if path.suffix != ".safetensors":
             (copy / path.name).write_bytes(path.read_bytes())
-    tensors = {name: np.ascontiguousarray(changed.get(name, tensor).astype(np.float64)) for name, tensor in weights(folder).items()}
+    tensors = {
+        name: np.ascontiguousarray(changed.get(name, tensor).astype(np.float64))
+        for name, tensor in weights(folder).items()
+    }
     save_file(tensors, copy / "model.safetensors", {"format": "pt"})
     model = load(copy).double()
     # The faster ways to multiply by experts know no f64.
@@ -110,22 +113,24 @@ def test_a_model_comes_back_with_the_logits_of_what_is_stored(family, tmp_path):
 def compressible(hessians, tensors):
     """The weights that have a Hessian, but for those whose inputs are no multiple of four."""
     with safe_open(hessians, "np") as file:
-        stems = {key.rsplit(".", 1)[0]: file.get_slice(key).get_shape()[-1] for key in file.keys() if "hessian" in key}
+        stems = {
+            key.rsplit(".", 1)[0]: file.get_slice(key).get_shape()[-1] for key in list(file.keys()) if "hessian" in key
+        }
     return [name for name in tensors if stems.get(name.removesuffix(".weight"), 1) % 4 == 0]
 
 
-@pytest.mark.parametrize("format", ["factors", "dense-core", "sparse-24-bitmask"])
-def test_a_process_that_does_not_know_the_format_cannot_load_the_folder(format, tmp_path):
+@pytest.mark.parametrize("form", ["factors", "dense-core", "sparse-24-bitmask"])
+def test_a_process_that_does_not_know_the_format_cannot_load_the_folder(form, tmp_path):
     folder = save(tmp_path / "model", "llama")
     collect(folder, tmp_path / "h.safetensors", "--tokens", 80, "--sequence", 40)
-    compress(folder, tmp_path / "h.safetensors", tmp_path / "out", format=format, include=["*_proj.weight"])
+    compress(folder, tmp_path / "h.safetensors", tmp_path / "out", format=form, include=["*_proj.weight"])
     program = "import sys, transformers; transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])"
     ran = subprocess.run([sys.executable, "-c", program, tmp_path / "out"], capture_output=True, text=True, check=False)
     assert ran.returncode != 0
     assert re.search(r"OSError: .*no file named", ran.stderr), ran.stderr
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "armor"
-    assert config["quantization_config"]["format"] == format
+    assert config["quantization_config"]["format"] == form
 
 
 def test_a_model_of_16_bits_stays_one(tmp_path):
