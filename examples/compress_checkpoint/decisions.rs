@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use armor_core::checkpoint::Job;
+use armor_core::checkpoint::{CopiedTensor, Job};
 use serde_json::Value;
 
 use crate::terminal::{plain, say};
@@ -36,13 +36,18 @@ pub fn print(job: &Job) -> io::Result<()> {
         let text = |key: &str| plain(file[key].as_str().unwrap_or_default());
         say(format!("file not copied: {}, because {}", text("file"), text("reason")))?;
     }
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, Vec<&CopiedTensor>> = BTreeMap::new();
     for tensor in job.copied() {
         let kind = tensor.reason.split(" from ").next().unwrap_or_default();
-        reasons.entry(kind).or_default().push(&tensor.name);
+        kinds.entry(kind).or_default().push(tensor);
     }
-    for (reason, names) in reasons {
-        say(format!("copied, because it {}: {} tensors, such as {}", plain(reason), names.len(), plain(names[0])))?;
+    for (kind, tensors) in kinds {
+        let (count, example) = (tensors.len(), tensors[0]);
+        let example = match example.reason == kind {
+            true => plain(&example.name),
+            false => format!("{}, which {}", plain(&example.name), plain(&example.reason)),
+        };
+        say(format!("copied, because it {}: {count} tensors, such as {example}", plain(kind)))?;
     }
     Ok(())
 }
