@@ -76,11 +76,18 @@ impl ColumnScore {
     }
 }
 
-/// The rank of an entry in its group: those of inputs that count before all others, then by size.
+/// The rank of an entry in its group, in one number that is fast to compare: those of inputs that count before all others,
+/// then by size.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-pub(super) struct EntryRank {
-    pub is_live: bool,
-    pub size: f64,
+pub(super) struct EntryRank(f64);
+
+impl EntryRank {
+    /// Ranks an entry by its score, whose sign does not matter.
+    pub fn new(is_live: bool, score: f64) -> Self {
+        let size = score.abs();
+        // The negative reciprocal grows with the size, too, and is below the size of every entry of an input that counts.
+        EntryRank(if is_live { size } else { -1.0 / (size + f64::MIN_POSITIVE) })
+    }
 }
 
 /// Keeps the N entries of highest rank in every group, the first ones where they tie, with the values W̄_ij.
@@ -96,10 +103,8 @@ fn keep_largest(state: &mut State<'_>, scores: &[ColumnScore]) {
         let groups = core.masks.iter_mut().zip(core.values.chunks_exact_mut(n));
         let of_rows = rows.flat_map(|row| row.chunks_exact(m).zip(scores.chunks_exact(m).zip(roots.chunks_exact(m))));
         for ((mask, values), (group, (scores, roots))) in groups.zip(of_rows) {
-            let rank = |(&value, score): (&f32, &ColumnScore)| EntryRank {
-                is_live: score.is_live,
-                size: (f64::from(value) * score.scale).abs(),
-            };
+            let rank =
+                |(&value, score): (&f32, &ColumnScore)| EntryRank::new(score.is_live, f64::from(value) * score.scale);
             *mask = largest(n, group.iter().zip(scores).map(rank));
             for (value, column) in values.iter_mut().zip(columns(*mask)) {
                 *value = (f64::from(group[column]) / roots[column]) as f32;
@@ -110,7 +115,7 @@ fn keep_largest(state: &mut State<'_>, scores: &[ColumnScore]) {
 
 /// Mask of the `n` entries of highest rank, the first ones where they tie.
 pub(super) fn largest(n: usize, of_group: impl Iterator<Item = EntryRank>) -> u8 {
-    const LAST: EntryRank = EntryRank { is_live: false, size: f64::NEG_INFINITY };
+    const LAST: EntryRank = EntryRank(f64::NEG_INFINITY);
     let mut ranks = [LAST; Pattern::MAX_M];
     for (rank, entry) in ranks.iter_mut().zip(of_group) {
         *rank = entry;

@@ -206,10 +206,7 @@ impl Pruning<'_> {
         let (n, m, width) = (self.pattern.n(), self.pattern.m(), weights.len());
         for (group, mask) in masks.iter_mut().enumerate() {
             let columns = group * m..(group + 1) * m;
-            let rank = |j: usize| EntryRank {
-                is_live: self.live[start + j],
-                size: (weights[j] / self.factor_row(start + j)[0]).abs(),
-            };
+            let rank = |j: usize| EntryRank::new(self.live[start + j], weights[j] / self.factor_row(start + j)[0]);
             *mask = largest(n, columns.clone().map(rank));
             for j in columns.filter(|j| *mask >> (j % m) & 1 == 0) {
                 let row_of_u = self.factor_row(start + j);
