@@ -149,7 +149,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
     progress::compressed(&job, in_flight)?;
     progress::written(&job)?;
-    table::print(&job.report()?)?;
+    table::print(&job)?;
     say(format!(
         "\ndone in {:.1} s; the checkpoint, report.json and summary.html are in {}",
         start.elapsed().as_secs_f64(),

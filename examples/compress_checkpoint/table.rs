@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 
+use armor_core::checkpoint::Job;
 use serde_json::Value;
 
 use crate::terminal::{plain, say};
@@ -50,9 +51,10 @@ fn kind_of(name: &str) -> &str {
     parts.find(|part| part.parse::<usize>().is_err()).unwrap_or(name)
 }
 
-/// Prints the table of a report.
-pub fn print(report: &str) -> Result<(), Box<dyn Error>> {
-    let report: Value = serde_json::from_str(report)?;
+/// Prints the table of a finished job's report, and those of its warnings that were not said before the job ran.
+pub fn print(job: &Job) -> Result<(), Box<dyn Error>> {
+    let report: Value = serde_json::from_str(&job.report()?)?;
+    let said: Vec<&str> = job.warnings().collect();
     let (mut kinds, mut total) = (BTreeMap::<&str, Kind>::new(), Kind::default());
     for layer in report["layers"].as_array().into_iter().flatten() {
         let name = layer["name"].as_str().unwrap_or_default();
@@ -67,7 +69,8 @@ pub fn print(report: &str) -> Result<(), Box<dyn Error>> {
     }
     total.print("all")?;
     say(format!("{} other tensors are copied", report["total"]["copied_tensors"]))?;
-    for warning in report["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    let warnings = report["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    for warning in warnings.filter(|warning| !said.contains(warning)) {
         say(format!("warning: {}", plain(warning)))?;
     }
     Ok(())

@@ -58,10 +58,7 @@ impl JobContext {
             return Ok((digests, Vec::new()));
         }
         let mut warnings: Vec<String> = self.rehearse(index, loaded)?.into_iter().collect();
-        let (layer, hessian) = (&self.selection.layers[index], loaded.layer.hessian());
-        if hessian.dead_inputs() == hessian.len() && layer.tokens != Some(0) {
-            warnings.push(format!("{}: its Hessian is all zero, so all inputs count alike", layer.name));
-        }
+        warnings.extend(self.selection.layers[index].warning_of_dead_inputs(loaded.layer.hessian().dead_inputs()));
         Ok((digests, warnings))
     }
 
@@ -103,6 +100,7 @@ impl JobContext {
         let file = self.file_of(kind, tensor);
         Err(self.folder.other(format!("holds another job: {file}: {tensor} has changed since it was begun")))
     }
+
     /// The name of the file that holds an input, which may be a slice of a tensor.
     fn file_of(&self, kind: InputKind, input: &str) -> String {
         let of_layer = |layer: &&SelectedTensor| match kind {
@@ -114,6 +112,6 @@ impl JobContext {
             InputKind::Checkpoint => (&self.checkpoint, layer.map_or(input, |layer| &layer.tensor)),
             InputKind::Hessian => (&self.hessians, layer.map_or(input, |layer| &layer.hessian)),
         };
-        source.shard(tensor).map_or_else(String::new, |shard| shard.name())
+        source.file_of(tensor)
     }
 }

@@ -7,9 +7,8 @@ use serde::Serialize;
 
 use super::error::{CheckpointError, file_error, tensor_error};
 use super::settings::JobSettings;
-use super::shard::Shard;
 use super::source::Source;
-use super::tensor_names::{HESSIAN_ENDINGS, is_hessian, stem};
+use super::tensor_names::{HESSIAN_ENDINGS, is_hessian, stem, stem_of_hessian};
 use crate::descent::options::Objective;
 
 /// A Hessian that no tensor of the checkpoint has the name of.
@@ -99,7 +98,7 @@ impl<'a> HessianNames<'a> {
 
     /// The error of a weight that is to be compressed, but has no Hessian.
     pub fn absent(&self, weight: &str) -> CheckpointError {
-        let file = self.checkpoint.shard(weight).map_or_else(String::new, Shard::name);
+        let file = self.checkpoint.file_of(weight);
         let names: Vec<String> = self.endings().iter().map(|ending| format!("{}.{ending}", stem(weight))).collect();
         let (file_of, names) = (self.hessians.path().display(), names.join(" or "));
         let mut problem = format!("is selected, but {file_of} has no {names}, and no alias leads to another");
@@ -132,11 +131,6 @@ impl<'a> HessianNames<'a> {
     pub fn count(&self) -> usize {
         self.hessians.tensors().filter(|name| is_hessian(name)).count()
     }
-}
-
-/// The name of a Hessian without its ending.
-fn stem_of_hessian(name: &str) -> &str {
-    name.rsplit_once('.').map_or("", |(stem, _)| stem)
 }
 
 /// Weights by the last two components of their names.

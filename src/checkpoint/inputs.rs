@@ -7,7 +7,7 @@ use super::orientation::{Claims, Orientation};
 use super::scales::scale_of;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
-use super::source::{Source, is_number};
+use super::source::{Source, is_number, is_weight};
 use super::tensor_names::{beside, name_of_slice};
 use crate::factors::precision::Precision;
 
@@ -36,7 +36,7 @@ impl Inputs<'_> {
     pub fn layers(&self, name: &str, hessian: &str) -> Result<Vec<SelectedTensor>, CheckpointError> {
         let (file, info) = self.checkpoint.info(name).expect("the name comes from the source");
         let refuse = |problem: String| Err(tensor_error(&file, name, problem));
-        if !is_number(info.dtype) && info.dtype != Dtype::F8_E4M3 {
+        if !is_weight(info.dtype) {
             return refuse(format!("is {:?}, expected F32, F64, F16, BF16 or F8_E4M3", info.dtype));
         }
         let (slices, matrix) = match info.shape[..] {
@@ -118,7 +118,7 @@ impl Inputs<'_> {
         if counts.len() == expected {
             return Ok(Some(counts));
         }
-        let file = self.hessians.shard(&key).map_or_else(String::new, |shard| shard.name());
-        Err(tensor_error(&file, &key, format!("does not hold {expected} numbers that are not negative")))
+        let problem = format!("does not hold {expected} numbers that are not negative");
+        Err(tensor_error(&self.hessians.file_of(&key), &key, problem))
     }
 }

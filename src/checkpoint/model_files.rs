@@ -1,8 +1,9 @@
 //! Which files of a folder hold the model: the same ones that `transformers` reads.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -37,7 +38,7 @@ impl SkippedFile {
 
 /// The files of a model, or of a set of Hessians.
 pub(super) struct ModelFiles {
-    pub shards: Vec<PathBuf>,
+    pub shards: Vec<Shard>,
     pub index: Option<ShardIndex>,
     /// The other safetensors files and indices of the folder.
     pub skipped: Vec<SkippedFile>,
@@ -51,7 +52,7 @@ impl ModelFiles {
     /// Where the configuration names a file of weights, as `transformers` allows it to, that file comes before all others.
     pub fn of_checkpoint(path: &Path, config: Option<&ModelConfig>) -> Result<Self, CheckpointError> {
         if !path.is_dir() {
-            return Ok(Self::single(path.to_owned()));
+            return Self::single(path);
         }
         let names = safetensors_names(path)?;
         let has = |name: &str| names.iter().any(|found| found == name);
@@ -59,7 +60,7 @@ impl ModelFiles {
             return Self::named(path, &names, weights);
         }
         if has(SINGLE) {
-            return Ok(Self::single(path.join(SINGLE)).skipping(&names, &format!("{SINGLE} is read instead")));
+            return Ok(Self::single(&path.join(SINGLE))?.skipping(&names, &format!("{SINGLE} is read instead")));
         }
         let indices: Vec<&String> = names.iter().filter(|name| name.ends_with(INDEX)).collect();
         let index = match indices[..] {
@@ -80,12 +81,13 @@ impl ModelFiles {
     /// Finds the files with Hessians: the file itself, or all safetensors files of a folder that hold a Hessian.
     pub fn of_hessians(path: &Path) -> Result<Self, CheckpointError> {
         if !path.is_dir() {
-            return Ok(Self::single(path.to_owned()));
+            return Self::single(path);
         }
         let mut files = ModelFiles { shards: Vec::new(), index: None, skipped: Vec::new() };
         for name in safetensors_names(path)?.iter().filter(|name| !name.ends_with(INDEX)) {
-            match holds_hessians(&path.join(name))? {
-                true => files.shards.push(path.join(name)),
+            let shard = Shard::open(&path.join(name))?;
+            match holds_hessians(&shard) {
+                true => files.shards.push(shard),
                 false => files.skipped.push(SkippedFile::new(name, "it holds no Hessian")),
             }
         }
@@ -105,32 +107,34 @@ impl ModelFiles {
             return Self::indexed(folder, names, weights);
         }
         let reason = format!("{CONFIG} names {weights} instead");
-        Ok(Self::single(folder.join(weights)).skipping(names, &reason))
+        Ok(Self::single(&folder.join(weights))?.skipping(names, &reason))
     }
 
     /// Finds the shards of an index.
     fn indexed(folder: &Path, names: &[String], index: &str) -> Result<Self, CheckpointError> {
         let index = ShardIndex::read(folder, index)?;
         let reason = format!("{} does not name it", index.name);
-        let files = ModelFiles { shards: index.files(folder)?, index: Some(index), skipped: Vec::new() };
+        let shards = index.files(folder)?.iter().map(|file| Shard::open(file)).collect::<Result<_, _>>()?;
+        let files = ModelFiles { shards, index: Some(index), skipped: Vec::new() };
         Ok(files.skipping(names, &reason))
     }
 
-    fn single(path: PathBuf) -> Self {
-        ModelFiles { shards: vec![path], index: None, skipped: Vec::new() }
+    fn single(path: &Path) -> Result<Self, CheckpointError> {
+        Ok(ModelFiles { shards: vec![Shard::open(path)?], index: None, skipped: Vec::new() })
     }
 
     fn without_index(folder: &Path, names: &[String]) -> Result<Self, CheckpointError> {
         let own = names.iter().any(|name| !name.starts_with(ORIGINAL));
         let mut files = ModelFiles { shards: Vec::new(), index: None, skipped: Vec::new() };
         for name in names {
-            let path = folder.join(name);
             if own && name.starts_with(ORIGINAL) {
                 files.skipped.push(SkippedFile::new(name, "the other files hold the same model"));
-            } else if holds_hessians(&path)? {
-                files.skipped.push(SkippedFile::new(name, "it holds Hessians"));
-            } else {
-                files.shards.push(path);
+                continue;
+            }
+            let shard = Shard::open(&folder.join(name))?;
+            match holds_hessians(&shard) {
+                true => files.skipped.push(SkippedFile::new(name, "it holds Hessians")),
+                false => files.shards.push(shard),
             }
         }
         if files.shards.is_empty() {
@@ -141,8 +145,7 @@ impl ModelFiles {
 
     /// Lists all other names as skipped.
     fn skipping(mut self, names: &[String], reason: &str) -> Self {
-        let file_name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let mut read: BTreeSet<String> = self.shards.iter().filter_map(file_name).collect();
+        let mut read: BTreeSet<String> = self.shards.iter().map(Shard::name).collect();
         read.extend(self.index.iter().map(|index| index.name.clone()));
         let others = names.iter().filter(|name| !read.contains(*name));
         self.skipped = others.map(|name| SkippedFile::new(name, reason)).collect();
@@ -152,16 +155,21 @@ impl ModelFiles {
 
 /// The names of the safetensors files and of the indices of a folder, sorted.
 fn safetensors_names(folder: &Path) -> Result<Vec<String>, CheckpointError> {
+    let names = entries(folder)?.into_iter().map(|name| name.to_string_lossy().into_owned());
+    Ok(names.filter(|name| name.ends_with(".safetensors") || name.ends_with(INDEX)).collect())
+}
+
+/// The names in a folder, sorted.
+pub(super) fn entries(folder: &Path) -> Result<Vec<OsString>, CheckpointError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(io_error(folder))? {
-        names.push(entry.map_err(io_error(folder))?.file_name().to_string_lossy().into_owned());
+        names.push(entry.map_err(io_error(folder))?.file_name());
     }
-    names.retain(|name| name.ends_with(".safetensors") || name.ends_with(INDEX));
-    names.sort_unstable();
+    names.sort();
     Ok(names)
 }
 
 /// Whether a file holds a Hessian.
-fn holds_hessians(path: &Path) -> Result<bool, CheckpointError> {
-    Ok(Shard::open(path)?.tensors().iter().any(|name| is_hessian(name)))
+fn holds_hessians(shard: &Shard) -> bool {
+    shard.tensors().iter().any(|name| is_hessian(name))
 }

@@ -14,7 +14,7 @@ const CONV1D_MODELS: [&str; 6] = ["gpt2", "openai-gpt", "ctrl", "imagegpt", "dec
 /// What settings and configuration say of the orientation of the weights.
 pub(super) struct Claims {
     /// The globs of the setting `transposed`, where it is given.
-    pub transposed: Option<Vec<GlobMatcher>>,
+    transposed: Option<Vec<GlobMatcher>>,
     /// The `model_type` of a model, or of a part of one, with modules of the class `Conv1D`.
     conv1d_model: Option<String>,
 }

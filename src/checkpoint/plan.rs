@@ -6,9 +6,8 @@ use super::context::JobContext;
 use super::selected_tensor::SelectedTensor;
 use super::source::Source;
 
-/// The decisions that the plan and the report share: which files are read, which are copied and which are
-/// neither, which tensors are copied
-/// or dropped and why, which Hessians match no weight, and the warnings that follow from the headers.
+/// The decisions that the plan and the report share: which files are read, which are copied and which are neither, which
+/// tensors are copied or dropped and why, and which Hessians match no weight.
 pub(super) fn decisions(job: &JobContext) -> Map<String, Value> {
     let files = |source: &Source| source.shards.iter().map(|shard| shard.name()).collect::<Vec<_>>();
     let copied_files: Vec<_> = job.side_files.copied.iter().map(|file| file.to_string_lossy()).collect();
@@ -22,7 +21,6 @@ pub(super) fn decisions(job: &JobContext) -> Map<String, Value> {
         ("copied", json!(job.selection.copied)),
         ("dropped", json!(job.selection.dropped)),
         ("unmatched_hessians", json!(job.selection.unmatched)),
-        ("warnings", json!(job.selection.warnings)),
     ];
     decisions.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -15,6 +15,9 @@ use crate::result::formats::format::Format;
 /// A layer whose loss grows by more than this share, through rounding alone, gets a warning.
 const SHARE: f64 = 0.01;
 
+/// The relative distance of neighbouring f16 numbers, whose square is a loss that rounding costs in any case.
+const STEP: f64 = half::f16::EPSILON.to_f64_const();
+
 impl JobContext {
     /// Prunes a layer, rounds the result, and compares the losses. Returns a warning where the number type cannot hold
     /// the small values.
@@ -34,7 +37,7 @@ impl JobContext {
         let options = self.options.clone().objective(Objective::Diagonal);
         let losses = self.install(|| self.losses(index, loaded, &options));
         let (exact, stored) = losses.map_err(|error| self.in_layer(index, error))?;
-        let is_lossy = stored > (1.0 + SHARE) * exact + f64::from(f16_step());
+        let is_lossy = stored > (1.0 + SHARE) * exact + STEP * STEP;
         let lossy = is_lossy.then(|| {
             format!(
                 "{}: its values are too small for f16: rounding alone raises the loss of the pruned weight from {exact:.3e} \
@@ -74,10 +77,4 @@ fn largest_magnitude(layer: &Layer<'_>) -> f32 {
         row.iter().fold(0.0_f32, |most, value| most.max(value.abs()))
     };
     (0..layer.rows()).map(of_row).fold(0.0, f32::max)
-}
-
-/// The square of the relative distance of neighbouring f16 numbers: the loss that rounding costs in any case.
-fn f16_step() -> f32 {
-    let step = half::f16::EPSILON.to_f32();
-    step * step
 }

@@ -44,11 +44,20 @@ pub(super) struct LayerReport {
     pub overhead: f64,
     pub bytes_before: usize,
     pub bytes_after: usize,
+    /// What a user should know of the result; the report lists the warnings of all layers together.
+    #[serde(skip)]
+    warnings: Vec<String>,
 }
 
 impl LayerReport {
     /// Of a result whose stored form has this loss, in a file of the output.
     pub fn new((layer, file): (&SelectedTensor, &str), result: &Factorization, loss: f64, bytes_after: usize) -> Self {
+        let (name, dtype, pruning) = (&layer.name, layer.dtype, result.nowag_p_loss());
+        let is_rounded_above = loss > pruning && result.loss() <= pruning;
+        let rounded = is_rounded_above.then(|| {
+            format!("{name}: rounding to {dtype} raised the loss to {loss:.3e}, above pruning's {pruning:.3e}")
+        });
+        let warnings = layer.warning_of_dead_inputs(result.dead_inputs()).into_iter().chain(rounded).collect();
         LayerReport {
             name: layer.name.clone(),
             file: file.to_owned(),
@@ -67,25 +76,8 @@ impl LayerReport {
             overhead: result.overhead(),
             bytes_before: layer.bytes,
             bytes_after,
+            warnings,
         }
-    }
-}
-
-impl LayerReport {
-    /// What a user should know of the result.
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.dead_inputs == self.cols && self.tokens != Some(0) {
-            warnings.push(format!("{}: its Hessian is all zero, so all inputs counted alike", self.name));
-        }
-        if self.loss > self.nowag_p_loss && self.loss_in_f32 <= self.nowag_p_loss {
-            let (name, loss, pruning) = (&self.name, self.loss, self.nowag_p_loss);
-            let dtype = self.dtype;
-            warnings.push(format!(
-                "{name}: rounding to {dtype} raised the loss to {loss:.3e}, above pruning's {pruning:.3e}"
-            ));
-        }
-        warnings
     }
 }
 
@@ -101,7 +93,9 @@ pub(super) struct FileReport {
 pub(super) struct JobReport {
     job: String,
     settings: Value,
-    plan: Map<String, Value>,
+    decisions: Map<String, Value>,
+    /// The warnings that follow from the headers.
+    warnings: Vec<String>,
     pub layers: Vec<LayerReport>,
     pub files: Vec<FileReport>,
     /// Tensors that were copied, and their bytes.
@@ -122,7 +116,8 @@ impl JobReport {
         JobReport {
             job: job.fingerprint.digest().to_owned(),
             settings: settings_of(&job.settings),
-            plan: plan::decisions(job),
+            decisions: plan::decisions(job),
+            warnings: job.selection.warnings.clone(),
             layers: Vec::new(),
             files: Vec::new(),
             copied: job.selection.copied.len(),
@@ -150,27 +145,30 @@ impl JobReport {
     /// The file's text.
     pub fn text(&self) -> String {
         let (before, after) = self.bytes();
-        let mut report = json!({
-            "writer": WRITER,
-            "job": self.job,
-            "settings": self.settings,
-            "total": {
-                "layers": self.layers.len(),
-                "mean_nowag_p_loss": self.mean(|layer| layer.nowag_p_loss),
-                "mean_loss": self.mean(|layer| layer.loss),
-                "bytes_before": before,
-                "bytes_after": after,
-                "copied_tensors": self.copied,
-                "copied_bytes": self.copied_bytes,
-            },
-            "files": self.files,
-            "layers": self.layers,
-        });
-        let keys = report.as_object_mut().expect("an object");
-        keys.extend(self.plan.clone());
-        let results = self.layers.iter().flat_map(LayerReport::warnings).map(Value::from);
-        keys["warnings"].as_array_mut().expect("a list").extend(results);
-        format!("{report:#}\n")
+        let results = self.layers.iter().flat_map(|layer| &layer.warnings);
+        let keys = [
+            ("writer", json!(WRITER)),
+            ("job", json!(self.job)),
+            ("settings", json!(self.settings)),
+            (
+                "total",
+                json!({
+                    "layers": self.layers.len(),
+                    "mean_nowag_p_loss": self.mean(|layer| layer.nowag_p_loss),
+                    "mean_loss": self.mean(|layer| layer.loss),
+                    "bytes_before": before,
+                    "bytes_after": after,
+                    "copied_tensors": self.copied,
+                    "copied_bytes": self.copied_bytes,
+                }),
+            ),
+            ("files", json!(self.files)),
+            ("layers", json!(self.layers)),
+            ("warnings", self.warnings.iter().chain(results).cloned().collect()),
+        ];
+        let keys = keys.into_iter().map(|(key, value)| (key.to_owned(), value));
+        let report: Map<String, Value> = self.decisions.clone().into_iter().chain(keys).collect();
+        format!("{:#}\n", Value::Object(report))
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) fn weight_of_scale(checkpoint: &Source, name: &str) -> Option<String>
 pub(super) fn scale_of(checkpoint: &Source, name: &str, [rows, cols]: [usize; 2]) -> Result<String, CheckpointError> {
     let names = [OF_BLOCKS, OF_ROWS].map(|ending| format!("{}.{ending}", stem(name)));
     let Some(scale) = names.iter().find(|name| checkpoint.shard(name).is_some()) else {
-        let file = checkpoint.shard(name).map_or_else(String::new, |shard| shard.name());
-        return Err(tensor_error(&file, name, format!("is F8_E4M3, but there is no {}", names.join(" or "))));
+        let problem = format!("is F8_E4M3, but there is no {}", names.join(" or "));
+        return Err(tensor_error(&checkpoint.file_of(name), name, problem));
     };
     let (file, info) = checkpoint.info(scale).expect("the name was found");
     let expected = match scale.ends_with(OF_BLOCKS) {

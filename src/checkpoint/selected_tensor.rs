@@ -41,6 +41,13 @@ impl SelectedTensor {
         stem(&self.name)
     }
 
+    /// Says that the Hessian is all zero, if the number of dead inputs is that of all inputs; `None` also where the layer
+    /// has no calibration tokens, which the job has said before.
+    pub(super) fn warning_of_dead_inputs(&self, dead_inputs: usize) -> Option<String> {
+        let is_all_zero = dead_inputs == self.cols && self.tokens != Some(0);
+        is_all_zero.then(|| format!("{}: its Hessian is all zero, so all inputs count alike", self.name))
+    }
+
     /// The name of the layer's own Hessian: that of the tensor, or, of slice 3, `T.hessian[3]`.
     pub(super) fn hessian_key(&self) -> String {
         match self.slice {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use globset::{Glob, GlobMatcher};
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::Serialize;
 
@@ -16,7 +15,7 @@ use super::orientation::Claims;
 use super::scales::weight_of_scale;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
-use super::source::{Source, is_number};
+use super::source::{Source, is_weight};
 use super::tensor_names::beside;
 use crate::descent::options::Objective;
 use crate::result::formats::format::Format;
@@ -181,7 +180,7 @@ fn globs(key: &str, texts: &[String], checkpoint: &Source) -> Result<Vec<GlobMat
 /// Says why a tensor without a Hessian is copied.
 fn why_without(info: &TensorInfo) -> String {
     match info.shape.len() {
-        _ if !is_number(info.dtype) && info.dtype != Dtype::F8_E4M3 => format!("is {:?}", info.dtype),
+        _ if !is_weight(info.dtype) => format!("is {:?}", info.dtype),
         2 | 3 => "has no Hessian".to_owned(),
         0 => "is a single number".to_owned(),
         1 => "has one axis".to_owned(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{CheckpointError, io_error};
 use super::folder::{PARTS, REMOVED};
-use super::model_files::SkippedFile;
+use super::model_files::{SkippedFile, entries};
 use super::output_files::{REPORT, SUMMARY, output_name};
 use super::shard_index::INDEX;
 use super::source::Source;
@@ -52,12 +52,7 @@ impl FolderWalk<'_> {
     /// consist of such links; links to folders are not.
     fn list(&self, below: &Path, files: &mut SideFiles) -> Result<(), CheckpointError> {
         let here = self.checkpoint.path().join(below);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&here).map_err(io_error(&here))? {
-            names.push(entry.map_err(io_error(&here))?.file_name());
-        }
-        names.sort();
-        for name in names {
+        for name in entries(&here)? {
             let (relative, path) = (below.join(&name), here.join(&name));
             let metadata = fs::metadata(&path);
             let is_folder = metadata.as_ref().is_ok_and(fs::Metadata::is_dir);

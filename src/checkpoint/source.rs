@@ -74,8 +74,7 @@ impl Source {
             stem.is_some_and(|stem| source.tensors.contains_key(&format!("{stem}.armor.right")))
         };
         if let Some(factor) = source.tensors().find(is_factor) {
-            let file = source.shard(factor).map_or_else(String::new, Shard::name);
-            return Err(tensor_error(&file, factor, "is a factor: the model is compressed already"));
+            return Err(tensor_error(&source.file_of(factor), factor, "is a factor: the model is compressed already"));
         }
         Ok(source)
     }
@@ -86,7 +85,7 @@ impl Source {
     }
 
     fn open(path: &Path, files: ModelFiles) -> Result<Self, CheckpointError> {
-        let shards = files.shards.iter().map(|file| Shard::open(file)).collect::<Result<Vec<_>, _>>()?;
+        let shards = files.shards;
         let mut tensors: BTreeMap<String, usize> = BTreeMap::new();
         for (number, shard) in shards.iter().enumerate() {
             for tensor in shard.tensors() {
@@ -129,6 +128,11 @@ impl Source {
     /// The shard with this tensor.
     pub fn shard(&self, tensor: &str) -> Option<&Shard> {
         self.tensors.get(tensor).map(|&number| &self.shards[number])
+    }
+
+    /// The name of the file with this tensor; empty where there is no such tensor.
+    pub fn file_of(&self, tensor: &str) -> String {
+        self.shard(tensor).map_or_else(String::new, Shard::name)
     }
 
     /// The file with this tensor, and the tensor's type and shape.
@@ -200,7 +204,12 @@ fn refused(shard: &Shard, tensor: &str, source: Error) -> CheckpointError {
     CheckpointError::InTensor { file: shard.name(), tensor: tensor.to_owned(), source }
 }
 
-/// Whether weights and Hessians may be of this type.
+/// Whether weights may be of this type.
+pub(super) fn is_weight(dtype: Dtype) -> bool {
+    is_number(dtype) || dtype == Dtype::F8_E4M3
+}
+
+/// Whether weights without scales, and Hessians, may be of this type.
 pub(super) fn is_number(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16)
 }

@@ -13,9 +13,14 @@ pub(super) fn stem(name: &str) -> &str {
     name.strip_suffix(".weight").unwrap_or(name)
 }
 
+/// The name of a Hessian without its ending.
+pub(super) fn stem_of_hessian(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(stem, _)| stem)
+}
+
 /// The name of a tensor that stands beside a Hessian.
 pub(super) fn beside(hessian: &str, ending: &str) -> String {
-    format!("{}.{ending}", hessian.rsplit_once('.').map_or("", |(stem, _)| stem))
+    format!("{}.{ending}", stem_of_hessian(hessian))
 }
 
 /// The name of a layer that is a slice of a tensor: `T.3` of `T`, and `T.3.weight` of `T.weight`.

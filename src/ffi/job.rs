@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 
-use super::buffer::Buffer;
+use super::buffer::copy_text;
 use super::failure::Failure;
 use super::guard::guard;
 use super::opaque::{self, Opaque};
@@ -84,13 +84,11 @@ pub unsafe extern "C" fn armor_job_layer_name(
     capacity: usize,
     needed: *mut usize,
 ) -> u32 {
-    guard(|| {
-        // SAFETY: the caller keeps the module's contract.
-        let (job, memory) = unsafe { opaque::borrow("job", job)? };
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
-        check(job, index)?;
-        // SAFETY: the caller keeps the module's contract.
-        unsafe { buffer.fill_text(&job.layers()[index].name) }
+    // SAFETY: the caller keeps the module's contract.
+    guard(|| unsafe {
+        copy_text(("job", job), (buffer, capacity, needed), |job| {
+            check(job, index).map(|()| job.layers()[index].name.clone())
+        })
     })
 }
 
@@ -164,13 +162,8 @@ pub unsafe extern "C" fn armor_job_plan(
     capacity: usize,
     needed: *mut usize,
 ) -> u32 {
-    guard(|| {
-        // SAFETY: the caller keeps the module's contract.
-        let (job, memory) = unsafe { opaque::borrow("job", job)? };
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
-        // SAFETY: the caller keeps the module's contract.
-        unsafe { buffer.fill_text(&job.plan()) }
-    })
+    // SAFETY: the caller keeps the module's contract.
+    guard(|| unsafe { copy_text(("job", job), (buffer, capacity, needed), |job| Ok(job.plan())) })
 }
 
 /// Copies the report of a finished job, the text of report.json, to buffer. buffer, capacity and needed have the same
@@ -183,13 +176,8 @@ pub unsafe extern "C" fn armor_job_report(
     capacity: usize,
     needed: *mut usize,
 ) -> u32 {
-    guard(|| {
-        // SAFETY: the caller keeps the module's contract.
-        let (job, memory) = unsafe { opaque::borrow("job", job)? };
-        let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
-        // SAFETY: the caller keeps the module's contract.
-        unsafe { buffer.fill_text(&job.report()?) }
-    })
+    // SAFETY: the caller keeps the module's contract.
+    guard(|| unsafe { copy_text(("job", job), (buffer, capacity, needed), |job| Ok(job.report()?)) })
 }
 
 /// Checks that the job has a layer with this index.
