@@ -3,7 +3,6 @@
 use std::ffi::c_char;
 
 use super::failure::Failure;
-use super::opaque::{self, Opaque};
 use super::pointer::{Out, Span};
 use super::status::ARMOR_BUFFER_TOO_SMALL;
 
@@ -62,24 +61,6 @@ impl<T: Copy> Buffer<T> {
             Err(Failure::new(ARMOR_BUFFER_TOO_SMALL, message))
         }
     }
-}
-
-/// Copies the text that `make` makes of an object to a buffer of the caller's, given as its pointer, its capacity and the
-/// pointer `needed`.
-///
-/// # Safety
-/// The contract of [`super`].
-pub(super) unsafe fn copy_text<T: Opaque>(
-    (name, handle): (&'static str, *const T),
-    (buffer, capacity, needed): (*mut c_char, usize, *mut usize),
-    make: impl FnOnce(&T::Inner) -> Result<String, Failure>,
-) -> Result<(), Failure> {
-    // SAFETY: the caller keeps the contract.
-    let (object, memory) = unsafe { opaque::borrow(name, handle)? };
-    let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
-    let text = make(object)?;
-    // SAFETY: the caller keeps the contract.
-    unsafe { buffer.fill_text(&text) }
 }
 
 impl Buffer<c_char> {

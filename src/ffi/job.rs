@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 
-use super::buffer::copy_text;
+use super::buffer::Buffer;
 use super::failure::Failure;
 use super::guard::guard;
 use super::opaque::{self, Opaque};
@@ -187,4 +187,22 @@ fn check(job: &Job, index: usize) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(ARMOR_NO_SUCH_LAYER, format!("index: is {index}, but the job has {layers} layers")))
+}
+
+/// Copies the text that `make` makes of an object to a buffer of the caller's, given as its pointer, its capacity and the
+/// pointer `needed`.
+///
+/// # Safety
+/// The contract of [`super`].
+unsafe fn copy_text<T: Opaque>(
+    (name, handle): (&'static str, *const T),
+    (buffer, capacity, needed): (*mut c_char, usize, *mut usize),
+    make: impl FnOnce(&T::Inner) -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    // SAFETY: the caller keeps the contract.
+    let (object, memory) = unsafe { opaque::borrow(name, handle)? };
+    let buffer = Buffer::new("buffer", buffer, capacity, needed, &[memory])?;
+    let text = make(object)?;
+    // SAFETY: the caller keeps the contract.
+    unsafe { buffer.fill_text(&text) }
 }
