@@ -1,16 +1,14 @@
 #!/usr/bin/env python3
-"""Factorises the layer of a safetensors file from Python: ctypes and numpy, no compiler.
+"""Factorises the layer of a safetensors file from Python, with the package `armor_core` beside this file.
 
-    LD_LIBRARY_PATH=<prefix>/lib python3 factorize.py FILE.safetensors
-
-`armor.py`, beside it, is the module to take away.
+LD_LIBRARY_PATH=<prefix>/lib python3 factorize.py FILE.safetensors
 """
 
 import json
 import sys
 from pathlib import Path
 
-import armor
+import armor_core
 import numpy as np
 
 
@@ -47,7 +45,7 @@ def relative_loss(weight: np.ndarray, product: np.ndarray, diagonal: np.ndarray)
     return np.sum(diagonal * ((weight - product) * scale) ** 2) / np.sum(diagonal * (weight * scale) ** 2)
 
 
-def check(layer: armor.Factorization, weight: np.ndarray, hessian: np.ndarray) -> None:
+def check(layer: armor_core.Factorization, weight: np.ndarray, hessian: np.ndarray) -> None:
     """Compares everything with numpy's own arithmetic."""
     s, product = layer.sizes, layer.reconstruct()
     core = layer.core()
@@ -62,22 +60,22 @@ def check(layer: armor.Factorization, weight: np.ndarray, hessian: np.ndarray) -
     check_packed(layer, dense)
     loss = relative_loss(weight.astype(float), dense, np.diag(hessian).astype(float))
     assert abs(loss - layer.report.loss) <= 1e-6 * loss, f"the loss is {loss} by its definition"
-    again = armor.Factorization.from_bytes(layer.to_bytes("layer"), "layer")
+    again = armor_core.Factorization.from_bytes(layer.to_bytes("layer"), "layer")
     assert (again.reconstruct() == product).all() and again.report.loss == layer.report.loss, "bytes keep it all"
     try:
-        armor.factorize(np.where(weight == weight[3, 5], np.nan, weight), hessian)
-    except armor.ArmorError as error:
+        armor_core.factorize(np.where(weight == weight[3, 5], np.nan, weight), hessian)
+    except armor_core.ArmorError as error:
         assert error.status == 8 and str(error).startswith("weight: entry ["), error
     else:
         raise AssertionError("a weight with NaN is refused")
 
 
-def check_packed(layer: armor.Factorization, dense: np.ndarray) -> None:
+def check_packed(layer: armor_core.Factorization, dense: np.ndarray) -> None:
     """Compares packed products with the dense matrix, by the significant bits that the numbers keep."""
     x = np.random.default_rng(0).standard_normal((20, dense.shape[1])).astype(np.float32)
     product = x.astype(float) @ dense.T
     for dtype, tolerance in [("float32", 1e-5), ("float16", 1e-2), ("bfloat16", 5e-2)]:
-        packed = armor.Packed(layer, dtype)
+        packed = armor_core.Packed(layer, dtype)
         y = packed.apply(x)
         error = np.linalg.norm(y - product) / np.linalg.norm(product)
         assert error <= tolerance, f"a product in {dtype} is off by {error}"
@@ -87,7 +85,7 @@ def check_packed(layer: armor.Factorization, dense: np.ndarray) -> None:
         assert packed.sizes.bytes < 0.8 * dense.size * width, "smaller than the dense weight"
 
 
-def print_table(name: str, layer: armor.Factorization, output_error: float) -> None:
+def print_table(name: str, layer: armor_core.Factorization, output_error: float) -> None:
     """Prints what the Rust example prints."""
     s, r = layer.sizes, layer.report
     lower = 100 * (1 - r.loss / r.nowag_p_loss) if r.nowag_p_loss > 0 else 0
@@ -116,7 +114,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} FILE.safetensors")
     name, weight, hessian = read_layer(sys.argv[1])
-    layer = armor.factorize(weight, hessian)
+    layer = armor_core.factorize(weight, hessian)
     print_table(name, layer, layer.output_error(weight, hessian))
     check(layer, weight, hessian)
 

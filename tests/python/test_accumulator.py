@@ -1,6 +1,6 @@
 """Accumulators sum up what they are given, in whatever pieces, types and order."""
 
-import armor
+import armor_core
 import numpy as np
 import pytest
 
@@ -20,7 +20,7 @@ def wanted(tokens, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pieces_and_merged_parts_give_the_mean(tokens, kind):
-    one, two = armor.Accumulator(24, kind), armor.Accumulator(24, kind)
+    one, two = armor_core.Accumulator(24, kind), armor_core.Accumulator(24, kind)
     one.add(tokens[:7])
     one.add(np.asfortranarray(tokens[7:200]))
     two.add(tokens[200:].astype(float))
@@ -31,9 +31,9 @@ def test_pieces_and_merged_parts_give_the_mean(tokens, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_keep_it_all(tokens, kind):
-    accumulator = armor.Accumulator(24, kind)
+    accumulator = armor_core.Accumulator(24, kind)
     accumulator.add(tokens)
-    again = armor.Accumulator.from_bytes(accumulator.to_bytes("layer"), "layer")
+    again = armor_core.Accumulator.from_bytes(accumulator.to_bytes("layer"), "layer")
     assert (again.inputs, again.kind, again.tokens) == (24, kind, 500)
     np.testing.assert_array_equal(again.hessian(), accumulator.hessian())
     again.add(tokens)
@@ -41,28 +41,28 @@ def test_bytes_keep_it_all(tokens, kind):
 
 
 def test_a_hessian_goes_on_to_a_factorisation(tokens):
-    accumulator = armor.Accumulator(24, "full")
+    accumulator = armor_core.Accumulator(24, "full")
     accumulator.add(tokens)
     weight = np.random.default_rng(6).standard_normal((16, 24))
-    options = armor.Options(left_block=8, right_block=8, iterations=5)
-    assert 0 < armor.factorize(weight, accumulator.hessian(), options).report.loss < 1
+    options = armor_core.Options(left_block=8, right_block=8, iterations=5)
+    assert 0 < armor_core.factorize(weight, accumulator.hessian(), options).report.loss < 1
 
 
 def test_what_does_not_fit_is_refused_and_nothing_added(tokens):
-    accumulator = armor.Accumulator(24, "full")
-    with pytest.raises(armor.ArmorError):
+    accumulator = armor_core.Accumulator(24, "full")
+    with pytest.raises(armor_core.ArmorError):
         accumulator.hessian()
     spoiled = tokens.copy()
     spoiled[3, 5] = np.inf
     for wrong, message in ((tokens[:, :5], "24"), (spoiled, r"\[3, 5\]")):
-        with pytest.raises(armor.ArmorError, match=message):
+        with pytest.raises(armor_core.ArmorError, match=message):
             accumulator.add(wrong)
-    for other in (armor.Accumulator(24), armor.Accumulator(8, "full"), accumulator):
-        with pytest.raises(armor.ArmorError):
+    for other in (armor_core.Accumulator(24), armor_core.Accumulator(8, "full"), accumulator):
+        with pytest.raises(armor_core.ArmorError):
             accumulator.merge(other)
     assert accumulator.tokens == 0
     with pytest.raises(ValueError, match="kind: 'best'"):
-        armor.Accumulator(24, "best")
+        armor_core.Accumulator(24, "best")
     for kind, inputs in (("identity", 24), ("full", 0)):
-        with pytest.raises(armor.ArmorError):
-            armor.Accumulator(inputs, kind)
+        with pytest.raises(armor_core.ArmorError):
+            armor_core.Accumulator(inputs, kind)

@@ -12,12 +12,14 @@ import time
 import weakref
 from pathlib import Path
 
-import armor
+import armor_core
 import numpy as np
 import pytest
+from armor_core.abi import FEATURES
+from armor_core.arrays import matrix_view
 from conftest import ROOT
 
-FAST = armor.Options(left_block=8, right_block=8, iterations=10)
+FAST = armor_core.Options(left_block=8, right_block=8, iterations=10)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def hessian():
 
 
 def bytes_of(*arguments, options=FAST):
-    return armor.factorize(*arguments, options).to_bytes("layer")
+    return armor_core.factorize(*arguments, options).to_bytes("layer")
 
 
 def layouts(array):
@@ -84,7 +86,7 @@ def test_tensors_of_pytorch_are_read(weight, hessian):
 
 
 def test_parts_make_the_product(weight, hessian):
-    layer = armor.factorize(weight, hessian, FAST)
+    layer = armor_core.factorize(weight, hessian, FAST)
     core, mask = layer.core(), layer.core_mask()
     assert (mask.reshape(24, 8, 4).sum(-1) == 2).all()
     np.testing.assert_array_equal(core[mask].reshape(24, 16), layer.core_values())
@@ -101,7 +103,7 @@ def test_parts_make_the_product(weight, hessian):
     assert 0 < layer.report.loss < layer.report.nowag_p_loss
     assert layer.report.dead_inputs == 0
     assert layer.stop_reason == "iterations"
-    again = armor.Factorization.from_bytes(layer.to_bytes("a.b"), "a.b")
+    again = armor_core.Factorization.from_bytes(layer.to_bytes("a.b"), "a.b")
     assert again.to_bytes("a.b") == layer.to_bytes("a.b")
 
 
@@ -112,10 +114,10 @@ def output_error(weight, product, hessian):
 
 
 def test_the_full_objective_lowers_the_output_error(weight, hessian):
-    full = armor.Options(left_block=8, right_block=8, iterations=10, objective="full", shrinkage=0.0)
+    full = armor_core.Options(left_block=8, right_block=8, iterations=10, objective="full", shrinkage=0.0)
     errors = []
     for options in (FAST, full):
-        layer = armor.factorize(weight, hessian, options)
+        layer = armor_core.factorize(weight, hessian, options)
         errors.append(layer.output_error(weight, hessian))
         assert errors[-1] == pytest.approx(output_error(weight, layer.reconstruct().astype(float), hessian), rel=1e-4)
     assert errors[1] < errors[0]
@@ -127,25 +129,25 @@ def test_the_full_objective_lowers_the_output_error(weight, hessian):
 def test_dead_inputs_are_counted(weight, hessian):
     diagonal = np.diag(hessian).copy()
     diagonal[4:9] = 0
-    layer = armor.factorize(weight, diagonal, FAST)
+    layer = armor_core.factorize(weight, diagonal, FAST)
     assert layer.report.dead_inputs == 5
-    assert armor.Factorization.from_bytes(layer.to_bytes("a"), "a").report.dead_inputs == 5
+    assert armor_core.Factorization.from_bytes(layer.to_bytes("a"), "a").report.dead_inputs == 5
 
 
 def test_threads_and_seeds(weight, hessian):
-    one, two = (armor.Options(left_block=8, right_block=8, iterations=10, threads=n) for n in (1, 2))
+    one, two = (armor_core.Options(left_block=8, right_block=8, iterations=10, threads=n) for n in (1, 2))
     assert bytes_of(weight, hessian, options=one) == bytes_of(weight, hessian, options=two)
-    other = armor.Options(left_block=8, right_block=8, iterations=10, seed=1)
+    other = armor_core.Options(left_block=8, right_block=8, iterations=10, seed=1)
     assert bytes_of(weight, hessian, options=other) != bytes_of(weight, hessian)
 
 
 def test_every_option_reaches_the_library(weight, hessian):
-    given = armor.Options(
+    given = armor_core.Options(
         preset="paper", method="exact", pattern=(1, 4), left_block=8, right_block=16, iterations=5, time_budget=100.0,
         tolerance=0.0, patience=3, temperature=0.5, max_extrapolation=0.5, learning_rate=0.01, seed=9, threads=1,
         objective="full", shrinkage=0.5, row_weighting="nowag", memory_limit=1 << 30,
     )  # fmt: skip
-    layer = armor.factorize(weight, hessian, given)
+    layer = armor_core.factorize(weight, hessian, given)
     sizes = layer.sizes
     assert (sizes.pattern_n, sizes.left_block, sizes.right_block) == (1, 8, 16)
     assert layer.report.iterations == 5
@@ -160,15 +162,15 @@ def test_every_option_reaches_the_library(weight, hessian):
         ({"iterations": -1}, ValueError, "iterations: -1 is negative"),
         ({"pattern": (2, -4)}, ValueError, "pattern: -4"),
         ({"pattern": (2, 4, 8)}, ValueError, "too many values"),
-        ({"iterations": 0}, armor.ArmorError, "iterations"),
-        ({"shrinkage": 1.5}, armor.ArmorError, "shrinkage"),
-        ({"right_block": 6}, armor.ArmorError, "right_block: 6"),
-        ({"pattern": (5, 4)}, armor.ArmorError, "pattern"),
+        ({"iterations": 0}, armor_core.ArmorError, "iterations"),
+        ({"shrinkage": 1.5}, armor_core.ArmorError, "shrinkage"),
+        ({"right_block": 6}, armor_core.ArmorError, "right_block: 6"),
+        ({"pattern": (5, 4)}, armor_core.ArmorError, "pattern"),
     ],
 )
 def test_wrong_options_are_named(weight, options, error, message):
     with pytest.raises(error, match=message.replace("(", r"\(")):
-        armor.factorize(weight, options=armor.Options(**options))
+        armor_core.factorize(weight, options=armor_core.Options(**options))
 
 
 @pytest.mark.parametrize(
@@ -177,44 +179,44 @@ def test_wrong_options_are_named(weight, options, error, message):
         (lambda w, h: (w[0], h), ValueError, "weight: has 1 dimensions"),
         (lambda w, h: (w.astype(int), h), TypeError, "weight: a dtype of int64"),
         (lambda w, h: (w, h[:, :5]), ValueError, r"hessian: has shape \[32, 5\]"),
-        (lambda w, h: (w, h[:5, :5]), armor.ArmorError, "hessian"),
-        (lambda w, h: (np.where(w == w[3, 5], np.nan, w), h), armor.ArmorError, r"weight: entry \[3, 5\] is NaN"),
-        (lambda w, h: (w, -h), armor.ArmorError, "hessian"),
-        (lambda w, h: (w[:, :30], h[:30, :30]), armor.ArmorError, "30"),
-        (lambda w, h: (w[:0], h), armor.ArmorError, "weight"),
+        (lambda w, h: (w, h[:5, :5]), armor_core.ArmorError, "hessian"),
+        (lambda w, h: (np.where(w == w[3, 5], np.nan, w), h), armor_core.ArmorError, r"weight: entry \[3, 5\] is NaN"),
+        (lambda w, h: (w, -h), armor_core.ArmorError, "hessian"),
+        (lambda w, h: (w[:, :30], h[:30, :30]), armor_core.ArmorError, "30"),
+        (lambda w, h: (w[:0], h), armor_core.ArmorError, "weight"),
     ],
 )
 def test_wrong_arguments_are_named(weight, hessian, change, error, message):
     with pytest.raises(error, match=message):
-        armor.factorize(*change(weight, hessian), FAST)
+        armor_core.factorize(*change(weight, hessian), FAST)
 
 
 def test_bytes_that_lie_are_refused(weight):
-    file = armor.factorize(weight, options=FAST).to_bytes("layer")
+    file = armor_core.factorize(weight, options=FAST).to_bytes("layer")
     for wrong, name in ((file[:-1], "layer"), (file, "other"), (b"", "layer")):
-        with pytest.raises(armor.ArmorError):
-            armor.Factorization.from_bytes(wrong, name)
+        with pytest.raises(armor_core.ArmorError):
+            armor_core.Factorization.from_bytes(wrong, name)
 
 
 def test_a_name_with_a_nul_is_refused(weight):
-    layer = armor.factorize(weight, options=FAST)
+    layer = armor_core.factorize(weight, options=FAST)
     with pytest.raises(ValueError, match=r"name: 'a\\x00b' has a NUL"):
         layer.to_bytes("a\0b")
 
 
 def test_an_error_survives_the_way_between_processes(weight):
-    with pytest.raises(armor.ArmorError) as caught:
-        armor.factorize(weight, -np.ones(32), FAST)
+    with pytest.raises(armor_core.ArmorError) as caught:
+        armor_core.factorize(weight, -np.ones(32), FAST)
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.status, str(again)) == (9, str(caught.value))
 
 
 def test_progress_is_told_and_can_cancel(weight):
     told = []
-    armor.factorize(weight, None, FAST, told.append)
+    armor_core.factorize(weight, None, FAST, told.append)
     assert [progress.iteration for progress in told] == list(range(1, 11))
     assert {progress.phase for progress in told} == {"annealing", "descending"}
-    layer = armor.factorize(weight, None, FAST, lambda progress: progress.iteration < 4)
+    layer = armor_core.factorize(weight, None, FAST, lambda progress: progress.iteration < 4)
     assert layer.stop_reason == "cancelled"
     assert layer.report.iterations == 4
 
@@ -227,21 +229,23 @@ def test_an_exception_in_progress_ends_the_run(weight):
         raise LookupError("nobody is watching")
 
     with pytest.raises(LookupError, match="nobody is watching"):
-        armor.factorize(weight, None, FAST, fail)
+        armor_core.factorize(weight, None, FAST, fail)
     assert seen == [1]
 
 
 def test_ctrl_c_ends_a_long_run(weight):
     # Long enough to be interrupted, and not for ever should that fail.
-    endless = armor.Options(left_block=8, right_block=8, iterations=10_000_000, patience=10_000_000, time_budget=60.0)
+    endless = armor_core.Options(
+        left_block=8, right_block=8, iterations=10_000_000, patience=10_000_000, time_budget=60.0
+    )
     # A shell starts what runs in the background with SIGINT ignored.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    armor.library()
+    armor_core.load_library()
     interrupt.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            armor.factorize(weight, None, endless)
+            armor_core.factorize(weight, None, endless)
     finally:
         interrupt.cancel()
         signal.signal(signal.SIGINT, handler)
@@ -250,7 +254,7 @@ def test_ctrl_c_ends_a_long_run(weight):
 def test_an_exception_in_progress_leaves_nothing_behind(weight, monkeypatch):
     freed = []
 
-    class Watched(armor.Factorization):
+    class Watched(armor_core.Factorization):
         def __init__(self, handle):
             super().__init__(handle)
             weakref.finalize(self, freed.append, True)
@@ -258,15 +262,15 @@ def test_an_exception_in_progress_leaves_nothing_behind(weight, monkeypatch):
     def fail(progress):
         raise LookupError(progress.iteration)
 
-    monkeypatch.setattr(armor, "Factorization", Watched)
+    monkeypatch.setattr("armor_core.factorization.Factorization", Watched)
     with contextlib.suppress(LookupError):
-        armor.factorize(weight, None, FAST, fail)
+        armor_core.factorize(weight, None, FAST, fail)
     assert freed == [True]
 
 
 def test_two_interrupts_leave_the_run_its_memory(weight, monkeypatch):
     arrays, started, goes_on = [], threading.Event(), threading.Event()
-    library, matrix = armor.library(), armor._matrix
+    library, matrix = armor_core.load_library(), matrix_view
 
     class Library:
         def __getattr__(self, name):
@@ -288,13 +292,13 @@ def test_two_interrupts_leave_the_run_its_memory(weight, monkeypatch):
             time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(armor, "library", Library)
-    monkeypatch.setattr(armor, "_matrix", watched)
+    monkeypatch.setattr("armor_core.factorization.load_library", Library)
+    monkeypatch.setattr("armor_core.factorization.matrix_view", watched)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupts = threading.Thread(target=interrupt)
     interrupts.start()
     try:
-        armor.factorize(np.asfortranarray(weight), None, FAST)
+        armor_core.factorize(np.asfortranarray(weight), None, FAST)
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
@@ -311,14 +315,14 @@ def test_two_interrupts_leave_the_run_its_memory(weight, monkeypatch):
 
 
 def test_each_packed_factor_has_a_dtype_of_its_own(weight):
-    layer = armor.factorize(weight, None, FAST)
+    layer = armor_core.factorize(weight, None, FAST)
     x = np.linspace(-1, 1, 3 * 32, dtype=np.float32).reshape(3, 32)
-    exact = armor.Packed(layer, "float32")
-    mixed = armor.Packed(layer, ("float32", "bfloat16", "float16"))
+    exact = armor_core.Packed(layer, "float32")
+    mixed = armor_core.Packed(layer, ("float32", "bfloat16", "float16"))
     sizes = exact.sizes
-    assert [sizes.left_dtype, sizes.core_dtype, sizes.right_dtype] == [armor.DTYPES["float32"]] * 3
+    assert [sizes.left_dtype, sizes.core_dtype, sizes.right_dtype] == [armor_core.DTYPES["float32"]] * 3
     sizes = mixed.sizes
-    numbers = [armor.DTYPES[name] for name in ("float32", "bfloat16", "float16")]
+    numbers = [armor_core.DTYPES[name] for name in ("float32", "bfloat16", "float16")]
     assert [sizes.left_dtype, sizes.core_dtype, sizes.right_dtype] == numbers
     assert sizes.left_bytes == exact.sizes.left_bytes
     assert 2 * sizes.right_bytes == exact.sizes.right_bytes
@@ -328,21 +332,21 @@ def test_each_packed_factor_has_a_dtype_of_its_own(weight):
         ("float64", "left_dtype: 2 is not a dtype that can be packed"),
         (("float32", "float64", "float32"), "core_dtype: 2 is not a dtype that can be packed"),
     ):
-        with pytest.raises(armor.ArmorError, match=message):
-            armor.Packed(layer, dtype)
+        with pytest.raises(armor_core.ArmorError, match=message):
+            armor_core.Packed(layer, dtype)
     for dtype, message in (
         ("bf16", "option dtype: 'bf16' is none of"),
         (("float32", "float32"), "has 2 names, expected one or three"),
     ):
         with pytest.raises(ValueError, match=message):
-            armor.Packed(layer, dtype)
+            armor_core.Packed(layer, dtype)
 
 
 def load(environment):
     """Loads the library in another process: what it printed, its path if all went well."""
     inherited = {key: value for key, value in os.environ.items() if key != "ARMOR_LIBRARY"}
     done = subprocess.run(
-        [sys.executable, "-c", "import armor; print(armor.library()._name, armor.version())"],
+        [sys.executable, "-c", "import armor_core; print(armor_core.load_library()._name, armor_core.version())"],
         env={**inherited, "PYTHONPATH": str(ROOT / "examples/python"), **environment},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -351,8 +355,8 @@ def load(environment):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are those of Linux")
 def test_the_library_is_found_where_it_may_be(tmp_path):
-    built = Path(armor.library()._name)
-    version = armor.version()
+    built = Path(armor_core.load_library()._name)
+    version = armor_core.version()
     named, packaged, target = (tmp_path / name for name in ("named", "packaged", "target/release"))
     for folder in (named, packaged, target):
         folder.mkdir(parents=True)
@@ -378,27 +382,30 @@ def test_a_missing_library_is_an_error_that_says_where_it_was_looked_for():
 
 
 def test_options_are_written_and_read_as_json(weight):
-    for options in (FAST, armor.Options(preset="paper", objective="diagonal", row_weighting="uniform", seed=2**64 - 1)):
-        read = armor.Options.from_json(options.to_json())
+    for options in (
+        FAST,
+        armor_core.Options(preset="paper", objective="diagonal", row_weighting="uniform", seed=2**64 - 1),
+    ):
+        read = armor_core.Options.from_json(options.to_json())
         assert read.to_json() == options.to_json()
-    assert armor.Options.from_json('{"preset": "paper"}').to_json() == armor.Options(preset="paper").to_json()
-    assert armor.Options.from_json('{"block": [4, 8]}').right_block == 8
-    read = armor.Options.from_json(FAST.to_json())
+    assert armor_core.Options.from_json('{"preset": "paper"}').to_json() == armor_core.Options(preset="paper").to_json()
+    assert armor_core.Options.from_json('{"block": [4, 8]}').right_block == 8
+    read = armor_core.Options.from_json(FAST.to_json())
     assert bytes_of(weight, None, options=read) == bytes_of(weight, None)
     for text, message in (
         ('{"blocks": 8}', "json: blocks: unknown field"),
         ('{"block": 0}', "left_block: 0 is out of"),
     ):
-        with pytest.raises(armor.ArmorError, match=message):
-            armor.Options.from_json(text)
+        with pytest.raises(armor_core.ArmorError, match=message):
+            armor_core.Options.from_json(text)
 
 
 def test_a_library_without_jobs_says_so(monkeypatch):
-    monkeypatch.setattr(armor, "features", set)
+    monkeypatch.setattr("armor_core.job.features", set)
     with pytest.raises(NotImplementedError, match="built without the feature checkpoint"):
-        armor.Job(checkpoint="x")
+        armor_core.Job(checkpoint="x")
 
 
 def test_features_are_those_of_the_library():
-    assert armor.features() <= set(armor.FEATURES)
-    assert ("checkpoint" in armor.features()) == hasattr(armor.library(), "armor_job_create")
+    assert armor_core.features() <= set(FEATURES)
+    assert ("checkpoint" in armor_core.features()) == hasattr(armor_core.load_library(), "armor_job_create")

@@ -1,23 +1,17 @@
 """Hessians are those of what went into the layers."""
 
-import subprocess
-import sys
-
-import armor
+import armor_core
 import numpy as np
 import pytest
-from calibration.choice import summary
-from calibration.output import SUFFIXES, Stored, component, hessians, write
-from conftest import ROOT
+from armor_core.calibration.choice import summary
+from armor_core.calibration.output import SUFFIXES, Stored, component, hessians, write
+from conftest import armor
 from safetensors.numpy import load_file
-
-SCRIPT = ROOT / "examples/python/calibrate.py"
 
 
 def run(*arguments):
-    """Runs the script: its exit status, what it printed, and its errors."""
-    done = subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+    """Runs the command: its exit status, what it printed, and its errors."""
+    return armor("calibrate", *arguments)
 
 
 @pytest.fixture
@@ -132,7 +126,7 @@ def accumulators(**inputs):
     """Accumulators of inputs by name."""
     made = {}
     for name, rows in inputs.items():
-        made[name] = armor.Accumulator(len(rows[0]))
+        made[name] = armor_core.Accumulator(len(rows[0]))
         made[name].add(np.array(rows, np.float32))
     return made
 

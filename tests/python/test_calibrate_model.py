@@ -1,8 +1,9 @@
 """A small random Llama through the whole script, and on to a compressed model. Skipped without PyTorch."""
 
-import calibrate
 import numpy as np
 import pytest
+from armor_core.commands import calibrate
+from armor_core.commands.arguments import UsageError
 from test_job import finish
 from tiny_models import check, collect, inputs_of, layers, load, pieces, rows, save, torch, transformers, watch, weights
 
@@ -72,11 +73,10 @@ def test_a_glob_that_matches_nothing_is_refused(folder, tmp_path, option):
         collect(folder, tmp_path / "h.safetensors", option, "*", "nothing")
 
 
-def test_the_output_is_checked_before_the_model_is_loaded(folder, tmp_path, monkeypatch, capsys):
+def test_the_output_is_checked_before_the_model_is_loaded(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "load", lambda *_: pytest.fail("the model was loaded"))
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError, match="is there and is no file"):
         collect(folder, tmp_path)
-    assert "is there and is no file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -2,9 +2,9 @@
 
 import re
 
-import calibrate
 import numpy as np
 import pytest
+from armor_core.commands import calibrate
 from tiny_models import (
     BOS,
     TEXT,

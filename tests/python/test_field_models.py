@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-import armor
+import armor_core
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -150,5 +150,5 @@ def test_a_transposed_square_weight_without_a_record_is_refused(tmp_path):
     collect(folder, tmp_path / "h.safetensors", "--tokens", 80, "--sequence", 40)
     unknown = {key: value for key, value in load_file(tmp_path / "h.safetensors").items() if "hessian" in key}
     save_file(unknown, tmp_path / "unknown.safetensors")
-    with pytest.raises(armor.ArmorError, match='name the transposed weights in the setting "transposed"'):
+    with pytest.raises(armor_core.ArmorError, match='name the transposed weights in the setting "transposed"'):
         compress(folder, tmp_path / "unknown.safetensors", tmp_path / "out", format="reconstructed")

@@ -3,7 +3,7 @@
 import json
 import shutil
 
-import armor
+import armor_core
 import numpy as np
 import pytest
 import small_model
@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 def finish(settings):
     """Runs what is left of a job."""
-    job = armor.Job(**settings)
+    job = armor_core.Job(**settings)
     for index in range(len(job.layers)):
         job.run_layer(index)
     job.finish()
@@ -34,13 +34,13 @@ def test_a_job_that_was_left_goes_on_to_the_same_bytes(tmp_path):
     whole = small_model.write(tmp_path / "a", tmp_path / "whole")
     finish(whole)
     parts = {**whole, "out": str(tmp_path / "parts")}
-    job = armor.Job(**parts)
+    job = armor_core.Job(**parts)
     job.run_layer(3)
     job.run_layer(0)
     assert [index for index in range(len(job.layers)) if job.is_done(index)] == [0, 3]
     del job
-    with pytest.raises(armor.ArmorError):
-        armor.Job(**parts)
+    with pytest.raises(armor_core.ArmorError):
+        armor_core.Job(**parts)
     finish({**parts, "resume": True})
     assert same(tmp_path / "whole", tmp_path / "parts")
 
@@ -53,8 +53,8 @@ def same(one, other):
 
 
 def test_a_cancelled_layer_is_not_kept(tmp_path):
-    job = armor.Job(**small_model.write(tmp_path, tmp_path / "out"))
-    with pytest.raises(armor.ArmorError):
+    job = armor_core.Job(**small_model.write(tmp_path, tmp_path / "out"))
+    with pytest.raises(armor_core.ArmorError):
         job.run_layer(0, progress=lambda told: told.iteration < 5)
     assert not job.is_done(0)
     told = []
@@ -64,9 +64,9 @@ def test_a_cancelled_layer_is_not_kept(tmp_path):
 
 
 def test_an_unfinished_job_has_no_report_and_cannot_be_finished(tmp_path):
-    job = armor.Job(**small_model.write(tmp_path, tmp_path / "out"))
+    job = armor_core.Job(**small_model.write(tmp_path, tmp_path / "out"))
     for call in (job.finish, job.report):
-        with pytest.raises(armor.ArmorError):
+        with pytest.raises(armor_core.ArmorError):
             call()
 
 
@@ -84,8 +84,8 @@ def test_an_unfinished_job_has_no_report_and_cannot_be_finished(tmp_path):
     ],
 )
 def test_wrong_settings_are_named(tmp_path, change, message):
-    with pytest.raises(armor.ArmorError, match=message.replace("*", r"\*")):
-        armor.Job(**{**small_model.write(tmp_path, tmp_path / "out"), **change})
+    with pytest.raises(armor_core.ArmorError, match=message.replace("*", r"\*")):
+        armor_core.Job(**{**small_model.write(tmp_path, tmp_path / "out"), **change})
     assert not list(tmp_path.glob("out/*"))
 
 
@@ -98,32 +98,34 @@ def test_a_weight_that_is_not_finite_is_named_before_any_work(tmp_path):
     from safetensors.numpy import save_file
 
     save_file(hessians, path)
-    with pytest.raises(armor.ArmorError, match=name):
-        armor.Job(**settings)
+    with pytest.raises(armor_core.ArmorError, match=name):
+        armor_core.Job(**settings)
 
 
 def test_a_job_that_is_finished_in_another_dtype_is_refused_by_whoever_comes_later(tmp_path):
     settings = small_model.write(tmp_path, tmp_path / "out")
-    late = armor.Job(**settings, dtype="f32")
+    late = armor_core.Job(**settings, dtype="f32")
     finish(settings)
-    with pytest.raises(armor.ArmorError, match='holds this job, finished in format "factors" and dtype of each weight'):
+    with pytest.raises(
+        armor_core.ArmorError, match='holds this job, finished in format "factors" and dtype of each weight'
+    ):
         late.finish()
     late.run_layer(0)
     assert not (tmp_path / "out" / ".parts").exists()
 
 
 def test_a_folder_that_was_removed_is_not_made_anew(tmp_path):
-    job = armor.Job(**small_model.write(tmp_path, tmp_path / "out"))
+    job = armor_core.Job(**small_model.write(tmp_path, tmp_path / "out"))
     job.run_layer(0)
     shutil.rmtree(tmp_path / "out")
-    with pytest.raises(armor.ArmorError, match="no longer holds this job"):
+    with pytest.raises(armor_core.ArmorError, match="no longer holds this job"):
         job.run_layer(1)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("index", [-1, 12])
 def test_a_layer_that_is_none_is_named(tmp_path, index):
-    job = armor.Job(**small_model.write(tmp_path, tmp_path / "out"))
+    job = armor_core.Job(**small_model.write(tmp_path, tmp_path / "out"))
     for call in (job.run_layer, job.is_done):
         with pytest.raises(IndexError, match=f"index: is {index}, but the job has layers 0 to 11"):
             call(index)

@@ -3,20 +3,18 @@
 import contextlib
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import armor
+import armor_core
 import psutil
 import pytest
 import small_model
-from conftest import ROOT
+from conftest import command
 from safetensors.numpy import load_file, save_file
 from test_job import finish, same
 
 pytest.importorskip("ray")
-SCRIPT = ROOT / "examples/python/compress_ray.py"
 LAYERS = 16
 DEADLINE = 240
 
@@ -32,14 +30,15 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def start():
-    """Starts the script with two workers; ends what is left of it and of its Ray."""
+    """Starts the command with two workers; ends what is left of it and of its Ray."""
     begun = []
 
     def start(settings, *more):
         path = Path(settings["out"]).with_suffix(".json")
         path.write_text(json.dumps(settings))
-        command = [sys.executable, str(SCRIPT), str(path), "--workers", "2", *more]
-        begun.append(psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        words, environment = command("compress-ray", path, "--workers", "2", *more)
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        begun.append(psutil.Popen(words, env=environment, **output))
         return begun[-1]
 
     yield start
@@ -107,7 +106,7 @@ def test_a_job_whose_retries_are_used_up_names_the_layer_and_can_be_gone_on_with
     wait_for(lambda: working(process), process)[0].kill()
     status, printed = end(process)
     assert status == 1, printed
-    assert "compress_ray.py: model.layers." in printed
+    assert "armor-core compress-ray: model.layers." in printed
     assert "its workers died" in printed
     assert 2 <= done(settings) < LAYERS
     finish({**settings, "resume": True})
@@ -126,7 +125,7 @@ def test_one_machine_goes_on_where_ray_was_killed(start, whole, tmp_path):
 
 def test_ray_goes_on_where_one_machine_stopped(start, whole, tmp_path):
     settings = {**whole, "out": str(tmp_path / "out")}
-    job = armor.Job(**settings)
+    job = armor_core.Job(**settings)
     for index in (1, 5, 6):
         job.run_layer(index)
     status, printed = end(start(settings))
@@ -144,12 +143,6 @@ def test_an_error_of_a_layer_is_told_with_its_name(start, whole, tmp_path):
     wrong = {"hessians": str(tmp_path / "wrong.safetensors"), "check_values": False}
     status, printed = end(start({**whole, **wrong, "out": str(tmp_path / "out")}))
     assert status == 1, printed
-    message = next(line for line in printed.splitlines() if line.startswith("compress_ray.py: "))
-    assert message.startswith("compress_ray.py: model.layers.1.mlp.up_proj.weight: "), printed
+    message = next(line for line in printed.splitlines() if line.startswith("armor-core compress-ray: "))
+    assert message.startswith("armor-core compress-ray: model.layers.1.mlp.up_proj.weight: "), printed
     assert "NaN" in message, printed
-
-
-def test_a_name_that_a_terminal_would_obey_is_escaped():
-    import compress_ray
-
-    assert compress_ray.plain("model.größe\x1b[31m\x9b.weight") == "model.größe\\x1b[31m\\x9b.weight"

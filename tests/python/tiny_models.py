@@ -2,16 +2,17 @@
 
 import importlib
 
-import calibrate
 import numpy as np
 import pytest
+from armor_core.commands import calibrate
+from armor_core.commands.main import parse
 from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 # These need PyTorch, so they cannot be imported above.
 layers, names, watch, text = (
-    importlib.import_module(f"calibration.{part}") for part in "layers names watch text".split()
+    importlib.import_module(f"armor_core.calibration.{part}") for part in "layers names watch text".split()
 )
 tensors_on_disk = importlib.import_module("safetensors.torch")
 torch.set_num_threads(1)  # On matrices this small, threads only wait for one another.
@@ -137,10 +138,10 @@ def load(folder):
 
 
 def collect(folder, out, *more):
-    """Runs the script in this process: the tensors that it wrote."""
-    given = ["--model", folder, "--text", folder / "text.txt", "--out", out, *more]
-    options = calibrate.arguments([str(argument) for argument in given])
-    calibrate.write_all(options, calibrate.from_model(options))
+    """Runs the command in this process: the tensors that it wrote."""
+    given = ["calibrate", "--model", folder, "--text", folder / "text.txt", "--out", out, *more]
+    options = parse([str(argument) for argument in given])
+    options.run(options)
     files = [out] if out.is_file() else sorted(out.iterdir())
     return {key: value for file in files for key, value in load_file(file).items()}
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Callable
 
-import armor
 import torch
 
-from calibration.experts import Products, eager, every_expert, kept
-from calibration.output import add
+from armor_core.accumulator import Accumulator
+from armor_core.calibration.experts import Products, eager, every_expert, kept
+from armor_core.calibration.output import add
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calibration.layers import Layer
+    from armor_core.calibration.layers import Layer
 
 
 class Watcher:
@@ -28,7 +28,7 @@ class Watcher:
 
     def __init__(self, layers: dict[str, Layer], kind: str = "diagonal", *, all_experts: bool = False) -> None:
         self.layers, self.kind = layers, kind
-        self.accumulators: dict[str, armor.Accumulator] = {}
+        self.accumulators: dict[str, Accumulator] = {}
         self.owner: dict[str, str] = {}
         self._all_experts = all_experts
         self._mask: torch.Tensor | None = None
@@ -87,7 +87,7 @@ class Watcher:
         if inputs.numel() == 0:
             return
         if key not in self.accumulators:
-            self.accumulators[key] = armor.Accumulator(inputs.shape[-1], self.kind)
+            self.accumulators[key] = Accumulator(inputs.shape[-1], self.kind)
         add(self.accumulators[key], key, inputs.detach().float().cpu().numpy())
 
     def _kept(self, name: str, tensor: torch.Tensor, experts: int = 1) -> torch.Tensor:

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from calibration.layers import Layer
+    from armor_core.calibration.layers import Layer
 
 # The two factors of each basic operation that multiplies matrices.
 FACTORS = {"aten::mm": (0, 1), "aten::bmm": (0, 1), "aten::addmm": (1, 2), "aten::baddbmm": (1, 2)}

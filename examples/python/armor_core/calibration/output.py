@@ -6,9 +6,11 @@ import dataclasses
 import tempfile
 from typing import TYPE_CHECKING
 
-import armor
 import numpy as np
 from safetensors.numpy import save_file
+
+from armor_core.accumulator import Accumulator
+from armor_core.errors import ArmorError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,18 +59,18 @@ class Hessians:
         return sum(key.endswith(tuple(SUFFIXES.values())) for key in self.tensors)
 
 
-def add(accumulator: armor.Accumulator, name: str, inputs: np.ndarray) -> None:
+def add(accumulator: Accumulator, name: str, inputs: np.ndarray) -> None:
     """Adds a module's inputs, (..., k); an error tells whose they were."""
     rows = inputs.reshape(-1, inputs.shape[-1])
     for start in range(0, len(rows), TOKENS_AT_ONCE):
         try:
             accumulator.add(rows[start : start + TOKENS_AT_ONCE])
-        except (ValueError, armor.ArmorError) as error:
+        except (TypeError, ValueError, ArmorError) as error:
             raise ValueError(f"{name}: from token {start} on: {error}") from error
 
 
 def hessians(
-    accumulators: dict[str, armor.Accumulator],
+    accumulators: dict[str, Accumulator],
     owner: dict[str, str],
     stored: list[Stored],
     kind: str,
@@ -108,11 +110,11 @@ def hessians(
     return result
 
 
-def merged(accumulators: list[armor.Accumulator]) -> armor.Accumulator | None:
+def merged(accumulators: list[Accumulator]) -> Accumulator | None:
     """The sum of accumulators, or None of none."""
     if len(accumulators) < 2:
         return accumulators[0] if accumulators else None
-    total = armor.Accumulator(accumulators[0].inputs, accumulators[0].kind)
+    total = Accumulator(accumulators[0].inputs, accumulators[0].kind)
     for accumulator in accumulators:
         total.merge(accumulator)
     return total

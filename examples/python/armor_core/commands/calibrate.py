@@ -1,45 +1,42 @@
-#!/usr/bin/env python3
 """Collects the Hessians of a model's layers, H = (1/N) Σ x xᵀ over N tokens, as a safetensors file.
 
-    python3 calibrate.py --model DIR --text book.txt --out hessians.safetensors
-    python3 calibrate.py --activations DIR --out hessians.safetensors
+    armor-core calibrate --model DIR --text book.txt --out hessians.safetensors
+    armor-core calibrate --activations DIR --out hessians.safetensors
 
 The first runs a Hugging Face model on a text, and observes what goes into its linear layers and experts. The second
-needs numpy alone: it reads inputs that something else has stored, DIR/NAME.npy or any number of DIR/NAME/*.npy for the
-layer NAME, each (..., k). Both write, for each weight T.weight or T on disk, T.hessian_diag [k] or, with --kind full,
-T.hessian [k, k], and T.tokens [1], the number of tokens. Experts that lie on disk in one tensor have theirs stacked in
-the same way. The first writes T.transposed [1] as well: 1 where the weight is stored as [in, out], 0 where it is
-[out, in]. The standard error output lists what is left out.
+needs neither PyTorch nor transformers: it reads inputs that something else has stored, DIR/NAME.npy or any number of
+DIR/NAME/*.npy for the layer NAME, each (..., k). Both write, for each weight T.weight or T on disk, T.hessian_diag [k]
+or, with --kind full, T.hessian [k, k], and T.tokens [1], the number of tokens. Experts that lie on disk in one tensor
+have theirs stacked in the same way. The first writes T.transposed [1] as well: 1 where the weight is stored as [in,
+out], 0 where it is [out, in]. The standard error output lists what is left out.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import armor
 import numpy as np
-from calibration.choice import check_globs, selected, summary
-from calibration.output import SUFFIXES, Hessians, Stored, add, hessians, obstacle, write
 from tqdm import tqdm
 
+from armor_core.accumulator import Accumulator
+from armor_core.calibration.choice import check_globs, selected, summary
+from armor_core.calibration.output import SUFFIXES, Hessians, Stored, add, hessians, obstacle, write
+from armor_core.commands.arguments import UsageError, file, folder, positive
+from armor_core.commands.terminal import say
+
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Iterator
 
     import torch
     import transformers
-    from calibration.layers import Layer
-    from calibration.watch import Watcher
+
+    from armor_core.calibration.layers import Layer
+    from armor_core.calibration.watch import Watcher
 
 LISTED = 20
 PROBED = 8
-
-
-def say(text: str) -> None:
-    """Tells the user on the standard error output."""
-    print(text, file=sys.stderr)
 
 
 def load(folder: Path, dtype: str, device: str) -> transformers.PreTrainedModel:
@@ -64,7 +61,8 @@ def load(folder: Path, dtype: str, device: str) -> transformers.PreTrainedModel:
 def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The text as batches of token numbers and attention masks, cut to the context length of the model."""
     import transformers
-    from calibration.text import batches, context_length, first_tokens, sequences
+
+    from armor_core.calibration.text import batches, context_length, first_tokens, sequences
 
     try:
         words = options.text.read_text(encoding="utf-8")
@@ -86,7 +84,7 @@ def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> li
 
 def choose(options: argparse.Namespace, model: transformers.PreTrainedModel) -> dict[str, Layer]:
     """The layers to calibrate; says which are left out."""
-    from calibration.layers import find_layers
+    from armor_core.calibration.layers import find_layers
 
     layers, left_out = find_layers(model, options.include, options.exclude, everything=options.head_and_routers)
     for reason in sorted(set(left_out.values())):
@@ -104,17 +102,18 @@ def probe(
     Removes the experts that are not reached: how their weights are stored is not known.
     """
     import torch
-    from calibration.watch import Watcher
+
+    from armor_core.calibration.watch import Watcher
 
     if options.all_experts and not any(layer.experts for layer in layers.values()):
         raise ValueError("--all-experts: the model keeps no experts in three-dimensional parameters")
     tokens = pieces[0][0][:1, :PROBED].to(options.device)
     mask = torch.ones_like(tokens)
     with Watcher(layers, all_experts=options.all_experts) as watcher, torch.no_grad():
-        run(model, watcher, tokens, mask)
+        run_batch(model, watcher, tokens, mask)
         if not all(mask.all() for _, mask in pieces):
             mask[:, -1] = 0
-            run(model, watcher, tokens, mask)
+            run_batch(model, watcher, tokens, mask)
     if not watcher.accumulators:
         raise ValueError(f"no token reached any of the layers: {summary(layers)}")
     unused = [name for name, layer in layers.items() if layer.transposed is None]
@@ -124,7 +123,7 @@ def probe(
             del layers[name]
 
 
-def run(model: transformers.PreTrainedModel, watcher: Watcher, tokens: torch.Tensor, mask: torch.Tensor) -> None:
+def run_batch(model: transformers.PreTrainedModel, watcher: Watcher, tokens: torch.Tensor, mask: torch.Tensor) -> None:
     """Runs the model on a batch without counting its padding."""
     if mask.all():
         model(input_ids=tokens, use_cache=False)
@@ -135,7 +134,7 @@ def run(model: transformers.PreTrainedModel, watcher: Watcher, tokens: torch.Ten
 
 def find_on_disk(options: argparse.Namespace, layers: dict[str, Layer]) -> list[Stored]:
     """The weights on disk of the layers; says which have none."""
-    from calibration.names import Checkpoint, match
+    from armor_core.calibration.names import Checkpoint, match
 
     stored, unmatched = match(layers, Checkpoint(options.model))
     if unmatched:
@@ -151,12 +150,9 @@ def find_on_disk(options: argparse.Namespace, layers: dict[str, Layer]) -> list[
 
 def from_model(options: argparse.Namespace) -> Iterator[Hessians]:
     """Runs the model on the text, once a pass; gives what each pass has collected."""
-    try:
-        import torch
-        import transformers  # noqa: F401 - whether it is there
-    except ImportError as error:
-        raise SystemExit(f"--model needs PyTorch and transformers ({error}); --activations does not") from error
-    from calibration.watch import Watcher
+    import torch
+
+    from armor_core.calibration.watch import Watcher
 
     model = load(options.model, options.dtype, options.device)
     layers = choose(options, model)
@@ -169,7 +165,7 @@ def from_model(options: argparse.Namespace) -> Iterator[Hessians]:
         watched = {name: layers[name] for weight in part for name in weight.layers}
         with Watcher(watched, options.kind, all_experts=options.all_experts) as watcher, torch.no_grad():
             for tokens, mask in tqdm(pieces, desc=f"{len(watched)} layers", unit="batch"):
-                run(model, watcher, tokens.to(options.device), mask.to(options.device))
+                run_batch(model, watcher, tokens.to(options.device), mask.to(options.device))
         yield hessians(watcher.accumulators, watcher.owner, part, options.kind, share=options.share)
 
 
@@ -193,12 +189,12 @@ def from_activations(options: argparse.Namespace) -> Iterator[Hessians]:
         yield hessians(sums, {}, [Stored(name, [name]) for name in sums], options.kind)
 
 
-def accumulate(name: str, paths: list[Path], kind: str) -> armor.Accumulator:
+def accumulate(name: str, paths: list[Path], kind: str) -> Accumulator:
     """Accumulates a layer's stored inputs, each file (..., k)."""
     accumulator = None
     for path in paths:
         inputs = np.load(path, mmap_mode="r")
-        accumulator = accumulator or armor.Accumulator(inputs.shape[-1], kind)
+        accumulator = accumulator or Accumulator(inputs.shape[-1], kind)
         add(accumulator, f"{name} ({path})", inputs)
     return accumulator
 
@@ -228,14 +224,17 @@ def write_all(options: argparse.Namespace, parts: Iterable[Hessians]) -> None:
         print("--alias " + ",".join(f"{name}={owner}" for name, owner in sorted(aliases.items())))
 
 
-def arguments(given: list[str] | None = None) -> argparse.Namespace:
-    """Reads and checks the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of this command."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", type=Path, help="folder of a Hugging Face model for causal language modelling")
-    source.add_argument("--activations", type=Path, help="folder of inputs, NAME.npy or NAME/*.npy")
-    parser.add_argument("--text", type=Path, help="with --model: the text to run it on, UTF-8")
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file; with several passes, a folder")
+    source.add_argument(
+        "--model", type=folder, metavar="DIR", help="folder of a Hugging Face model for causal language modelling"
+    )
+    source.add_argument("--activations", type=folder, metavar="DIR", help="folder of inputs, NAME.npy or NAME/*.npy")
+    parser.add_argument("--text", type=file, metavar="FILE", help="with --model: the text to run it on, UTF-8")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PATH", help="safetensors file; with several passes, a folder"
+    )
     parser.add_argument("--kind", choices=SUFFIXES, default="diagonal", help="what to collect (default: %(default)s)")
     parser.add_argument(
         "--include", nargs="+", default=["*"], metavar="GLOB", help="layers, by their names in memory (default: all)"
@@ -247,39 +246,23 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         help="calibrate the output head, routers and layers of one output too",
     )
     parser.add_argument("--all-experts", action="store_true", help="let every token count for every expert")
-    parser.add_argument("--tokens", type=int, default=65536, help="how much of the text (default: %(default)s)")
-    parser.add_argument("--sequence", type=int, default=2048, help="tokens of a sequence (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=1, help="sequences to run at once (default: %(default)s)")
-    parser.add_argument("--passes", type=int, default=1, help="collect a part of the layers at a time, to save memory")
+    for name, default, what in (
+        ("--tokens", 65536, "how much of the text"),
+        ("--sequence", 2048, "tokens of a sequence"),
+        ("--batch", 1, "sequences to run at once"),
+        ("--passes", 1, "collect the layers in so many parts, one after the other, to save memory"),
+    ):
+        parser.add_argument(name, type=positive, default=default, metavar="N", help=f"{what} (default: %(default)s)")
     parser.add_argument("--share", action="store_true", help="write what q, k and v share once, and say the aliases")
     parser.add_argument("--device", default="cpu", help="PyTorch's device (default: %(default)s)")
     parser.add_argument("--dtype", default="auto", help="of the model's weights (default: as they are stored)")
-    options = parser.parse_args(given)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Collects and writes."""
     if (options.model is None) != (options.text is None):
-        parser.error("--model and --text go together")
-    for name in ("tokens", "sequence", "batch", "passes"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name}: {getattr(options, name)} is below 1")
-    for name in ("model", "activations"):
-        folder = getattr(options, name)
-        if folder is not None and not folder.is_dir():
-            parser.error(f"--{name}: {folder} is no folder")
-    if options.text is not None and not options.text.is_file():
-        parser.error(f"--text: {options.text} is no file")
+        raise UsageError("--model and --text go together")
     problem = obstacle(options.out, folder=options.passes > 1)
     if problem is not None:
-        parser.error(f"--out: {problem}")
-    return options
-
-
-def main() -> None:
-    """Collects and writes."""
-    options = arguments()
-    try:
-        write_all(options, (from_model if options.model else from_activations)(options))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from error
-
-
-if __name__ == "__main__":
-    main()
+        raise UsageError(f"--out: {problem}")
+    write_all(options, (from_model if options.model else from_activations)(options))

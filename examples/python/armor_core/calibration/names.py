@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import safe_open
 
-from calibration.output import Stored
+from armor_core.calibration.output import Stored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calibration.layers import Layer
+    from armor_core.calibration.layers import Layer
 
 SAMPLED_ROWS, SAMPLED_COLUMNS = 3, 16
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from calibration.choice import check_globs, selected
+from armor_core.calibration.choice import check_globs, selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

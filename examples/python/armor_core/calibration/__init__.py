@@ -1,0 +1,1 @@
+"""Collects Hessians, also for programs that run a model themselves."""

@@ -1,0 +1,70 @@
+"""Compresses a checkpoint layer by layer."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from typing import Any
+
+from armor_core.abi import HANDLE, SIZE, U32
+from armor_core.library import Handle, check, copied_text, features, load_library
+from armor_core.progress import ProgressFunction, run_with_progress
+
+
+class Job(Handle):
+    """A job that compresses a checkpoint layer by layer; docs/checkpoints.md lists the settings.
+
+    The library must have the feature `checkpoint`. Threads may share a job. Processes may share the output folder: each
+    of them opens the job with `resume=True` and runs other layers.
+    """
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - whatever JSON has
+        """Opens a job, and checks its files: all values, or only the headers with `check_values=False`."""
+        if "checkpoint" not in features():
+            raise NotImplementedError(
+                "Job: the loaded library was built without the feature checkpoint; build it with "
+                "--features capi,checkpoint"
+            )
+        out, text = HANDLE(), json.dumps(settings, default=os.fspath).encode()
+        check(load_library().armor_job_create(text, len(text), ctypes.byref(out)))
+        super().__init__(out, load_library().armor_job_free)
+        count = SIZE()
+        check(load_library().armor_job_layer_count(self, ctypes.byref(count)))
+        name = load_library().armor_job_layer_name
+        self.layers = [copied_text(name, self, index).rstrip(b"\0").decode() for index in range(count.value)]
+
+    def _layer(self, index: int) -> int:
+        """Refuses what is no layer; ctypes would turn a negative number into a huge one."""
+        if not 0 <= index < len(self.layers):
+            raise IndexError(f"index: is {index}, but the job has layers 0 to {len(self.layers) - 1}")
+        return index
+
+    def is_done(self, index: int) -> bool:
+        """Whether a layer's result lies in the output folder, whichever process made it."""
+        done = U32()
+        check(load_library().armor_job_layer_done(self, self._layer(index), ctypes.byref(done)))
+        return bool(done.value)
+
+    def run_layer(self, index: int, progress: ProgressFunction | None = None) -> None:
+        """Factorises a layer and stores its result; one that is done is left as it is.
+
+        Where `progress` returns False the layer is not kept, and an ArmorError says so.
+        """
+        index = self._layer(index)
+        run_with_progress(lambda watch: check(load_library().armor_job_run_layer(self, index, watch, None)), progress)
+
+    def finish(self) -> None:
+        """Writes the checkpoint and the reports, once every layer is done; waits where another process does so.
+
+        A job that another process has finished in another format or dtype is an ArmorError.
+        """
+        check(load_library().armor_job_finish(self))
+
+    def plan(self) -> dict[str, Any]:
+        """What the job does with every file and tensor: layers, tensors that are copied and why, warnings."""
+        return json.loads(copied_text(load_library().armor_job_plan, self).rstrip(b"\0"))
+
+    def report(self) -> dict[str, Any]:
+        """The contents of report.json, once finished."""
+        return json.loads(copied_text(load_library().armor_job_report, self).rstrip(b"\0"))

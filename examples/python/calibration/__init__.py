@@ -1,1 +1,0 @@
-"""The parts of calibrate.py, for programs that run a model themselves."""
