@@ -377,7 +377,7 @@ def test_the_library_is_found_where_it_may_be(tmp_path):
 def test_a_missing_library_is_an_error_that_says_where_it_was_looked_for():
     status, printed = load({"ARMOR_LIBRARY": "nowhere.so"})
     assert status == 1
-    assert "ImportError: no library of armor; set ARMOR_LIBRARY" in printed
+    assert "ImportError: no library of armor-core; set ARMOR_LIBRARY" in printed
     assert "nowhere.so: " in printed
 
 

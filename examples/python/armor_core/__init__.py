@@ -18,6 +18,7 @@ from armor_core.options import Options
 from armor_core.packed import Packed
 from armor_core.progress import Progress, ProgressFunction
 
+__version__ = "0.1.0"  # that of the Rust crate
 __all__ = [
     "DTYPES",
     "Accumulator",

@@ -58,10 +58,10 @@ def load_library() -> ctypes.CDLL:
             loaded = ctypes.CDLL(path)
             loaded.armor_abi_version.restype = U32
         except (OSError, AttributeError) as error:  # not there, or built without the feature capi
-            failures.append(f"  {path}: {error}")
+            failures.append(str(error) if path in str(error) else f"{path}: {error}")
             continue
         if loaded.armor_abi_version() < ABI:
-            failures.append(f"  {path}: speaks ABI {loaded.armor_abi_version()}, this module needs {ABI}")
+            failures.append(f"{path}: has ABI {loaded.armor_abi_version()}, but this package needs {ABI}")
             continue
         loaded.armor_features.restype = U32
         has_jobs = loaded.armor_features() & FEATURES["checkpoint"]
@@ -73,8 +73,8 @@ def load_library() -> ctypes.CDLL:
         loaded.armor_stop_reason_name.argtypes = [U32]
         _library = loaded
         return loaded
-    tried = "\n".join(failures)
-    raise ImportError(f"no library of armor; set ARMOR_LIBRARY to its file, or build it. Tried:\n{tried}")
+    tried = "; ".join(failures)
+    raise ImportError(f"no library of armor-core; set ARMOR_LIBRARY to its file, or build it. Tried: {tried}")
 
 
 def version() -> str:

@@ -1,7 +1,8 @@
 """The command line of `armor-core`.
 
-A command is a module of this package with `add_arguments(parser)` and `run(options)`. To add one, write the module and
-its line in `COMMANDS`. Only the module of the command that is run is imported, so each may import what it needs.
+A command is a module of this package with `add_arguments(parser)` and `run(options)`, called as the command is, with
+`_` for `-`. To add one, write the module and its line in `COMMANDS`. Only the module of the command that is run is
+imported, so each may import what it needs. The module's text is the description that `--help` shows.
 """
 
 from __future__ import annotations
@@ -10,45 +11,37 @@ import argparse
 import importlib
 import os
 import sys
-from typing import Any
 
+from armor_core import __version__
 from armor_core.commands.arguments import UsageError
 from armor_core.commands.terminal import plain, say
 from armor_core.errors import ArmorError
-from armor_core.library import version
 
 PROGRAM = "armor-core"
-# The name of a command and what it does, by its module.
+DESCRIPTION = "Compresses language models: every weight becomes A · S · B with a sparse core S (ARMOR)."
+EPILOG = "`armor-core COMMAND --help` describes a command. With ARMOR_TRACEBACK=1 an error shows where it was raised."
+# The commands in the order in which --help lists them, and what they do.
 COMMANDS = {
-    "calibrate": ("calibrate", "collect the Hessians of a model's layers"),
-    "compress_ray": ("compress-ray", "compress a checkpoint on Ray"),
+    "calibrate": "collect the Hessians of a model's layers",
+    "compress-ray": "compress a checkpoint on Ray, by settings in a file",
 }
-# The extra that brings a package.
+# The extra of pyproject.toml that installs a package.
 EXTRAS = {
     **dict.fromkeys(("jinja2", "safetensors", "tokenizers", "torch", "tqdm", "transformers"), "model"),
     "ray": "ray",
 }
 
 
-class Version(argparse.Action):
-    """Prints the version of the library, which is loaded for this only."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # noqa: ANN401 - argparse's own
-        """Prints and ends."""
-        print(f"{PROGRAM} {version()}")
-        parser.exit()
-
-
 def build_parser(given: list[str]) -> argparse.ArgumentParser:
     """The parser of all commands, with the arguments of the one that is given."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Compresses language models into A · S · B (ARMOR).")
-    parser.add_argument("--version", action=Version, nargs=0, help="show the version of the library and exit")
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     chosen = next((word for word in given if not word.startswith("-")), None)
-    for module, (name, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == chosen:
-            imported = importlib.import_module(f"armor_core.commands.{module}")
+            imported = importlib.import_module(f"armor_core.commands.{name.replace('-', '_')}")
             command.description = imported.__doc__
             imported.add_arguments(command)
             command.set_defaults(run=imported.run, parser=command)
@@ -65,27 +58,28 @@ def sentence(error: Exception) -> str:
     if isinstance(error, ImportError) and error.name is not None:
         package = error.name.partition(".")[0]
         if package in EXTRAS:
-            return f'needs the Python package {package}, which the extra "{EXTRAS[package]}" of {PROGRAM} installs'
+            return f"needs the Python package {package}; the extra [{EXTRAS[package]}] of {PROGRAM} installs it"
     known = isinstance(error, (ArmorError, ImportError, OSError, RuntimeError, ValueError)) and str(error)
     text = str(error) if known else f"{type(error).__name__}: {error}"
     return "\n".join(plain(line) for line in text.splitlines())
 
 
 def main(given: list[str] | None = None) -> int:
-    """Runs a command; gives the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C.
+    """Runs a command; gives the exit code: 0, 1 for an error, 130 for Ctrl-C. A wrong command line exits with 2.
 
     An error ends as a sentence on the standard error output, unless the environment variable ARMOR_TRACEBACK is set.
     """
     given = sys.argv[1:] if given is None else given
     place = PROGRAM
     try:
-        options = parse(given)
-        place = f"{PROGRAM} {options.command}"
         try:
+            options = parse(given)
+            place = f"{PROGRAM} {options.command}"
             options.run(options)
-            sys.stdout.flush()
         except UsageError as error:
             options.parser.error(str(error))
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read the output has left
