@@ -31,7 +31,7 @@ class LibraryHook(BuildHookInterface):
         """Finds or builds the library; `version` is "standard" or "editable"."""
         chosen = os.environ.get("ARMOR_LIBRARY")
         if chosen and not Path(chosen).is_file():
-            raise SystemExit(f"armor-core: ARMOR_LIBRARY: {chosen} is no file")
+            raise SystemExit(f"armor-core: ARMOR_LIBRARY: {chosen} is no file, seen from {Path.cwd()}")
         repository = Path(self.root).resolve().parents[1]
         library = Path(chosen) if chosen else build(repository)
         build_data["pure_python"] = False

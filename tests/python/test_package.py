@@ -1,6 +1,7 @@
 """The wheel has the library inside, and works wherever it is installed."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -127,9 +128,41 @@ def test_an_editable_install_runs_the_sources_of_the_repository(library, tmp_pat
     assert "calibrate" in run([python, "-m", "armor_core", "--help"], variables, tmp_path)
 
 
-def test_a_build_without_a_library_says_what_is_missing(tmp_path):
-    source = tmp_path / "copy" / "examples" / "python"
+def copied(folder):
+    """A copy of the package outside of the repository, in a folder of the same shape."""
+    source = folder / "examples" / "python"
     shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    return source
+
+
+def test_cargo_builds_the_library_where_none_is_named(library, tmp_path):
+    source, out = copied(tmp_path / "copy"), tmp_path / "out"
+    (tmp_path / "copy" / "Cargo.toml").write_text("")
+    built = tmp_path / "built" / Path(LIBRARY).name
+    built.parent.mkdir()
+    shutil.copy(library, built)
+    # A cargo that writes down its arguments and what it was run in, and answers as the real one does.
+    messages = [
+        {"reason": "compiler-artifact", "filenames": [str(built.with_name("libother.rlib"))]},
+        {"reason": "compiler-artifact", "filenames": [str(built.with_suffix(".rlib")), str(built)]},
+        {"reason": "build-finished", "success": True},
+    ]
+    (tmp_path / "messages").write_text("\n".join(map(json.dumps, messages)))
+    cargo = tmp_path / "bin" / "cargo"
+    cargo.parent.mkdir()
+    cargo.write_text(f'#!/bin/sh\necho "$PWD $*" > {tmp_path}/asked\ncat {tmp_path}/messages\n')
+    cargo.chmod(0o755)
+    status, printed = build(out, source, ARMOR_LIBRARY="", PATH=f"{cargo.parent}{os.pathsep}{os.environ['PATH']}")
+    assert status == 0, printed
+    wanted = f"{tmp_path / 'copy'} build --release --features capi,checkpoint --lib --message-format="
+    assert (tmp_path / "asked").read_text().startswith(wanted)
+    (made,) = out.iterdir()
+    with zipfile.ZipFile(made) as file:
+        assert file.read(LIBRARY) == Path(library).read_bytes()
+
+
+def test_a_build_without_a_library_says_what_is_missing(tmp_path):
+    source = copied(tmp_path / "copy")
     nowhere = tmp_path / "nowhere.so"
     for library, message in (
         (str(nowhere), f"armor-core: ARMOR_LIBRARY: {nowhere} is no file"),
