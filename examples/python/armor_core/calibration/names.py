@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ import torch
 from safetensors import safe_open
 
 from armor_core.calibration.output import Stored
+from armor_core.model.stored import weight_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,17 +35,11 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path) -> None:
-        index = folder / "model.safetensors.index.json"
-        paths = [folder / "model.safetensors"]
-        if not paths[0].is_file():
-            if not index.is_file():
-                raise ValueError(f"{folder}: holds neither model.safetensors nor {index.name}")
-            paths = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
         self._files = {}
         self.shapes: dict[str, list[int]] = {}
         self.scaled: set[str] = set()
         self._by_numbers: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for path in paths:
+        for path in weight_files(folder):
             file = safe_open(path, framework="pt")
             for name in sorted(file.keys()):
                 self._files[name] = file
