@@ -24,6 +24,7 @@ EPILOG = "`armor-core COMMAND --help` describes a command. With ARMOR_TRACEBACK=
 COMMANDS = {
     "calibrate": "collect the Hessians of a model's layers",
     "compress-ray": "compress a checkpoint on Ray, by settings in a file",
+    "evaluate": "measure what a compressed model has lost",
 }
 # The extra of pyproject.toml that installs a package.
 EXTRAS = {

@@ -1,0 +1,79 @@
+"""Cuts texts into what a model is run on: windows of language models, lines of encoders."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import transformers
+
+from armor_core.calibration.text import first_tokens, sequences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+# Without one of these transformers makes up a tokenizer that knows no words.
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+
+
+@dataclasses.dataclass
+class Piece:
+    """The tokens of a window or of a line, with the tokenizer's own: of a window the first `own` ones."""
+
+    tokens: list[int]
+    own: int = 0
+    line: str = ""
+
+
+@dataclasses.dataclass
+class Text:
+    """A text and its pieces; `available` tokens or lines are in it, and `cut` lines were too long."""
+
+    path: Path
+    pieces: list[Piece]
+    available: int
+    cut: int = 0
+
+
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model's folder."""
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise ValueError(f"{folder}: holds no tokenizer ({', '.join(TOKENIZERS)})")
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def read(path: Path) -> str:
+    """Reads a text in UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--text: {path} is not UTF-8, from byte {error.start} on: {error.reason}") from error
+
+
+def windows(path: Path, tokenizer: PreTrainedTokenizerBase, most: int, length: int) -> Text:
+    """The windows of a text, each with the tokenizer's first tokens and up to `length` tokens, of at most `most`."""
+    words = read(path)
+    numbers = tokenizer(words, add_special_tokens=False, verbose=False).input_ids
+    if len(numbers) < 2:
+        raise ValueError(f"--text: {path} is shorter than two tokens")
+    first = first_tokens(tokenizer, words)
+    made = [Piece(window, len(first)) for window in sequences(numbers[:most], first, length)]
+    return Text(path, [piece for piece in made if len(piece.tokens) > max(piece.own, 1)], len(numbers))
+
+
+def lines(path: Path, tokenizer: PreTrainedTokenizerBase, most: int, length: int) -> Text:
+    """The lines of a text that are not empty, cut to `length` tokens, until they have `most` tokens."""
+    found = [line.strip() for line in read(path).splitlines() if line.strip()]
+    if not found:
+        raise ValueError(f"--text: {path} holds no line that is not empty")
+    text, total = Text(path, [], len(found)), 0
+    for line in found:
+        tokens = tokenizer(line, truncation=True, max_length=length, verbose=False).input_ids
+        total += len(tokens)
+        if text.pieces and total > most:
+            break
+        text.cut += len(tokens) == length and len(tokenizer(line, verbose=False).input_ids) > length
+        text.pieces.append(Piece(tokens, line=line))
+    return text
