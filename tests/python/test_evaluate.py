@@ -292,6 +292,12 @@ def test_damaged_folders_are_refused(pair, tmp_path, capsys):
     code, told = refusal(capsys, "evaluate", copy, "--against", model, "--text", text)
     assert code == 1
     assert str(weight_file) in told
+    config = json.loads((copy / "config.json").read_text())
+    config["quantization_config"]["base"] = {"quant_method": "fp8"}
+    (copy / "config.json").write_text(json.dumps(config))
+    code, told = refusal(capsys, "evaluate", copy, "--against", model, "--text", text)
+    assert code == 1
+    assert told.startswith(f"armor-core evaluate: {copy}: its other tensors are quantised (fp8)")
     (copy / "config.json").unlink()
     code, told = refusal(capsys, "evaluate", copy, "--against", model, "--text", text)
     assert (code, told) == (1, f"armor-core evaluate: {copy}: holds no config.json")
