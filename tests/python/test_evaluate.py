@@ -309,3 +309,12 @@ def test_options_that_cannot_be_used_are_refused(pair, tmp_path, capsys):
     assert refusal(capsys, *given, "--round-to", "9")[1].endswith("9 is not among 2 to 8 bits")
     assert refusal(capsys, *given, "--json", tmp_path)[1].endswith("is there and is no file, and one pass writes one")
     assert refusal(capsys, *given, "--sequence", "0")[0] == 2
+    assert refusal(capsys, *given, "--dtype", "int8")[0] == 2
+
+
+def test_models_may_be_run_in_another_type(pair):
+    model, out = pair
+    found, half = evaluate(out, model), evaluate(out, model, "--dtype", "bfloat16", "--round-to", 8)
+    assert (found["dtype"], half["dtype"]) == ("float32", "bfloat16")
+    assert half["perplexity"] != found["perplexity"]
+    assert half["perplexity"] == pytest.approx(found["perplexity"], rel=0.02)

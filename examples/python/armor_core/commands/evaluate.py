@@ -17,7 +17,7 @@ hidden states of each line's tokens: the mean and the worst cosine between those
 
 --round-to measures, beside OUT, MODEL with the same layers rounded to nearest: whole numbers of so many bits, times a
 scale in f16 for every 64 inputs, which is searched for the least square error. That is what the memory of A · S · B
-could be spent on instead. Where OUT has no compressed layers of its own, those are rounded that a job would compress.
+could be spent on instead. Where OUT has no compressed layers of its own, the linear layers of MODEL are rounded.
 
 MODEL and one other model are in memory at a time, and the logits of one window of both. --at-once N holds N others,
 and runs MODEL less often.
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from armor_core.model.stored import StoredModel
 
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of this command."""
     parser.add_argument("out", type=folder, metavar="OUT", help="folder of the compressed model")
@@ -59,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(name, type=positive, default=default, metavar="N", help=f"{what} (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="PyTorch's device (default: %(default)s)")
-    parser.add_argument("--dtype", default="auto", help="number type to run both in (default: as MODEL is stored)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="auto", help="number type to run both in (default: as MODEL is stored)"
+    )
 
 
 def bits(text: str) -> int:
