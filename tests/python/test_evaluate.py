@@ -97,6 +97,9 @@ def test_a_model_against_itself_loses_nothing(family, tmp_path):
     assert (found["log_ratio"], found["agreement"], found["kl"]) == (0, 1, 0)
     assert found["perplexity"] == found["dense_perplexity"] > 1
     assert (found["layers"], found["bytes"]) == (0, found["dense_bytes"])
+    for content in ("[]", '{"layers": 3}', "no JSON"):  # of another program
+        (model / "report.json").write_text(content)
+        assert evaluate(model, model) == found
 
 
 def test_every_format_gives_the_same(tmp_path):

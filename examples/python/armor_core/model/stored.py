@@ -43,8 +43,8 @@ class Compressed:
 class StoredModel:
     """The tensors of a model's folder, by the names that its configuration's model class reads.
 
-    `format` is the job's, or None for a folder of another origin. `compressed` has the tensors that a job compressed.
-    A ValueError or OSError tells what is missing.
+    `format` is the job's, or None for a folder that transformers loads by itself. `compressed` has the tensors that a
+    job compressed. A ValueError or OSError tells what is missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,9 +97,12 @@ class StoredModel:
 
     def _reconstructed(self) -> dict[str, Compressed]:
         """The tensors that hold A · S · B themselves, as the report of a job lists them, if there is one."""
-        report = self.folder / "report.json"
+        try:
+            report = read_object(self.folder / "report.json")
+        except ValueError:
+            return {}
         found = {}
-        for layer in read_object(report).get("layers", []) if report.is_file() else []:
+        for layer in report["layers"] if str(report.get("writer")).startswith("armor-core ") else []:
             slices = layer["name"].rpartition(".")[0]
             names = (layer["name"], slices, f"{slices}.weight")
             name = next((name for name in names if name in self._files), None)
