@@ -119,15 +119,25 @@ pub enum Error {
         /// Name of the part that needs the full Hessian.
         needed_by: &'static str,
     },
+    /// No ridge that is allowed makes the Hessian positive definite, so it is the second moment of no inputs.
+    #[error("hessian: has no Cholesky factorisation even with a ridge of {ridge} times the mean of its diagonal")]
+    HessianNotSemidefinite {
+        /// The largest ridge that was tried.
+        ridge: f64,
+    },
     /// An activation is NaN, infinite, or so large that sums of its square exceed the range of f32.
-    #[error("activations: entry [{token}, {input}] is {value}, expected a number within ±1e18")]
+    #[error("{argument}: entry [{token}, {input}] is {value}, expected a number within ±{largest:e}")]
     Activation {
+        /// The argument's name.
+        argument: &'static str,
         /// Row of the first such entry.
         token: usize,
         /// Its column.
         input: usize,
         /// Its value.
         value: f64,
+        /// Largest magnitude allowed.
+        largest: f32,
     },
     /// Activations or an accumulator have another number of inputs than expected.
     #[error("{argument}: covers {found} inputs, expected {expected}")]
@@ -137,6 +147,16 @@ pub enum Error {
         /// Inputs that it covers.
         found: usize,
         /// Inputs that it should cover.
+        expected: usize,
+    },
+    /// The inputs of two models must be those of the same tokens.
+    #[error("{argument}: has {found} tokens, expected {expected}")]
+    Tokens {
+        /// The argument's name.
+        argument: &'static str,
+        /// Tokens that it has.
+        found: usize,
+        /// Tokens that it should have.
         expected: usize,
     },
     /// An accumulator of the diagonal and one of the whole matrix cannot be merged.
@@ -310,10 +330,23 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A number of a factor, or of the product of all three, rounds to an infinity in the type that it is to be stored in.
+    /// An entry of a matrix that replaces the weight is NaN or infinite.
+    #[error("{argument}: entry [{row}, {col}] is {value}, expected a finite f32 number")]
+    NotFinite {
+        /// The argument's name.
+        argument: &'static str,
+        /// Row of the first such entry.
+        row: usize,
+        /// Its column.
+        col: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// A number of a factor, of the product of all three, or of a corrected weight rounds to an infinity in the type that it
+    /// is to be stored in.
     #[error("{argument}: entry [{row}, {col}] is {value}, beyond the range of {dtype}")]
     Overflow {
-        /// The factor, `left`, `core` or `right`; or `weight`, the product.
+        /// The factor, `left`, `core` or `right`; or `weight`, the product or the corrected weight.
         argument: &'static str,
         /// Row of the first such entry.
         row: usize,

@@ -61,11 +61,17 @@ fn status_of(error: &Error) -> u32 {
         | Error::HessianLength { .. }
         | Error::HessianNotSquare { .. }
         | Error::Inputs { .. }
+        | Error::Tokens { .. }
         | Error::HessianKind { .. }
         | Error::NoTokens
         | Error::Length { .. } => ARMOR_INVALID_SHAPE,
-        Error::WeightNotFinite { .. } | Error::HessianNotFinite { .. } | Error::Activation { .. } => ARMOR_NOT_FINITE,
-        Error::HessianNegative { .. } | Error::HessianIndefinite { .. } => ARMOR_NEGATIVE,
+        Error::WeightNotFinite { .. }
+        | Error::HessianNotFinite { .. }
+        | Error::NotFinite { .. }
+        | Error::Activation { .. } => ARMOR_NOT_FINITE,
+        Error::HessianNegative { .. } | Error::HessianIndefinite { .. } | Error::HessianNotSemidefinite { .. } => {
+            ARMOR_NEGATIVE
+        }
         Error::SizeOverflow { .. } => ARMOR_SIZE_OVERFLOW,
         Error::Pattern { .. } | Error::PatternText { .. } | Error::Option { .. } => ARMOR_OPTION_OUT_OF_RANGE,
         Error::Bytes { .. } => ARMOR_INVALID_BYTES,

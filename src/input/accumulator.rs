@@ -2,24 +2,21 @@
 
 #[cfg(feature = "safetensors")]
 mod serialize;
-mod triangle;
 
 use ndarray::{ArrayBase, ArrayView2, Data, Ix2, s};
 use rayon::prelude::*;
 
 use crate::error::Error;
+use crate::input::activations::check;
 use crate::input::hessian::{Hessian, HessianKind};
+use crate::input::triangle::{Triangle, add_all};
 use crate::input::weight::Element;
-use crate::kernels::elementwise::{add_squares, all_within};
+use crate::kernels::elementwise::add_squares;
 use crate::kernels::pool;
 use crate::kernels::scratch::with_scratch;
-use triangle::{Panels, Triangle};
 
 /// Largest magnitude that an activation may have: f32 still holds the sum of the squares of a run of tokens.
 const LARGEST: f32 = 1e18;
-
-/// Bytes of the f32 numbers that activations are converted to at a time; a call of `add` needs this much workspace.
-const SCRATCH: usize = 16 << 20;
 
 /// Columns of the diagonal's sums that one task computes.
 const COLUMNS: usize = 256;
@@ -124,10 +121,12 @@ impl HessianAccumulator {
             return Err(Error::Inputs { argument: "activations", found: inputs, expected: self.inputs() });
         }
         pool::start()?;
-        check(&activations)?;
+        check("activations", &activations, LARGEST)?;
         match &mut self.sums {
             Sums::Diagonal(sums) => add_to_diagonal(sums, &activations),
-            Sums::Full(sums) => add_to_triangle(sums, &activations),
+            Sums::Full(sums) => sums.add_tokens(tokens, |token, columns, out| {
+                T::convert(activations.slice(s![token, columns]), out);
+            }),
         }
         self.tokens = self.tokens.saturating_add(tokens as u64);
         Ok(())
@@ -144,7 +143,7 @@ impl HessianAccumulator {
         }
         match (&mut self.sums, &other.sums) {
             (Sums::Diagonal(sums), Sums::Diagonal(others)) => add_all(sums, others),
-            (Sums::Full(sums), Sums::Full(others)) => add_all(sums.values_mut(), others.values()),
+            (Sums::Full(sums), Sums::Full(others)) => sums.add(others),
             (sums, others) => {
                 return Err(Error::HessianKind { argument: "other", found: others.name(), expected: sums.name() });
             }
@@ -172,32 +171,6 @@ impl HessianAccumulator {
     }
 }
 
-/// Computes sums ← sums + others.
-fn add_all(sums: &mut [f64], others: &[f64]) {
-    for (sum, other) in sums.iter_mut().zip(others) {
-        *sum += other;
-    }
-}
-
-/// Checks that every activation is a number within ±[`LARGEST`].
-///
-/// # Errors
-/// [`Error::Activation`] with the first other entry, in row-major order.
-fn check<T: Element>(activations: &ArrayView2<'_, T>) -> Result<(), Error> {
-    let inputs = activations.ncols();
-    let bad = (0..activations.nrows()).into_par_iter().with_min_len(16).find_map_first(|token| {
-        with_scratch([inputs], |[converted]| {
-            T::convert(activations.row(token), converted);
-            if all_within(converted, LARGEST) {
-                return None;
-            }
-            let input = converted.iter().position(|x| !(x.abs() <= LARGEST))?;
-            Some(Error::Activation { token, input, value: activations[[token, input]].to_f64() })
-        })
-    });
-    bad.map_or(Ok(()), Err)
-}
-
 /// Adds the squares of the activations to the sums of the diagonal.
 fn add_to_diagonal<T: Element>(sums: &mut [f64], activations: &ArrayView2<'_, T>) {
     sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sums)| {
@@ -210,18 +183,4 @@ fn add_to_diagonal<T: Element>(sums: &mut [f64], activations: &ArrayView2<'_, T>
             }
         });
     });
-}
-
-/// Adds Σ x xᵀ over the activations to the lower triangle, as many tokens at a time as the workspace holds.
-fn add_to_triangle<T: Element>(sums: &mut Triangle, activations: &ArrayView2<'_, T>) {
-    let (tokens, inputs) = activations.dim();
-    if tokens == 0 || inputs == 0 {
-        return;
-    }
-    let most = Panels::tokens_within(SCRATCH / size_of::<f32>(), inputs);
-    let mut panels = Panels::new(most.min(tokens), inputs);
-    for start in (0..tokens).step_by(most) {
-        panels.fill(&activations.slice(s![start..tokens.min(start + most), ..]));
-        sums.add_gram(&panels);
-    }
 }

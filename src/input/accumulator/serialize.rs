@@ -5,19 +5,15 @@ use safetensors::Dtype;
 use crate::bytes::header::{refuse, write_vector};
 use crate::bytes::reader::{Reader, origin};
 use crate::error::Error;
-use crate::input::accumulator::triangle::Triangle;
 use crate::input::accumulator::{HessianAccumulator, Sums};
-use crate::input::hessian::{HessianKind, MIN_IMPORTANCE, ROUNDING_SLACK};
-use crate::input::weight::fits_f32;
+use crate::input::hessian::HessianKind;
+use crate::input::stored_sums::StoredSums;
 
 /// The end of the key of the sums.
 const PART: &str = "hessian.sums";
 
 /// The values of `armor.hessian`, for the diagonal and for the whole matrix.
 const KINDS: [&str; 2] = ["diagonal", "full"];
-
-/// Largest number of tokens in a file. An f64 holds every integer up to this one, and a u64 leaves room for more tokens.
-const MOST_TOKENS: u64 = 1 << 53;
 
 impl HessianAccumulator {
     /// Writes the accumulator for the inputs of tensor `name` (without `.weight`) as a safetensors file.
@@ -58,89 +54,17 @@ impl HessianAccumulator {
         file.check_format()?;
         let kind: String = file.value("armor.hessian")?;
         let inputs: usize = file.value("armor.inputs")?;
-        let tokens: u64 = file.value("armor.tokens")?;
-        if tokens > MOST_TOKENS {
-            return Err(refuse("armor.tokens", format!("is {tokens}, more than 2⁵³")));
-        }
         let full = match KINDS.iter().position(|&known| known == kind) {
             Some(position) => position == 1,
             None => return Err(refuse("armor.hessian", format!("is \"{kind}\", expected diagonal or full"))),
         };
-        let len = if full { triangular(inputs) } else { Some(inputs) };
-        let len = len.ok_or_else(|| refuse("armor.inputs", format!("is {inputs}, more than can be addressed")))?;
-        let (chunks, _) = file.tensor(PART, Dtype::F64, [Some(len)])?.as_chunks();
-        let stored = StoredSums { key: file.key(PART), chunks, tokens, inputs };
-        let sums = if full {
-            stored.check((0..inputs).map(|i| i * (i + 3) / 2))?;
-            Sums::Full(stored.triangle()?)
+        let (tokens, sums) = if full {
+            let stored = StoredSums::of_triangle(&file, PART, Some(inputs))?;
+            (stored.tokens(), Sums::Full(stored.into_triangle()?))
         } else {
-            stored.check(0..inputs)?;
-            Sums::Diagonal(stored.values().collect())
+            let stored = StoredSums::of_diagonal(&file, PART, inputs)?;
+            (stored.tokens(), Sums::Diagonal(stored.into_diagonal()?))
         };
         Ok(HessianAccumulator { tokens, sums })
     }
-}
-
-/// The sums in a file, as little-endian bytes.
-struct StoredSums<'a> {
-    key: String,
-    chunks: &'a [[u8; size_of::<f64>()]],
-    tokens: u64,
-    inputs: usize,
-}
-
-impl StoredSums<'_> {
-    fn values(&self) -> impl Iterator<Item = f64> {
-        self.chunks.iter().map(|&chunk| f64::from_le_bytes(chunk))
-    }
-
-    /// Makes the error that names the first bad entry.
-    fn refuse<T>(&self, index: usize, sum: f64, expected: &str) -> Result<T, Error> {
-        Err(refuse(&self.key, format!("entry {index} is {sum}, expected {expected}")))
-    }
-
-    /// Checks every sum alone; `squares` gives the ascending positions of the sums of squares.
-    ///
-    /// # Errors
-    /// The first sum that is not zero without tokens, whose mean f32 cannot hold, or that is a negative sum of squares.
-    fn check(&self, squares: impl Iterator<Item = usize>) -> Result<(), Error> {
-        let mut squares = squares.peekable();
-        for (index, sum) in self.values().enumerate() {
-            if self.tokens == 0 && sum != 0.0 {
-                return self.refuse(index, sum, "0 as there are no tokens");
-            }
-            if self.tokens > 0 && !fits_f32(sum / self.tokens as f64) {
-                return self.refuse(index, sum, "a finite number whose mean fits f32");
-            }
-            if squares.next_if_eq(&index).is_some() && sum < 0.0 {
-                return self.refuse(index, sum, "a sum of squares, not negative");
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the lower triangle of the sums.
-    ///
-    /// # Errors
-    /// The first sum that is larger than the sums of squares of its row and column allow.
-    fn triangle(&self) -> Result<Triangle, Error> {
-        let mut triangle = Triangle::zeros(self.inputs);
-        for ((i, j), sum) in triangle.positions().zip(self.values()) {
-            triangle.set_entry(i, j, sum);
-        }
-        let squares: Vec<f64> = (0..self.inputs).map(|i| triangle.entry(i, i)).collect();
-        let floor = MIN_IMPORTANCE * squares.iter().sum::<f64>() / self.inputs as f64;
-        for (index, ((i, j), sum)) in triangle.positions().zip(self.values()).enumerate() {
-            if sum.abs() > ROUNDING_SLACK * squares[i].max(floor).sqrt() * squares[j].max(floor).sqrt() {
-                return self.refuse(index, sum, "no more than its row's and column's sums of squares allow");
-            }
-        }
-        Ok(triangle)
-    }
-}
-
-/// Counts the entries of a lower triangle; `None` where the whole matrix cannot be addressed.
-fn triangular(size: usize) -> Option<usize> {
-    let square = size.checked_mul(size).filter(|&square| square <= isize::MAX as usize / size_of::<f64>())?;
-    Some((square + size) / 2)
 }

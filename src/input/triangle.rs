@@ -1,9 +1,9 @@
 //! The lower triangle of a symmetric matrix of f64 sums, in tiles, and the update that adds a Gram matrix to it.
 
-use ndarray::{ArrayView2, s};
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::input::weight::Element;
 use crate::kernels::elementwise::add_terms;
 use crate::kernels::linalg::{add_gram, rows_of, set_product};
 use crate::kernels::scratch::with_scratch;
@@ -16,11 +16,14 @@ const TILE: usize = 192;
 /// number, adding the products up takes a tenth of the time. The sum of 128 equal squares of a bfloat16 is exact.
 const RUN: usize = 128;
 
+/// Bytes of the f32 numbers that are in memory at a time while tokens are added.
+const SCRATCH: usize = 16 << 20;
+
 /// The lower triangle, tile by tile: the tiles of the first row of tiles, those of the second, and so on, each
 /// row-major. The last row and the last column of tiles are smaller where the tile size does not divide the
 /// size of the matrix. Entries of a diagonal tile above the diagonal have no meaning.
 #[derive(Clone, Debug)]
-pub(super) struct Triangle {
+pub(crate) struct Triangle {
     size: usize,
     values: Vec<f64>,
 }
@@ -58,16 +61,6 @@ impl Triangle {
         self.size
     }
 
-    /// All stored numbers, in an order that depends on the size only.
-    pub fn values(&self) -> &[f64] {
-        &self.values
-    }
-
-    /// The same numbers as [`Triangle::values`], mutable.
-    pub fn values_mut(&mut self) -> &mut [f64] {
-        &mut self.values
-    }
-
     /// All positions of the lower triangle, row by row.
     pub fn positions(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         (0..self.size).flat_map(|i| (0..=i).map(move |j| (i, j)))
@@ -93,8 +86,28 @@ impl Triangle {
         self.values[index] = value;
     }
 
-    /// Adds Σ x xᵀ over the tokens of the panels: products of a run of tokens in f32, sums of these products in f64.
-    pub fn add_gram(&mut self, panels: &Panels) {
+    /// Adds Σ x xᵀ over this number of tokens: products of a run of tokens in f32, sums of these products in f64.
+    ///
+    /// `write` writes the numbers of a token in a range of columns, each a finite number whose square f32 holds 128 times.
+    /// As many tokens as the workspace holds are written at a time.
+    pub fn add_tokens(&mut self, tokens: usize, write: impl Fn(usize, Range<usize>, &mut [f32]) + Sync) {
+        if tokens == 0 || self.size == 0 {
+            return;
+        }
+        let most = Panels::tokens_within(SCRATCH / size_of::<f32>(), self.size);
+        let mut panels = Panels::new(most.min(tokens), self.size);
+        for start in (0..tokens).step_by(most) {
+            panels.fill(start..tokens.min(start + most), &write);
+            self.add_gram(&panels);
+        }
+    }
+
+    /// Adds a matrix of the same size.
+    pub fn add(&mut self, other: &Self) {
+        add_all(&mut self.values, &other.values);
+    }
+
+    fn add_gram(&mut self, panels: &Panels) {
         let (rows, height) = ((self.size - 1) / TILE, (self.size - 1) % TILE + 1);
         // All rows of tiles but the last are of full height.
         let (above, last) = self.values.split_at_mut(rows * (rows + 1) / 2 * TILE * TILE);
@@ -117,8 +130,15 @@ impl Triangle {
     }
 }
 
-/// Activations in f32, tokens × inputs, in panels as wide as a tile, each row-major and one after the other.
-pub(super) struct Panels {
+/// Computes sums ← sums + others.
+pub(crate) fn add_all(sums: &mut [f64], others: &[f64]) {
+    for (sum, other) in sums.iter_mut().zip(others) {
+        *sum += other;
+    }
+}
+
+/// Numbers of tokens in f32, tokens × inputs, in panels as wide as a tile, each row-major and one after the other.
+struct Panels {
     inputs: usize,
     tokens: usize,
     values: Vec<f32>,
@@ -126,24 +146,23 @@ pub(super) struct Panels {
 
 impl Panels {
     /// Computes how many tokens `numbers` f32 numbers can hold, in whole runs and at least one.
-    pub fn tokens_within(numbers: usize, inputs: usize) -> usize {
+    fn tokens_within(numbers: usize, inputs: usize) -> usize {
         (numbers / inputs / RUN).max(1) * RUN
     }
 
     /// Makes panels for this number of tokens.
-    pub fn new(tokens: usize, inputs: usize) -> Self {
+    fn new(tokens: usize, inputs: usize) -> Self {
         Panels { inputs, tokens, values: vec![0.0; tokens * inputs] }
     }
 
-    /// Converts activations to f32; they must not have more tokens than the panels were made for.
-    pub fn fill<T: Element>(&mut self, activations: &ArrayView2<'_, T>) {
-        self.tokens = activations.nrows();
+    /// Fills the panels with these tokens, which must not be more than the panels were made for.
+    fn fill(&mut self, tokens: Range<usize>, write: &(impl Fn(usize, Range<usize>, &mut [f32]) + Sync)) {
+        self.tokens = tokens.len();
         let values = &mut self.values[..self.tokens * self.inputs];
         values.par_chunks_mut(self.tokens * TILE).enumerate().for_each(|(panel, values)| {
-            let start = panel * TILE;
-            let columns = activations.slice(s![.., start..start + values.len() / activations.nrows()]);
-            for (row, values) in columns.rows().into_iter().zip(values.chunks_exact_mut(columns.ncols())) {
-                T::convert(row, values);
+            let (start, width) = (panel * TILE, values.len() / tokens.len());
+            for (token, values) in tokens.clone().zip(values.chunks_exact_mut(width)) {
+                write(token, start..start + width, values);
             }
         });
     }
