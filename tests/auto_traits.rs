@@ -3,8 +3,9 @@
 use std::fmt::Debug;
 
 use armor_core::{
-    BlockDiagonal, Correlation, Coupling, Descent, Error, Factorization, Hessian, HessianAccumulator, JointAdam, Layer,
-    LeastSquares, Normalization, Options, PackedFactorization, Progress, SparseCore, SparseGpt, State, Target, Weight,
+    BlockDiagonal, Correction, CorrectionOptions, Correlation, Coupling, Descent, Error, Factorization, Hessian,
+    HessianAccumulator, JointAdam, Layer, LeastSquares, Normalization, Options, PackedFactorization, PairAccumulator,
+    PairMoments, Progress, SparseCore, SparseGpt, State, Target, Weight,
 };
 
 fn shared<T: Send + Sync + Debug>() {}
@@ -12,6 +13,8 @@ fn shared<T: Send + Sync + Debug>() {}
 #[test]
 fn values_may_be_shared_between_threads() {
     shared::<BlockDiagonal>();
+    shared::<Correction>();
+    shared::<CorrectionOptions>();
     shared::<Correlation>();
     shared::<Coupling>();
     shared::<Error>();
@@ -22,6 +25,8 @@ fn values_may_be_shared_between_threads() {
     shared::<Normalization>();
     shared::<Options>();
     shared::<PackedFactorization>();
+    shared::<PairAccumulator>();
+    shared::<PairMoments>();
     shared::<Progress>();
     shared::<SparseCore>();
     shared::<Target>();

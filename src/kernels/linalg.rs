@@ -170,6 +170,27 @@ fn factor_in_place(matrix: MatMut<'_, f64>) -> bool {
     cholesky_in_place(matrix, Default::default(), Par::Seq, stack, Default::default()).is_ok()
 }
 
+/// Replaces the upper triangle of a symmetric n × n matrix, row-major, by Lᵀ with matrix = L Lᵀ; the lower one may hold
+/// anything after. False, and the matrix is lost, where it is not positive definite.
+pub(crate) fn cholesky(matrix: &mut [f64], n: usize) -> bool {
+    // Symmetric, so it may as well be column-major, which is what runs fast.
+    factor_in_place(MatMut::from_column_major_slice_mut(matrix, n, n))
+}
+
+/// Computes rows ← rows · L⁻ᵀ, row-major with n columns, with the Lᵀ that [`cholesky`] left.
+pub(crate) fn solve_transposed_factor(factor: &[f64], rows: &mut [f64], n: usize) {
+    use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+    let unknown = MatMut::from_column_major_slice_mut(rows, n, rows.len() / n);
+    solve_lower_triangular_in_place(MatRef::from_column_major_slice(factor, n, n), unknown, Par::Seq);
+}
+
+/// Computes rows ← rows · L⁻¹, row-major with n columns, with the Lᵀ that [`cholesky`] left.
+pub(crate) fn solve_factor(factor: &[f64], rows: &mut [f64], n: usize) {
+    use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
+    let unknown = MatMut::from_column_major_slice_mut(rows, n, rows.len() / n);
+    solve_upper_triangular_in_place(MatRef::from_column_major_slice(factor, n, n).transpose(), unknown, Par::Seq);
+}
+
 /// Cholesky factor L of a symmetric n × n matrix, row-major, its lower triangle; the upper one may hold anything.
 ///
 /// `fill` writes the matrix with a ridge on its diagonal, which grows tenfold, from at least 10⁻⁷, until the
@@ -282,6 +303,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn both_halves_of_a_solve_undo_the_factors() {
+        for (n, c) in [(1, 1), (2, 5), (7, 3), (65, 1), (130, 64)] {
+            let (gram, rhs) = problem(n, c);
+            let mut factor = gram.clone();
+            assert!(cholesky(&mut factor, n));
+            let mut rows = rhs.clone();
+            solve_transposed_factor(&factor, &mut rows, n);
+            let energy = rows.iter().map(|x| x * x).sum::<f64>();
+            solve_factor(&factor, &mut rows, n);
+            let mut product = vec![0.0; n * c];
+            set_product(&mut product, rows_of(&rows, n), rows_of(&gram, n));
+            assert_near(&product, &rhs, &format!("X gram, n = {n}"));
+            // ‖R L⁻ᵀ‖² is tr(R gram⁻¹ Rᵀ).
+            let form: f64 = rows.iter().zip(&rhs).map(|(x, r)| x * r).sum();
+            assert_near(&[energy], &[form], &format!("the form, n = {n}"));
+        }
+        assert!(!cholesky(&mut [1.0, 2.0, 2.0, 1.0], 2));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of the twins")]
 
 pub mod coupled;
+pub mod pairs;
 pub mod pruning;
 
 use std::sync::Mutex;
