@@ -17,8 +17,8 @@ pub struct CorrectionOptions {
     /// γ, the part of the correction that is made. Default: 1, least squares on the calibration tokens. Range: 0 to 1; a
     /// smaller one damps what the calibration tokens say of themselves alone, and 0 leaves the weight as it is.
     pub strength: f64,
-    /// λ over the mean of the diagonal of Ĥ. Default: 0.01. Range: any finite number from 0. It grows tenfold, from at
-    /// least 10⁻⁷, until the Cholesky factorisation of Ĥ + λI is safe.
+    /// λ over the mean of the diagonal of Ĥ. Default: 0.01. Range: 0 to 10⁶. It grows tenfold, from at least 10⁻⁷,
+    /// until the Cholesky factorisation of Ĥ + λI is safe.
     pub ridge: f64,
 }
 
@@ -34,8 +34,8 @@ impl CorrectionOptions {
         if !(0.0..=1.0).contains(&self.strength) {
             return refuse("strength", self.strength, "0 to 1");
         }
-        if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
-            return refuse("ridge", self.ridge, "a finite number, 0 or more");
+        if !(0.0..=1e6).contains(&self.ridge) {
+            return refuse("ridge", self.ridge, "0 to 1e6");
         }
         Ok(())
     }
