@@ -20,7 +20,7 @@
 
 // The version of the ABI that this header describes. It grows by one whenever the ABI changes. docs/c-api.md says
 // which changes also change the library's soname.
-#define ARMOR_ABI_VERSION 3
+#define ARMOR_ABI_VERSION 4
 
 // The library has the functions armor_job_*: it was built with the feature `checkpoint`.
 #define ARMOR_FEATURE_CHECKPOINT 1
@@ -209,6 +209,14 @@ typedef struct armor_options armor_options;
 // armor_packed_free frees it. It does not need the factorisation that it was made from.
 typedef struct armor_packed armor_packed;
 
+// An accumulator of pairs (x, y) over N tokens: x is the input of a layer in the dense model, and y is the input of the
+// same layer, for the same token, if the layers before it are already compressed. A compressed layer sees y, but its
+// output should be W * x. From the pairs the library computes the Hessian of y and a weight that makes up for the
+// difference. armor_pair_accumulator_create or armor_pair_accumulator_deserialize creates an accumulator, and
+// armor_pair_accumulator_free frees it. Any thread may use it at any time, but only one call at a time works with it, and
+// the other calls wait. To work in parallel, create one accumulator per thread and merge them.
+typedef struct armor_pair_accumulator armor_pair_accumulator;
+
 // A matrix in the caller's memory, which the library reads in place. Entry (i, j) is the element
 // data[i * row_stride + j].
 //
@@ -333,6 +341,24 @@ typedef struct armor_report {
     // the identity instead.
     uint64_t dead_inputs;
 } armor_report;
+
+// What armor_pair_accumulator_correct has done, and what it can reach.
+typedef struct armor_correction {
+    // Set this to sizeof(armor_correction) before the call. The call changes it to the number of bytes that it has
+    // written.
+    size_t struct_size;
+    // The part of the correction that was made.
+    double strength;
+    // The ridge that was used, relative to the mean of the Hessian's diagonal. It is larger than the given one if the
+    // Hessian with that ridge could not be factorised safely.
+    double ridge;
+    // Mean of |W * x|^2, the energy of the dense layer's outputs.
+    double energy;
+    // Mean of |W * x - W * y|^2 divided by energy: the error of the layer without a correction.
+    double drift;
+    // The lowest mean of |W * x - V * y|^2 that any weight V has, divided by energy.
+    double irreducible;
+} armor_correction;
 
 // Shapes of a packed factorisation, its bytes in memory, and its dtypes.
 typedef struct armor_packed_sizes {
@@ -698,6 +724,116 @@ uint32_t armor_accumulator_deserialize(const uint8_t *bytes,
                                        size_t len,
                                        const char *name,
                                        struct armor_accumulator **out);
+
+// Creates an accumulator of pairs for a layer with this number of inputs (k), without tokens, and writes its handle to
+// out. It needs memory for about 2 x k x k doubles.
+//
+// The call fails with ARMOR_INVALID_SHAPE for 0 inputs, or with ARMOR_SIZE_OVERFLOW.
+uint32_t armor_pair_accumulator_create(size_t inputs,
+                                       struct armor_pair_accumulator **out);
+
+// Frees an accumulator of pairs; NULL is allowed. No other call may use the accumulator at this time.
+uint32_t armor_pair_accumulator_free(struct armor_pair_accumulator *accumulator);
+
+// Adds the inputs of some tokens in the dense model and in the compressed model: two matrices with one row of k columns per
+// token, whose rows belong together. Their dtypes may differ. The library reads them in place, and only during the call.
+// Calls with some hundred rows are the fastest. The call uses the thread pool of the process.
+//
+// The call fails with ARMOR_NULL_POINTER, ARMOR_MISALIGNED, ARMOR_SIZE_OVERFLOW, ARMOR_UNKNOWN_DTYPE, ARMOR_INVALID_SHAPE
+// (no rows, not the same number of rows, a row stride below the number of columns, or a number of columns that is not k)
+// or ARMOR_NOT_FINITE (an entry that is NaN or not within -5e17 to 5e17; the message contains its row and column). It adds
+// nothing if it fails.
+uint32_t armor_pair_accumulator_add(struct armor_pair_accumulator *accumulator,
+                                    const struct armor_matrix *dense,
+                                    const struct armor_matrix *compressed);
+
+// Adds the tokens of another accumulator of pairs, which does not change.
+//
+// The call fails with ARMOR_INVALID_SHAPE if the accumulators differ in their number of inputs, and with ARMOR_OVERLAP if
+// both arguments are the same accumulator.
+uint32_t armor_pair_accumulator_merge(struct armor_pair_accumulator *accumulator,
+                                      const struct armor_pair_accumulator *other);
+
+// Writes the number of tokens that were added so far to out.
+uint32_t armor_pair_accumulator_tokens(const struct armor_pair_accumulator *accumulator, uint64_t *out);
+
+// Copies the Hessian of the inputs in the compressed model, the mean of y * y^T over all tokens so far, to buffer, which
+// has space for capacity elements: k x k elements, row-major and symmetric. It can be the data of an armor_hessian with
+// ARMOR_HESSIAN_FULL, under which the corrected weight is factorised.
+//
+// needed may be NULL; otherwise the number of elements is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with
+// ARMOR_INVALID_SHAPE if no tokens were added, and with ARMOR_NOT_FINITE or ARMOR_NEGATIVE if no inputs can have sums that
+// were read from bytes.
+uint32_t armor_pair_accumulator_copy_hessian(const struct armor_pair_accumulator *accumulator,
+                                             float *buffer,
+                                             size_t capacity,
+                                             size_t *needed);
+
+// Computes the weight W + strength * W * D * (H + ridge * h * I)^-1, which makes up for the difference between x and y, and
+// writes it to buffer, which has space for capacity elements: m x k elements, row-major. weight is the W of the dense
+// layer, H is the mean of y * y^T, D is the mean of (x - y) * y^T, and h is the mean of the diagonal of H. With strength 1
+// and a small ridge, the result is the weight with the lowest mean of |W * x - V * y|^2. Factorise it in the place of W,
+// under the Hessian of armor_pair_accumulator_copy_hessian.
+//
+// strength is 0 to 1; a lower one damps the correction, which is fitted to the tokens of the accumulator. ridge is 0 to
+// 1e6; 0.01 is a good start. If H with this ridge cannot be factorised safely, the ridge grows tenfold until it can, and
+// out->ridge contains the one that was used. The columns of inputs that are zero on every token in the compressed model
+// do not change. The result has the same bits for any number of threads.
+//
+// out may be NULL; otherwise set out->struct_size before the call, which writes a report there. needed may be NULL;
+// otherwise the number of elements is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else is written. To ask
+// for the number only, pass NULL and 0 for buffer and capacity. The call uses the thread pool of the process. It fails like
+// armor_factorize for a wrong weight; with ARMOR_INVALID_SHAPE if the weight does not have k columns or no tokens were
+// added; with ARMOR_OPTION_OUT_OF_RANGE for a wrong strength or ridge; with ARMOR_STRUCT_SIZE; with ARMOR_UNREPRESENTABLE
+// if an entry of the result is outside the range of float; and with ARMOR_NOT_FINITE or ARMOR_NEGATIVE if no inputs can
+// have sums that were read from bytes.
+uint32_t armor_pair_accumulator_correct(const struct armor_pair_accumulator *accumulator,
+                                        const struct armor_matrix *weight,
+                                        double strength,
+                                        double ridge,
+                                        float *buffer,
+                                        size_t capacity,
+                                        size_t *needed,
+                                        struct armor_correction *out);
+
+// Writes the mean of |W * x - V * y|^2 divided by the mean of |W * x|^2 to out: how far the outputs of a compressed layer
+// are from those of the dense layer. weight is the W of the dense layer, and compressed is the V that replaces it, m x k
+// each; V is rounded to float. The computation is in double precision. The accumulator need not have the tokens that V was
+// fitted to: other tokens show how good V is for data that it has not seen.
+//
+// The result is infinite if W * x is zero for all tokens but V * y is not. The call uses the thread pool of the process. It
+// fails like armor_factorize for a wrong matrix; and with ARMOR_INVALID_SHAPE if the matrices differ in their shape or do
+// not have k columns, or no tokens were added.
+uint32_t armor_pair_accumulator_output_error(const struct armor_pair_accumulator *accumulator,
+                                             const struct armor_matrix *weight,
+                                             const struct armor_matrix *compressed,
+                                             double *out);
+
+// Writes an accumulator of pairs as the bytes of a safetensors file to buffer, which has space for capacity bytes. name is
+// the name of the weight without ".weight", in UTF-8. docs/c-api.md lists the tensors. Equal accumulators give equal
+// bytes.
+//
+// needed may be NULL; otherwise the number of bytes is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. The call fails with
+// ARMOR_INVALID_TEXT if name is not UTF-8.
+uint32_t armor_pair_accumulator_serialize(const struct armor_pair_accumulator *accumulator,
+                                          const char *name,
+                                          uint8_t *buffer,
+                                          size_t capacity,
+                                          size_t *needed);
+
+// Reads the accumulator of pairs of the weight name from the len bytes of a safetensors file, and writes its handle to out.
+// Free the handle with armor_pair_accumulator_free. The bytes need no alignment, and the library reads them only during
+// the call.
+//
+// The call fails with ARMOR_INVALID_BYTES, and a message that contains the key, if the file is cut off, if it has another
+// armor.format than the library reads, if its header does not match its data, if the tensor is missing, or if no
+// activations can have these sums.
+uint32_t armor_pair_accumulator_deserialize(const uint8_t *bytes,
+                                            size_t len,
+                                            const char *name,
+                                            struct armor_pair_accumulator **out);
 
 // Packs a factorisation for fast products and writes the handle to out; free it with armor_packed_free. The
 // factorisation may be freed at once.

@@ -1,16 +1,16 @@
 //! The handle of an accumulator, which computes a Hessian from activations.
 
 use std::ffi::c_char;
-use std::ptr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use super::buffer::Buffer;
 use super::failure::Failure;
 use super::guard::guard;
+use super::locked::{lock, lock_both};
 use super::opaque::{self, Opaque};
 use super::pointer::{Out, input, overflow};
 use super::serialized::{deserialize, serialize};
-use super::status::{ARMOR_INVALID_SHAPE, ARMOR_OVERLAP, ARMOR_PANIC, ARMOR_UNKNOWN_VALUE};
+use super::status::{ARMOR_INVALID_SHAPE, ARMOR_UNKNOWN_VALUE};
 use super::view::{ARMOR_HESSIAN_DIAGONAL, ARMOR_HESSIAN_FULL, MatrixView};
 use crate::input::accumulator::HessianAccumulator;
 use crate::input::hessian::{Hessian, HessianKind};
@@ -28,16 +28,6 @@ impl Opaque for AccumulatorHandle {
     type Inner = Mutex<HessianAccumulator>;
     const TAG: u64 = u64::from_le_bytes(*b"armorACC");
     const NAME: &'static str = "an accumulator";
-}
-
-/// Waits until no other call uses the accumulator. After a panic its sums may be incomplete, so it is refused.
-fn lock<'a>(
-    argument: &str,
-    accumulator: &'a Mutex<HessianAccumulator>,
-) -> Result<MutexGuard<'a, HessianAccumulator>, Failure> {
-    accumulator.lock().map_err(|_| {
-        Failure::new(ARMOR_PANIC, format!("{argument}: its sums may be incomplete after an earlier internal error"))
-    })
 }
 
 /// Creates an accumulator for a layer with this number of inputs (k), without tokens, and writes its handle to out. kind is
@@ -114,18 +104,7 @@ pub unsafe extern "C" fn armor_accumulator_merge(
         // SAFETY: the caller keeps the module's contract.
         let ((into, _), (from, _)) =
             unsafe { (opaque::borrow("accumulator", accumulator)?, opaque::borrow("other", other)?) };
-        if ptr::eq(into, from) {
-            return Err(Failure::new(ARMOR_OVERLAP, "other: is the accumulator itself"));
-        }
-        // The lower address is always locked first: otherwise two threads that merge two accumulators in both directions
-        // could wait for each other without end.
-        let (mut into, from) = if ptr::from_ref(into) < ptr::from_ref(from) {
-            let into = lock("accumulator", into)?;
-            (into, lock("other", from)?)
-        } else {
-            let from = lock("other", from)?;
-            (lock("accumulator", into)?, from)
-        };
+        let (mut into, from) = lock_both(into, from)?;
         Ok(into.merge(&from)?)
     })
 }
@@ -171,7 +150,7 @@ pub unsafe extern "C" fn armor_accumulator_copy(
 }
 
 /// Copies the full matrix row by row, or the diagonal if only that is known.
-fn numbers(hessian: &Hessian) -> Vec<f32> {
+pub(super) fn numbers(hessian: &Hessian) -> Vec<f32> {
     let rows = (0..hessian.len()).map_while(|row| hessian.row(row));
     if hessian.kind() == HessianKind::Full {
         rows.flatten().map(|value| (f64::from(*value) / hessian.scale()) as f32).collect()

@@ -18,10 +18,12 @@ mod failure;
 mod guard;
 #[cfg(feature = "checkpoint")]
 mod job;
+mod locked;
 mod messages;
 mod opaque;
 mod options;
 mod packed;
+mod pair_accumulator;
 mod pointer;
 mod progress;
 mod serialized;
@@ -62,6 +64,12 @@ pub use options::{
 pub use packed::{
     PackedHandle, PackedSizes, armor_packed_apply, armor_packed_apply_batch, armor_packed_create, armor_packed_free,
     armor_packed_get_sizes, armor_packed_scratch_len,
+};
+pub use pair_accumulator::{
+    CorrectionReport, PairAccumulatorHandle, armor_pair_accumulator_add, armor_pair_accumulator_copy_hessian,
+    armor_pair_accumulator_correct, armor_pair_accumulator_create, armor_pair_accumulator_deserialize,
+    armor_pair_accumulator_free, armor_pair_accumulator_merge, armor_pair_accumulator_output_error,
+    armor_pair_accumulator_serialize, armor_pair_accumulator_tokens,
 };
 pub use progress::{ARMOR_PHASE_ANNEALING, ARMOR_PHASE_DESCENDING, ProgressFn, RunProgress};
 pub use status::{

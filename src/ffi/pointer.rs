@@ -134,11 +134,11 @@ pub(super) unsafe trait Growing: Copy {
     fn struct_size_mut(&mut self) -> &mut usize;
 }
 
-/// Writes as many bytes of a growing struct as the caller's `struct_size` allows, and sets `struct_size` to that number.
+/// Checks the caller's `struct_size`, and returns how many bytes of the struct it allows.
 ///
 /// # Safety
 /// The contract of [`super`]; the memory is at least as long as its `struct_size`.
-pub(super) unsafe fn write_growing<T: Growing>(out: Out<T>, mut value: T) -> Result<(), Failure> {
+pub(super) unsafe fn growing_size<T: Growing>(out: &Out<T>) -> Result<usize, Failure> {
     // SAFETY: the pointer is not NULL and is aligned; the caller has set the first field.
     let given = unsafe { out.pointer.cast::<usize>().read() };
     if given < T::FIRST_SIZE {
@@ -146,7 +146,16 @@ pub(super) unsafe fn write_growing<T: Growing>(out: Out<T>, mut value: T) -> Res
         let message = format!("{argument}.struct_size: is {given}, expected {} or more", T::FIRST_SIZE);
         return Err(Failure::new(ARMOR_STRUCT_SIZE, message));
     }
-    let written = given.min(size_of::<T>());
+    Ok(given.min(size_of::<T>()))
+}
+
+/// Writes as many bytes of a growing struct as the caller's `struct_size` allows, and sets `struct_size` to that number.
+///
+/// # Safety
+/// That of [`growing_size`].
+pub(super) unsafe fn write_growing<T: Growing>(out: Out<T>, mut value: T) -> Result<(), Failure> {
+    // SAFETY: the caller keeps the contract.
+    let written = unsafe { growing_size(&out)? };
     *value.struct_size_mut() = written;
     // SAFETY: both sides are at least `written` bytes long, and `value` belongs to this function.
     unsafe { (&raw const value).cast::<u8>().copy_to_nonoverlapping(out.pointer.cast(), written) };

@@ -105,6 +105,24 @@ impl MatrixView {
         unsafe { by_dtype!("x", self.dtype, weight(["x", "x.data"], self)) }
     }
 
+    /// Returns a view of inputs in the dense model, and its memory.
+    ///
+    /// # Safety
+    /// The contract of [`super`].
+    pub(super) unsafe fn dense<'a>(&self) -> Result<(Weight<'a>, Span), Failure> {
+        // SAFETY: the caller keeps the contract.
+        unsafe { by_dtype!("dense", self.dtype, weight(["dense", "dense.data"], self)) }
+    }
+
+    /// Returns a view of inputs in the compressed model, or of the weight there, and its memory.
+    ///
+    /// # Safety
+    /// The contract of [`super`].
+    pub(super) unsafe fn compressed<'a>(&self) -> Result<(Weight<'a>, Span), Failure> {
+        // SAFETY: the caller keeps the contract.
+        unsafe { by_dtype!("compressed", self.dtype, weight(["compressed", "compressed.data"], self)) }
+    }
+
     /// Adds the rows of this matrix to an accumulator.
     ///
     /// # Safety

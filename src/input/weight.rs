@@ -114,6 +114,9 @@ macro_rules! with_view {
     };
 }
 
+#[cfg(feature = "capi")]
+pub(crate) use with_view;
+
 impl<'a, T: Element> From<ArrayView2<'a, T>> for Weight<'a> {
     fn from(view: ArrayView2<'a, T>) -> Self {
         T::weight(view)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The files of `src/ffi` with public items, in the order of the header.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "version",
     "status",
     "messages",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 16] = [
     "factorization/output_error",
     "factorization/serialize",
     "accumulator",
+    "pair_accumulator",
     "packed",
     "job",
 ];

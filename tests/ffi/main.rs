@@ -24,6 +24,7 @@ mod options;
 mod overflow;
 mod overlap;
 mod packed;
+mod pair_accumulator;
 mod setup;
 #[path = "../suite/mod.rs"]
 #[macro_use]

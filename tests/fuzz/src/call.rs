@@ -13,6 +13,7 @@ use crate::job::JobCall;
 use crate::memory::{Count, Memory, Place};
 use crate::options::OptionsCall;
 use crate::packed::PackedCall;
+use crate::pair_accumulator::PairAccumulatorCall;
 use crate::view::{Hessian, Weight};
 
 #[derive(Arbitrary, Debug)]
@@ -69,6 +70,7 @@ pub enum Call {
         out: Place,
     },
     Accumulator(AccumulatorCall),
+    PairAccumulator(PairAccumulatorCall),
     Packed(PackedCall),
     Job(JobCall),
     /// Bytes that are a factorisation but for some damage.
@@ -187,6 +189,7 @@ impl Call {
                     keep(armor_factorization_deserialize(bytes, len, name, out), out, handles)
                 }
                 Call::Accumulator(call) => call.make(memory, handles),
+                Call::PairAccumulator(call) => call.make(memory, handles),
                 Call::Packed(call) => call.make(memory, handles),
                 Call::Job(call) => call.make(memory, handles),
                 Call::DeserializeDamaged { damage, name, out } => {

@@ -51,6 +51,8 @@ pub struct Fixtures {
     pub factors: Vec<u8>,
     /// An accumulator as one.
     pub sums: Vec<u8>,
+    /// An accumulator of pairs as one.
+    pub pair_sums: Vec<u8>,
 }
 
 // SAFETY: the ABI lets any thread use its handles.
@@ -64,7 +66,7 @@ pub fn fixtures() -> &'static Fixtures {
         let weight = weight();
         let kind = ARMOR_HESSIAN_IDENTITY;
         let hessian = HessianView { data: ptr::null(), len: INPUTS, row_stride: 0, kind, dtype: 0 };
-        let (options, accumulator) = (options(), accumulator());
+        let (options, accumulator, pair_accumulator) = (options(), accumulator(), pair_accumulator());
         let (mut factorization, mut packed) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: all memory is this function's.
         unsafe {
@@ -72,10 +74,12 @@ pub fn fixtures() -> &'static Fixtures {
             assert_eq!(run, ARMOR_OK);
             let factors = file(factorization, armor_factorization_serialize);
             let sums = file(accumulator, armor_accumulator_serialize);
+            let pair_sums = file(pair_accumulator, armor_pair_accumulator_serialize);
             let (float, half) = (ARMOR_DTYPE_F32, ARMOR_DTYPE_F16);
             assert_eq!(armor_packed_create(factorization, float, half, half, 0, &mut packed), ARMOR_OK);
             assert_eq!((armor_options_free(options), armor_accumulator_free(accumulator)), (ARMOR_OK, ARMOR_OK));
-            Fixtures { factorization, packed, job: crate::job::finished(), factors, sums }
+            assert_eq!(armor_pair_accumulator_free(pair_accumulator), ARMOR_OK);
+            Fixtures { factorization, packed, job: crate::job::finished(), factors, sums, pair_sums }
         }
     })
 }
@@ -139,14 +143,32 @@ fn accumulator() -> *mut AccumulatorHandle {
     accumulator
 }
 
+/// An accumulator of pairs with some tokens.
+fn pair_accumulator() -> *mut PairAccumulatorHandle {
+    let mut accumulator = ptr::null_mut();
+    let dense = weight();
+    // The rows of the other model are those one number further on.
+    let rows = dense.rows - 1;
+    let compressed = MatrixView { data: dense.data.wrapping_byte_add(size_of::<f32>()), rows, ..dense };
+    // SAFETY: all memory is this function's, or lives as long as the process.
+    unsafe {
+        assert_eq!(armor_pair_accumulator_create(INPUTS, &mut accumulator), ARMOR_OK);
+        let dense = MatrixView { rows, ..dense };
+        assert_eq!(armor_pair_accumulator_add(accumulator, &dense, &compressed), ARMOR_OK);
+    }
+    accumulator
+}
+
 /// What the calls of one run take and made; freed when it ends.
 pub struct Handles {
     /// At hand from the start, and of this run alone, for calls change them.
     own_options: *mut OptionsHandle,
     own_accumulator: *mut AccumulatorHandle,
+    own_pair_accumulator: *mut PairAccumulatorHandle,
     pub options: Vec<*mut OptionsHandle>,
     pub factorizations: Vec<*mut FactorizationHandle>,
     pub accumulators: Vec<*mut AccumulatorHandle>,
+    pub pair_accumulators: Vec<*mut PairAccumulatorHandle>,
     pub packed: Vec<*mut PackedHandle>,
     pub jobs: Vec<*mut JobHandle>,
     /// How many jobs were asked for, whose files go with them.
@@ -185,9 +207,11 @@ impl Handles {
         Handles {
             own_options: options(),
             own_accumulator: accumulator(),
+            own_pair_accumulator: pair_accumulator(),
             options: Vec::new(),
             factorizations: Vec::new(),
             accumulators: Vec::new(),
+            pair_accumulators: Vec::new(),
             packed: Vec::new(),
             jobs: Vec::new(),
             asked: 0,
@@ -218,6 +242,14 @@ impl Handles {
         take(which, self.own_accumulator, self.own_options, &mut self.accumulators)
     }
 
+    pub fn pair_accumulator(&self, which: Which) -> *mut PairAccumulatorHandle {
+        pick(which, self.own_pair_accumulator, self.own_accumulator, &self.pair_accumulators)
+    }
+
+    pub fn take_pair_accumulator(&mut self, which: Which) -> *mut PairAccumulatorHandle {
+        take(which, self.own_pair_accumulator, self.own_accumulator, &mut self.pair_accumulators)
+    }
+
     pub fn packed(&self, which: Which) -> *mut PackedHandle {
         pick(which, fixtures().packed, fixtures().factorization, &self.packed)
     }
@@ -239,9 +271,11 @@ impl Drop for Handles {
     fn drop(&mut self) {
         self.options.push(self.own_options);
         self.accumulators.push(self.own_accumulator);
+        self.pair_accumulators.push(self.own_pair_accumulator);
         free(&mut self.options, armor_options_free);
         free(&mut self.factorizations, armor_factorization_free);
         free(&mut self.accumulators, armor_accumulator_free);
+        free(&mut self.pair_accumulators, armor_pair_accumulator_free);
         free(&mut self.packed, armor_packed_free);
         free(&mut self.jobs, armor_job_free);
         if self.asked > 0 {

@@ -14,6 +14,7 @@ mod job;
 mod memory;
 mod options;
 mod packed;
+mod pair_accumulator;
 mod view;
 
 use std::sync::Once;
