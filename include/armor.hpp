@@ -52,6 +52,9 @@ struct deleter {
         (void)armor_factorization_free(factorization);
     }
     void operator()(armor_accumulator *accumulator) const noexcept { (void)armor_accumulator_free(accumulator); }
+    void operator()(armor_pair_accumulator *accumulator) const noexcept {
+        (void)armor_pair_accumulator_free(accumulator);
+    }
     void operator()(armor_packed *packed) const noexcept { (void)armor_packed_free(packed); }
     void operator()(armor_job *job) const noexcept { (void)armor_job_free(job); }
 };
@@ -164,6 +167,88 @@ private:
     explicit accumulator(armor_accumulator *made) : handle_(made) {}
 
     std::unique_ptr<armor_accumulator, detail::deleter> handle_;
+};
+
+// A weight for the inputs of the compressed model: m x k numbers, row-major, to be factorised in the place of the dense
+// layer's own, under pair_accumulator::hessian; and what the correction can reach.
+struct correction {
+    std::vector<float> weight;
+    armor_correction report;
+};
+
+// Adds up the inputs of a layer in the dense and in the compressed model, token by token: movable, not copyable. Any thread
+// may use it, but one call works on it at a time; to work in parallel, give every thread its own and merge them.
+class pair_accumulator {
+public:
+    explicit pair_accumulator(std::size_t inputs) {
+        armor_pair_accumulator *made = nullptr;
+        detail::check(armor_pair_accumulator_create(inputs, &made));
+        handle_.reset(made);
+    }
+
+    // Adds some tokens: rows of both matrices belong together. A value that is not finite throws and adds nothing.
+    pair_accumulator &add(const armor_matrix &dense, const armor_matrix &compressed) {
+        detail::check(armor_pair_accumulator_add(handle_.get(), &dense, &compressed));
+        return *this;
+    }
+
+    pair_accumulator &merge(const pair_accumulator &other) {
+        detail::check(armor_pair_accumulator_merge(handle_.get(), other.get()));
+        return *this;
+    }
+
+    std::uint64_t tokens() const {
+        std::uint64_t tokens = 0;
+        detail::check(armor_pair_accumulator_tokens(handle_.get(), &tokens));
+        return tokens;
+    }
+
+    // The Hessian of the inputs in the compressed model: k x k numbers, for full_hessian.
+    std::vector<float> hessian() const {
+        return detail::filled<float>([&](float *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_pair_accumulator_copy_hessian(handle_.get(), buffer, capacity, needed);
+        });
+    }
+
+    // Makes up for the drift of the inputs; armor_pair_accumulator_correct describes the numbers.
+    correction correct(const armor_matrix &weight, double strength = 1, double ridge = 0.01) const {
+        correction made{};
+        made.report.struct_size = sizeof made.report;
+        made.weight = detail::filled<float>([&](float *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_pair_accumulator_correct(handle_.get(), &weight, strength, ridge, buffer, capacity, needed,
+                                                  &made.report);
+        });
+        return made;
+    }
+
+    // How far the outputs of a compressed layer, which replaces weight, are from those of the dense layer.
+    double output_error(const armor_matrix &weight, const armor_matrix &compressed) const {
+        double error = 0;
+        detail::check(armor_pair_accumulator_output_error(handle_.get(), &weight, &compressed, &error));
+        return error;
+    }
+
+    // A safetensors file; name is the weight's without ".weight".
+    std::vector<std::uint8_t> serialize(const std::string &name) const {
+        const char *text = detail::text(name);
+        return detail::filled<std::uint8_t>([&](std::uint8_t *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_pair_accumulator_serialize(handle_.get(), text, buffer, capacity, needed);
+        });
+    }
+
+    static pair_accumulator deserialize(const void *bytes, std::size_t len, const std::string &name) {
+        armor_pair_accumulator *made = nullptr;
+        const auto *file = static_cast<const std::uint8_t *>(bytes);
+        detail::check(armor_pair_accumulator_deserialize(file, len, detail::text(name), &made));
+        return pair_accumulator(made);
+    }
+
+    const armor_pair_accumulator *get() const noexcept { return handle_.get(); }
+
+private:
+    explicit pair_accumulator(armor_pair_accumulator *made) : handle_(made) {}
+
+    std::unique_ptr<armor_pair_accumulator, detail::deleter> handle_;
 };
 
 // How a layer is factorised; armor.h gives every option's meaning, default and range. A value out of its range throws

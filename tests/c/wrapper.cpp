@@ -132,6 +132,36 @@ int main() {
     CHECK(status_of([&] { whole.merge(whole); }) == ARMOR_OVERLAP);
     CHECK(status_of([&] { armor::accumulator(16).hessian(); }) == ARMOR_INVALID_SHAPE);
 
+    // Pairs whose second member is half of the first: the weight that makes up for it is twice what it was.
+    std::vector<double> halves(weight);
+    for (double &half : halves) {
+        half /= 2;
+    }
+    armor::pair_accumulator pairs(16), more(16);
+    pairs.add(armor::matrix(weight.data(), 7, 16), armor::matrix(halves.data(), 7, 16));
+    more.add(armor::matrix(weight.data() + 7 * 16, 5, 16), armor::matrix(halves.data() + 7 * 16, 5, 16));
+    pairs.merge(more);
+    const auto seen = pairs.hessian();
+    CHECK(pairs.tokens() == 12 && seen.size() == 16 * 16 && std::abs(4 * seen[17 * 3] - square) < 1e-4 * square);
+    const auto corrected = pairs.correct(matrix, 1, 0);
+    CHECK(corrected.weight.size() == weight.size() && corrected.report.struct_size == sizeof corrected.report);
+    CHECK(corrected.report.strength == 1 && corrected.report.ridge > 0 && corrected.report.energy > 0);
+    CHECK(std::abs(corrected.report.drift - 0.25) < 1e-5 && corrected.report.irreducible < 1e-5);
+    CHECK(std::abs(pairs.output_error(matrix, matrix) - 0.25) < 1e-5);
+    CHECK(pairs.output_error(matrix, armor::matrix(corrected.weight.data(), 12, 16)) < 1e-5);
+    const auto unchanged = pairs.correct(matrix, 0).weight;
+    for (std::size_t i = 0; i < unchanged.size(); i++) {
+        CHECK(unchanged[i] == static_cast<float>(weight[i]));
+    }
+    const auto saved_pairs = pairs.serialize("layer");
+    const auto restored_pairs = armor::pair_accumulator::deserialize(saved_pairs.data(), saved_pairs.size(), "layer");
+    CHECK(restored_pairs.tokens() == 12 && restored_pairs.hessian() == seen);
+    CHECK(status_of([&] { pairs.add(matrix, armor::matrix(halves.data(), 7, 16)); }) == ARMOR_INVALID_SHAPE);
+    CHECK(status_of([&] { pairs.correct(matrix, 2); }) == ARMOR_OPTION_OUT_OF_RANGE);
+    CHECK(status_of([&] { pairs.merge(pairs); }) == ARMOR_OVERLAP);
+    CHECK(status_of([] { armor::pair_accumulator(0); }) == ARMOR_INVALID_SHAPE);
+    CHECK(status_of([&] { armor::pair_accumulator(16).correct(matrix); }) == ARMOR_INVALID_SHAPE);
+
     // Packed, a vector alone and in a batch.
     const armor::packed packed(moved, ARMOR_DTYPE_F32, 1);
     const std::vector<float> inputs(3 * 16, 1);
