@@ -26,7 +26,7 @@ impl JobContext {
         for (index, layer) in self.selection.layers.iter().enumerate() {
             match self.with_layer(index, |loaded| self.verified(index, loaded)) {
                 Ok((digests, of_layer)) => {
-                    inputs.add((&layer.name, layer.hessian_key()), digests);
+                    inputs.add(layer, digests);
                     warnings.extend(of_layer);
                 }
                 Err(error @ CheckpointError::InTensor { .. }) => errors.push(error),
@@ -66,16 +66,15 @@ impl JobContext {
     pub fn check_inputs(&self, index: usize, digests: &LayerDigests) -> Result<(), CheckpointError> {
         let Some(recorded) = self.recorded()? else { return Ok(()) };
         let layer = &self.selection.layers[index];
-        for (kind, tensor, digest) in [
-            (InputKind::Checkpoint, &layer.name, &digests.weight),
-            (InputKind::Hessian, &layer.hessian_key(), &digests.hessian),
-        ] {
-            self.check_unchanged((kind, tensor), recorded.get(kind, tensor), digest)?;
+        let weight = (InputKind::Checkpoint, layer.name.clone(), &digests.weight);
+        let hessian = layer.hessian_key().map(|key| (InputKind::Hessian, key, &digests.calibration));
+        for (kind, tensor, digest) in [weight].into_iter().chain(hessian) {
+            self.check_unchanged((kind, &tensor), recorded.get(kind, &tensor), digest)?;
         }
         Ok(())
     }
 
-    /// Refuses a result that was not made from these inputs.
+    /// Refuses a result that was not made from these inputs. A calibration of the caller's is gone, and not compared.
     pub fn check_made_from(
         &self,
         index: usize,
@@ -84,7 +83,8 @@ impl JobContext {
     ) -> Result<(), CheckpointError> {
         let layer = &self.selection.layers[index];
         self.check_unchanged((InputKind::Checkpoint, &layer.name), Some(&made_from.weight), &digests.weight)?;
-        self.check_unchanged((InputKind::Hessian, &layer.hessian_key()), Some(&made_from.hessian), &digests.hessian)
+        let Some(hessian) = layer.hessian_key() else { return Ok(()) };
+        self.check_unchanged((InputKind::Hessian, &hessian), Some(&made_from.calibration), &digests.calibration)
     }
 
     /// Refuses a tensor that has another digest than when the job was begun, if that is known.
@@ -105,13 +105,15 @@ impl JobContext {
     fn file_of(&self, kind: InputKind, input: &str) -> String {
         let of_layer = |layer: &&SelectedTensor| match kind {
             InputKind::Checkpoint => layer.name == input,
-            InputKind::Hessian => layer.hessian_key() == input,
+            InputKind::Hessian => layer.hessian_key().as_deref() == Some(input),
         };
         let layer = self.selection.layers.iter().find(of_layer);
-        let (source, tensor) = match kind {
-            InputKind::Checkpoint => (&self.checkpoint, layer.map_or(input, |layer| &layer.tensor)),
-            InputKind::Hessian => (&self.hessians, layer.map_or(input, |layer| &layer.hessian)),
-        };
-        source.file_of(tensor)
+        match kind {
+            InputKind::Checkpoint => self.checkpoint.file_of(layer.map_or(input, |layer| &layer.tensor)),
+            InputKind::Hessian => {
+                let tensor = layer.and_then(|layer| layer.hessian.as_deref()).unwrap_or(input);
+                self.hessians.as_ref().map_or_else(String::new, |hessians| hessians.file_of(tensor))
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::side_files::SideFiles;
 use super::source::{LoadedLayer, Source};
 use crate::descent::options::{Objective, Options};
 use crate::error::Error;
+use crate::input::hessian::Hessian;
 use crate::kernels::pool;
 
 /// The files of a job's inputs.
@@ -22,7 +23,8 @@ pub(super) struct JobFiles {
     /// `config.json` of the model.
     pub config: Option<ModelConfig>,
     pub checkpoint: Source,
-    pub hessians: Source,
+    /// `None` where the caller calibrates.
+    pub hessians: Option<Source>,
     pub side_files: SideFiles,
 }
 
@@ -31,7 +33,7 @@ impl JobFiles {
     pub fn open(settings: &JobSettings) -> Result<Self, CheckpointError> {
         let config = ModelConfig::read(&settings.checkpoint)?;
         let checkpoint = Source::checkpoint(&settings.checkpoint, config.as_ref())?;
-        let hessians = Source::hessians(&settings.hessians)?;
+        let hessians = settings.hessians.as_deref().map(Source::hessians).transpose()?;
         let side_files = SideFiles::of(&checkpoint, &settings.out, settings.format)?;
         Ok(JobFiles { config, checkpoint, hessians, side_files })
     }
@@ -44,7 +46,8 @@ pub(super) struct JobContext {
     pub options: Options,
     pub config: Option<ModelConfig>,
     pub checkpoint: Source,
-    pub hessians: Source,
+    /// `None` where the caller calibrates.
+    pub hessians: Option<Source>,
     pub side_files: SideFiles,
     pub selection: Selection,
     pub fingerprint: Fingerprint,
@@ -108,15 +111,31 @@ impl JobContext {
         self.selection.warnings.iter().chain(self.warnings.get().into_iter().flatten())
     }
 
-    /// Passes a layer to `body`; the layer's tensors are mapped only during the call.
+    /// Passes a layer to `body`; the layer's tensors are mapped only during the call. Where the caller calibrates, the
+    /// identity stands in for the Hessian, which nobody knows yet.
     pub fn with_layer<R>(
         &self,
         index: usize,
         body: impl FnOnce(&LoadedLayer<'_>) -> Result<R, CheckpointError>,
     ) -> Result<R, CheckpointError> {
         let selected = &self.selection.layers[index];
-        let hessian = self.hessians.hessian(selected, self.options.objective == Objective::Full)?;
-        self.checkpoint.with_layer(selected, hessian, body)
+        let hessian = match (&self.hessians, &selected.hessian) {
+            (Some(hessians), Some(name)) => {
+                hessians.hessian(name, selected.slice, self.options.objective == Objective::Full)?
+            }
+            _ => Hessian::identity(selected.cols),
+        };
+        self.with_layer_under(index, hessian, body)
+    }
+
+    /// Passes a layer with this Hessian to `body`; the layer's weight is mapped only during the call.
+    pub fn with_layer_under<R>(
+        &self,
+        index: usize,
+        hessian: Hessian,
+        body: impl FnOnce(&LoadedLayer<'_>) -> Result<R, CheckpointError>,
+    ) -> Result<R, CheckpointError> {
+        self.checkpoint.with_layer(&self.selection.layers[index], hessian, body)
     }
 
     /// Reads the result of a layer.

@@ -14,11 +14,20 @@ use crate::bytes::reader::{WRITER, other_format};
 /// differ everywhere, so a few values distinguish them before [`super::input_digests`] compares all values.
 const SAMPLE: usize = 4096;
 
-/// The format of `job.json`. Records before format 2 have no such number; format 3 adds the orientation of every weight.
-const FORMAT: &str = "3";
+/// The format of `job.json`. Records before format 2 have no such number; format 3 adds the orientation of every weight,
+/// format 4 jobs that their callers calibrate.
+const FORMAT: &str = "4";
 
-/// The record of a job's inputs and options. Format, dtype and threads are not part of it: the results of layers do not
-/// depend on them.
+/// The key of how the layers are stored, which counts where the caller calibrates.
+const STORED: &str = "stored";
+
+/// Why it counts.
+const REASON: &str =
+    "; a job that its caller calibrates measures every layer as it is stored, and keeps format and dtype";
+
+/// The record of a job's inputs and options. Threads are not part of it, and neither are format and dtype where files have
+/// the Hessians: the results of layers do not depend on them. Where the caller calibrates, a layer is measured when it runs,
+/// as it is stored, so format and dtype are part of the record.
 pub(super) struct Fingerprint {
     record: Value,
     digest: String,
@@ -27,7 +36,7 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     pub fn new(
         settings: &JobSettings,
-        (checkpoint, hessians): (&Source, &Source),
+        (checkpoint, hessians): (&Source, Option<&Source>),
         layers: &[SelectedTensor],
     ) -> Result<Self, CheckpointError> {
         let layers: Vec<_> =
@@ -37,7 +46,8 @@ impl Fingerprint {
             "writer": WRITER,
             "options": settings.decisive(),
             "checkpoint": files(checkpoint)?,
-            "hessians": files(hessians)?,
+            "hessians": hessians.map(files).transpose()?,
+            STORED: settings.hessians.is_none().then(|| json!({"format": settings.format, "dtype": settings.dtype})),
             "layers": layers,
         })))
     }
@@ -71,7 +81,10 @@ impl Fingerprint {
             let problem = other_format(&found, other["writer"].as_str(), FORMAT);
             return Some(format!("holds a job.json whose format {problem}"));
         }
-        differing("", &self.record, &other).map(|difference| format!("holds another job: {difference}"))
+        let difference = differing("", &self.record, &other)?;
+        let is_stored_otherwise = difference.starts_with(&format!("{STORED}."));
+        let reason = if is_stored_otherwise { REASON } else { "" };
+        Some(format!("holds another job: {difference}{reason}"))
     }
 }
 
@@ -89,7 +102,7 @@ fn files(source: &Source) -> Result<Vec<Value>, CheckpointError> {
 }
 
 /// Describes the first entry in which two records differ.
-fn differing(key: &str, ours: &Value, theirs: &Value) -> Option<String> {
+pub(super) fn differing(key: &str, ours: &Value, theirs: &Value) -> Option<String> {
     let within = |part: &str| if key.is_empty() { part.to_owned() } else { format!("{key}.{part}") };
     match (ours, theirs) {
         _ if ours == theirs => None,

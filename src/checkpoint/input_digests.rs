@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::CheckpointError;
+use super::selected_tensor::SelectedTensor;
 use super::selection::CopiedTensor;
 use super::source::{LayerDigests, Source};
 
@@ -21,15 +22,17 @@ pub(super) enum InputKind {
 pub(super) struct InputDigests {
     /// Of every tensor that is copied, and of the weight of every layer: the bytes.
     checkpoint: BTreeMap<String, String>,
-    /// Of the Hessian of every layer: the values that the objective reads.
+    /// Of the Hessian of every layer: the values that the objective reads. None where the caller calibrates.
     hessians: BTreeMap<String, String>,
 }
 
 impl InputDigests {
-    /// Adds the digests of a layer's weight and Hessian.
-    pub fn add(&mut self, (weight, hessian): (&str, String), digests: LayerDigests) {
-        self.checkpoint.insert(weight.to_owned(), digests.weight);
-        self.hessians.insert(hessian, digests.hessian);
+    /// Adds the digests of a layer's weight and of its Hessian, if a file has it.
+    pub fn add(&mut self, layer: &SelectedTensor, digests: LayerDigests) {
+        self.checkpoint.insert(layer.name.clone(), digests.weight);
+        if let Some(hessian) = layer.hessian_key() {
+            self.hessians.insert(hessian, digests.calibration);
+        }
     }
 
     /// Adds the tensors that are copied.

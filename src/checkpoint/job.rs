@@ -5,23 +5,23 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use ndarray::Array2;
+
+use super::calibration::Calibration;
 use super::context::{JobContext, JobFiles};
-use super::error::{CheckpointError, io_error};
+use super::error::{CheckpointError, io_error, setting_error};
 use super::fingerprint::Fingerprint;
 use super::folder::JobFolder;
 use super::hessian_names::UnmatchedHessian;
-use super::layer_part::LayerPart;
 use super::output_files::REPORT;
 use super::resume::JobStage;
 use super::selected_tensor::SelectedTensor;
 use super::selection::{CopiedTensor, select};
 use super::settings::JobSettings;
-use super::stored_layer::StoredLayer;
 use super::{output, output_names, plan, report};
 use crate::descent::progress::Progress;
 use crate::descent::run::Descent;
 use crate::error::Error;
-use crate::result::record::StopReason;
 
 /// An event of a layer that [`Job::run`] reports to its observer.
 #[derive(Clone, Debug)]
@@ -75,9 +75,9 @@ impl Job {
     pub fn open(settings: JobSettings) -> Result<Self, CheckpointError> {
         settings.check()?;
         let files = JobFiles::open(&settings)?;
-        let selection = select(&settings, (&files.checkpoint, files.config.as_ref()), &files.hessians)?;
+        let selection = select(&settings, (&files.checkpoint, files.config.as_ref()), files.hessians.as_ref())?;
         output_names::check(&selection, settings.format)?;
-        let fingerprint = Fingerprint::new(&settings, (&files.checkpoint, &files.hessians), &selection.layers)?;
+        let fingerprint = Fingerprint::new(&settings, (&files.checkpoint, files.hessians.as_ref()), &selection.layers)?;
         let folder = JobFolder::new(&settings.out);
         let begun = JobStage::of(&folder, &settings, &fingerprint)? != JobStage::New;
         let context = JobContext::new(settings, files, selection, fingerprint, (folder, begun))?;
@@ -149,10 +149,10 @@ impl Job {
     /// every iteration and may cancel the layer.
     ///
     /// # Errors
-    /// [`CheckpointError::Cancelled`], after which nothing of the layer is kept; [`CheckpointError::Io`] where the result
-    /// cannot be written; as [`Job::open`] for the content of a file. [`CheckpointError::InTensor`] with
-    /// [`Error::Overflow`] where a value does not fit [`JobSettings::dtype`]: the result is kept, and the job may be
-    /// resumed with another dtype.
+    /// [`CheckpointError::Settings`] in a job that its caller calibrates; [`CheckpointError::Cancelled`], after which nothing
+    /// of the layer is kept; [`CheckpointError::Io`] where the result cannot be written; as [`Job::open`] for the content of
+    /// a file. [`CheckpointError::InTensor`] with [`Error::Overflow`] where a value does not fit [`JobSettings::dtype`]: the
+    /// result is kept, and the job may be resumed with another dtype.
     ///
     /// # Panics
     /// If there is no such layer.
@@ -161,36 +161,88 @@ impl Job {
         index: usize,
         observer: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<(), CheckpointError> {
-        if self.is_done(index) {
-            return Ok(());
+        self.check_calibration(false)?;
+        self.run_with(index, None, observer)
+    }
+
+    /// Does the same as [`Job::run_layer`] in a job without [`JobSettings::hessians`]: compresses layer `index` under what
+    /// the caller knows of its inputs. The result is measured as it is stored, in the job's format and dtype, and the part
+    /// of the layer keeps these numbers.
+    ///
+    /// A layer that is done stays as it is, whatever calibration it was done with.
+    ///
+    /// # Errors
+    /// As [`Job::run_layer`], but for [`Error::Overflow`], after which nothing of the layer is kept;
+    /// [`CheckpointError::Settings`] where the job reads Hessians from files; [`CheckpointError::InTensor`] with
+    /// [`Error::HessianLength`] where the Hessian has another number of inputs than the layer, or with
+    /// [`Error::HessianNotFull`] where the objective needs more than a diagonal.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn run_layer_on(
+        &self,
+        index: usize,
+        calibration: Calibration<'_>,
+        observer: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+    ) -> Result<(), CheckpointError> {
+        self.check_calibration(true)?;
+        self.run_with(index, Some(calibration), observer)
+    }
+
+    fn run_with(
+        &self,
+        index: usize,
+        calibration: Option<Calibration<'_>>,
+        observer: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+    ) -> Result<(), CheckpointError> {
+        assert!(index < self.layers().len(), "no layer {index}");
+        self.context.run_layer(index, calibration, Descent::new(&self.context.options)?.observer(observer))
+    }
+
+    /// Refuses a call that passes a calibration where files have the Hessians, or none where the caller calibrates.
+    fn check_calibration(&self, is_passed: bool) -> Result<(), CheckpointError> {
+        match (self.settings().hessians.is_none(), is_passed) {
+            (true, false) => Err(setting_error(
+                "hessians",
+                "is absent, so every layer is run with a calibration of the caller's: use run_layer_on instead",
+            )),
+            (false, true) => Err(setting_error(
+                "hessians",
+                "is given, so every layer is run with the Hessian of its file: use run_layer instead",
+            )),
+            _ => Ok(()),
         }
-        let job = &self.context;
-        // Before the descent: a folder that cannot be written must not cost a finished layer.
-        if !job.begin()? {
-            return Ok(());
-        }
-        let descent = Descent::new(&job.options)?.observer(observer);
-        let (result, inputs) = job.with_layer(index, |loaded| {
-            let digests = loaded.digests();
-            job.check_inputs(index, &digests)?;
-            Ok((job.install(|| descent.run(&loaded.layer))?, digests))
-        })?;
-        if result.stop_reason() == StopReason::Cancelled {
-            return Err(CheckpointError::Cancelled);
-        }
-        let part = LayerPart { result, inputs };
-        job.keep_layer(index, &part.to_bytes(job.selection.layers[index].stem(), job.fingerprint.digest())?)?;
-        // A value that the dtype cannot hold is better found now than when the job is finished.
-        let stored = job.install(|| StoredLayer::new(part.result, &job.selection.layers[index], job.settings.format));
-        stored.map(|_| ()).map_err(|error| job.in_layer(index, error))
+    }
+
+    /// Returns the weight that a finished layer has from now on: the product A · S · B as it is stored, rounded to the dtype,
+    /// m × k, [outputs, inputs] however the checkpoint stores it. Any process may have done the layer.
+    ///
+    /// Once the job is finished, the output is read. Of the formats only [`Format::Factors`] and [`Format::Reconstructed`] can
+    /// be read back then.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unfinished`] where the layer is not done; [`CheckpointError::File`] for a damaged result;
+    /// [`CheckpointError::InTensor`] with [`Error::Overflow`] where a value does not fit the dtype;
+    /// [`CheckpointError::Tensor`] where the job is finished in a format that cannot be read back, or the output is
+    /// damaged; [`CheckpointError::Io`].
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    ///
+    /// [`Format::Factors`]: crate::Format::Factors
+    /// [`Format::Reconstructed`]: crate::Format::Reconstructed
+    pub fn layer_weight(&self, index: usize) -> Result<Array2<f32>, CheckpointError> {
+        assert!(index < self.layers().len(), "no layer {index}");
+        self.context.layer_weight(index)
     }
 
     /// Compresses all layers that are not done, up to `in_flight` at a time.
     ///
     /// # Errors
     /// The error of the first layer that fails, after the layers in flight have ended. [`CheckpointError::Core`] with
-    /// [`Error::Option`] where `in_flight` is 0.
+    /// [`Error::Option`] where `in_flight` is 0; [`CheckpointError::Settings`] in a job that its caller calibrates.
     pub fn run(&self, in_flight: usize, observer: &(dyn Fn(Event) + Sync)) -> Result<(), CheckpointError> {
+        self.check_calibration(false)?;
         if in_flight == 0 {
             let (name, value) = ("layers_in_flight", "0".to_owned());
             return Err(Error::Option { name, value, expected: "1 or more" }.into());

@@ -1,8 +1,9 @@
 //! The file of one finished layer, kept until the job is finished: the factors in f32, the digests of the inputs that
-//! they were made from, and a digest of the file itself.
+//! they were made from, what was measured where the caller calibrated the layer, and a digest of the file itself.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::calibration::MeasuredLayer;
 use super::digest;
 use super::source::LayerDigests;
 use crate::bytes::header::{Words, split};
@@ -12,16 +13,20 @@ use crate::result::factorization::Factorization;
 use crate::result::formats::factors::metadata;
 use crate::result::formats::format::Format;
 
-/// Metadata keys: the job, the weight and the Hessian that the factors are of, and the digest of all but itself.
+/// Metadata keys: the job, the weight and the calibration that the factors are of, what was measured, as JSON, and the
+/// digest of all but itself.
 const JOB: &str = "armor.job";
 const WEIGHT: &str = "armor.weight_sha256";
-const HESSIAN: &str = "armor.hessian_sha256";
+const CALIBRATION: &str = "armor.calibration_sha256";
+const MEASURED: &str = "armor.measured";
 const DIGEST: &str = "armor.sha256";
 
 /// The factors of a layer, and the digests of their inputs.
 pub(super) struct LayerPart {
     pub result: Factorization,
     pub inputs: LayerDigests,
+    /// Where the caller calibrated the layer.
+    pub measured: Option<MeasuredLayer>,
 }
 
 impl LayerPart {
@@ -30,7 +35,10 @@ impl LayerPart {
         let mut words = metadata(&self.result, "");
         words.insert(JOB.to_owned(), job.to_owned());
         words.insert(WEIGHT.to_owned(), self.inputs.weight.clone());
-        words.insert(HESSIAN.to_owned(), self.inputs.hessian.clone());
+        words.insert(CALIBRATION.to_owned(), self.inputs.calibration.clone());
+        if let Some(measured) = &self.measured {
+            words.insert(MEASURED.to_owned(), json!(measured).to_string());
+        }
         let file = |words: Words| self.result.to_file(stem, (Format::Factors, Precision::F32.into()), words);
         let digest = digest_of(&file(words.clone())?)?;
         words.insert(DIGEST.to_owned(), digest);
@@ -52,7 +60,10 @@ impl LayerPart {
             return Err("is of another job".to_owned());
         }
         let mut word = |key| words.remove(key).ok_or_else(|| format!("is damaged: it lacks {key}"));
-        Ok(LayerPart { inputs: LayerDigests { weight: word(WEIGHT)?, hessian: word(HESSIAN)? }, result })
+        let inputs = LayerDigests { weight: word(WEIGHT)?, calibration: word(CALIBRATION)? };
+        let measured = words.remove(MEASURED).map(|text| serde_json::from_str(&text)).transpose();
+        let measured = measured.map_err(|error| format!("is damaged: {MEASURED}: {error}"))?;
+        Ok(LayerPart { result, inputs, measured })
     }
 }
 

@@ -10,11 +10,32 @@
 //! # Ok::<(), CheckpointError>(())
 //! ```
 //!
+//! A program that runs the model block by block, and knows the inputs of a layer only once the layers before it are
+//! compressed, opens a job without Hessians and passes each layer's calibration with the call that runs the layer:
+//!
+//! ```no_run
+//! use armor_core::checkpoint::{Calibration, CheckpointError, Job, JobSettings};
+//! use armor_core::{Hessian, HessianAccumulator};
+//! use std::ops::ControlFlow;
+//!
+//! # fn inputs_of(_: &str) -> HessianAccumulator { unimplemented!() }
+//! let job = Job::open(JobSettings::calibrated_by_caller("model", ["model.layers.*_proj.weight"], "compressed"))?;
+//! for (index, layer) in job.layers().iter().enumerate() {
+//!     let inputs: HessianAccumulator = inputs_of(&layer.name);
+//!     let calibration = Calibration::Hessian { hessian: &inputs.hessian()?, tokens: inputs.tokens() };
+//!     job.run_layer_on(index, calibration, |_| ControlFlow::Continue(()))?;
+//!     let weight = job.layer_weight(index)?; // what the model computes with from here on
+//! }
+//! job.finish(&|_, _| {})?;
+//! # Ok::<(), CheckpointError>(())
+//! ```
+//!
 //! `docs/checkpoints.md` describes the whole way from a model to a compressed one.
 
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are read in place, as little-endian numbers");
 
+mod calibration;
 mod check;
 mod context;
 mod digest;
@@ -27,6 +48,8 @@ mod input_digests;
 mod inputs;
 mod job;
 mod layer_part;
+mod layer_run;
+mod layer_weight;
 mod left_alone;
 mod model_config;
 mod model_files;
@@ -52,6 +75,7 @@ mod stored_layer;
 mod summary;
 mod tensor_names;
 
+pub use calibration::Calibration;
 pub use error::CheckpointError;
 pub use hessian_names::UnmatchedHessian;
 pub use job::{Event, Job};

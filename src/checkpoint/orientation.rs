@@ -38,6 +38,20 @@ impl Claims {
         Claims { transposed, conv1d_model }
     }
 
+    /// Says how the weight `name` is stored where the caller calibrates: as the setting `transposed` says, and without it as
+    /// [outputs, inputs].
+    pub fn of_caller(&self, name: &str) -> Orientation {
+        match self.setting(name) {
+            Some(true) => Orientation::Transposed,
+            _ => Orientation::Plain,
+        }
+    }
+
+    /// What the setting `transposed` says, if it is given.
+    fn setting(&self, name: &str) -> Option<bool> {
+        self.transposed.as_ref().map(|globs| globs.iter().any(|glob| glob.is_match(name)))
+    }
+
     /// Finds how the weight `name`, whose matrix is stored with this shape, is stored: as calibration recorded it beside
     /// the Hessian in `T.transposed`, or else as the setting `transposed` says.
     ///
@@ -53,7 +67,7 @@ impl Claims {
     ) -> Result<Orientation, CheckpointError> {
         let (file, info) = checkpoint.info(name).expect("the name comes from the source");
         let recorded = hessians.integers(&beside(hessian, "transposed"))?.map(|value| value.contains(&1));
-        let setting = self.transposed.as_ref().map(|globs| globs.iter().any(|glob| glob.is_match(name)));
+        let setting = self.setting(name);
         let refuse = |problem: String| Err(tensor_error(&file, name, problem));
         match (recorded, setting) {
             (Some(recorded), Some(setting)) if recorded != setting => {

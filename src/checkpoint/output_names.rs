@@ -64,7 +64,7 @@ mod tests {
             scale: None,
             slice: None,
             file: text(),
-            hessian: text(),
+            hessian: Some(text()),
             rows: 32,
             cols: 32,
             transposed: false,

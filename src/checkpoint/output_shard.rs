@@ -16,7 +16,6 @@ use super::output_files::output_name;
 use super::report::{FileReport, LayerReport};
 use super::selected_tensor::SelectedTensor;
 use super::shard::Shard;
-use super::stored_layer::StoredLayer;
 use crate::bytes::header::{Layout, Words};
 use crate::bytes::reader::{WRITER, WRITER_KEY};
 use crate::result::formats::format::Format;
@@ -79,13 +78,15 @@ impl<'a> OutputShard<'a> {
     pub fn store(&mut self, index: usize) -> Result<LayerReport, CheckpointError> {
         let (job, layer) = (self.job, &self.job.selection.layers[index]);
         let part = job.part(index)?;
-        let stored = job.install(|| StoredLayer::new(part.result, layer, job.settings.format));
-        let stored = stored.map_err(|error| job.in_layer(index, error))?;
+        let stored = job.stored(index, part.result)?;
         let loss = job.with_layer(index, |loaded| {
             let digests = loaded.digests();
             job.check_made_from(index, &part.inputs, &digests)?;
             job.check_inputs(index, &digests)?;
-            job.install(|| stored.loss(&loaded.layer, &job.options)).map_err(|error| job.in_layer(index, error))
+            match &part.measured {
+                Some(measured) => Ok(measured.loss),
+                None => job.install(|| stored.loss(&loaded.layer, &job.options)).map_err(|e| job.in_layer(index, e)),
+            }
         })?;
         let history = format!("{}.armor.history", layer.stem());
         let mut after = 0;
@@ -97,7 +98,7 @@ impl<'a> OutputShard<'a> {
             self.add(layer, OutputTensor { name, dtype, shape, bytes: bytes.len(), origin });
         }
         self.words.extend(stored.words(layer, loss));
-        Ok(LayerReport::new((layer, &self.name), &stored.factors, loss, after))
+        Ok(LayerReport::new((job, layer, &self.name), (&stored.factors, loss, after), part.measured))
     }
 
     /// Adds a tensor of a layer. The products of the slices of one tensor, which are stored one after the other, become

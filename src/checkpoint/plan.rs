@@ -10,12 +10,13 @@ use super::source::Source;
 /// tensors are copied or dropped and why, and which Hessians match no weight.
 pub(super) fn decisions(job: &JobContext) -> Map<String, Value> {
     let files = |source: &Source| source.shards.iter().map(|shard| shard.name()).collect::<Vec<_>>();
+    let hessians = job.hessians.as_ref();
     let copied_files: Vec<_> = job.side_files.copied.iter().map(|file| file.to_string_lossy()).collect();
     let decisions = [
         ("checkpoint_files", json!(files(&job.checkpoint))),
         ("checkpoint_files_not_read", json!(job.checkpoint.skipped)),
-        ("hessian_files", json!(files(&job.hessians))),
-        ("hessian_files_not_read", json!(job.hessians.skipped)),
+        ("hessian_files", json!(hessians.map(files).unwrap_or_default())),
+        ("hessian_files_not_read", json!(hessians.map(|source| source.skipped.as_slice()).unwrap_or_default())),
         ("files_copied", json!(copied_files)),
         ("files_not_copied", json!(job.side_files.skipped)),
         ("copied", json!(job.selection.copied)),

@@ -6,15 +6,17 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::calibration::{CallerReport, MeasuredLayer};
 use super::context::JobContext;
 use super::error::{CheckpointError, file_error, io_error};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, differing};
 use super::folder::JobFolder;
 use super::output_files::REPORT;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
 use super::{digest, plan, shard};
 use crate::bytes::reader::WRITER;
+use crate::descent::options::Objective;
 use crate::factors::precision::FactorPrecision;
 use crate::result::factorization::Factorization;
 
@@ -24,7 +26,7 @@ pub(super) struct LayerReport {
     pub name: String,
     /// The file of the output.
     pub file: String,
-    pub hessian: String,
+    pub hessian: Option<String>,
     pub rows: usize,
     pub cols: usize,
     pub transposed: bool,
@@ -44,20 +46,28 @@ pub(super) struct LayerReport {
     pub overhead: f64,
     pub bytes_before: usize,
     pub bytes_after: usize,
+    /// What only a job has that its caller calibrates.
+    #[serde(flatten)]
+    pub of_caller: Option<CallerReport>,
     /// What a user should know of the result; the report lists the warnings of all layers together.
     #[serde(skip)]
     warnings: Vec<String>,
 }
 
 impl LayerReport {
-    /// Of a result whose stored form has this loss, in a file of the output.
-    pub fn new((layer, file): (&SelectedTensor, &str), result: &Factorization, loss: f64, bytes_after: usize) -> Self {
+    /// Of a result whose stored form has this loss and size, in a file of the output.
+    pub fn new(
+        (job, layer, file): (&JobContext, &SelectedTensor, &str),
+        (result, loss, bytes_after): (&Factorization, f64, usize),
+        measured: Option<MeasuredLayer>,
+    ) -> Self {
         let (name, dtype, pruning) = (&layer.name, layer.dtype, result.nowag_p_loss());
         let is_rounded_above = loss > pruning && result.loss() <= pruning;
         let rounded = is_rounded_above.then(|| {
             format!("{name}: rounding to {dtype} raised the loss to {loss:.3e}, above pruning's {pruning:.3e}")
         });
-        let warnings = layer.warning_of_dead_inputs(result.dead_inputs()).into_iter().chain(rounded).collect();
+        let few_tokens = measured.as_ref().and_then(|measured| job.warning_of_few_tokens(layer, measured.tokens));
+        let warnings = [layer.warning_of_dead_inputs(result.dead_inputs()), few_tokens, rounded];
         LayerReport {
             name: layer.name.clone(),
             file: file.to_owned(),
@@ -66,7 +76,7 @@ impl LayerReport {
             cols: layer.cols,
             transposed: layer.transposed,
             dtype: layer.dtype,
-            tokens: layer.tokens,
+            tokens: measured.as_ref().map(|measured| measured.tokens).or(layer.tokens),
             nowag_p_loss: result.nowag_p_loss(),
             loss,
             loss_in_f32: result.loss(),
@@ -76,8 +86,17 @@ impl LayerReport {
             overhead: result.overhead(),
             bytes_before: layer.bytes,
             bytes_after,
-            warnings,
+            of_caller: measured.map(|measured| measured.report),
+            warnings: warnings.into_iter().flatten().collect(),
         }
+    }
+}
+
+impl JobContext {
+    /// Says that a layer which the caller has calibrated has fewer tokens than inputs, where the objective needs more.
+    fn warning_of_few_tokens(&self, layer: &SelectedTensor, tokens: u64) -> Option<String> {
+        let is_short = self.options.objective == Objective::Full && tokens < layer.cols as u64;
+        is_short.then(|| format!("{}: has {tokens} calibration tokens and {} inputs", layer.name, layer.cols))
     }
 }
 
@@ -180,7 +199,13 @@ pub(super) fn check_finished(
 ) -> Result<(), CheckpointError> {
     let report = read(settings)?.ok_or_else(|| folder.other("holds files, but no job"))?;
     if report["job"] != fingerprint.digest() {
-        return Err(folder.other("holds another job, which is finished"));
+        // Where files have the Hessians, format and dtype tell two jobs apart only by the tensors that they select.
+        let difference = match settings.hessians {
+            None => differing("settings", &settings_of(settings), &report["settings"]),
+            Some(_) => None,
+        };
+        let difference = difference.map_or_else(String::new, |difference| format!(": {difference}"));
+        return Err(folder.other(format!("holds another job, which is finished{difference}")));
     }
     if report["settings"] != settings_of(settings) {
         let (format, dtype) = (&report["settings"]["format"], &report["settings"]["dtype"]);

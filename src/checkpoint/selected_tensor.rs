@@ -1,6 +1,6 @@
 //! A weight that a job compresses, as the headers describe it.
 
-use super::tensor_names::stem;
+use super::tensor_names::{key_of, stem};
 use crate::factors::precision::FactorPrecision;
 
 /// A weight that a job compresses: a tensor of two axes, or one slice of a tensor of three, such as an expert's.
@@ -17,8 +17,8 @@ pub struct SelectedTensor {
     pub slice: Option<usize>,
     /// The file that has it.
     pub file: String,
-    /// The tensor of its Hessian.
-    pub hessian: String,
+    /// The tensor of its Hessian; `None` where the caller calibrates.
+    pub hessian: Option<String>,
     /// Output features, m.
     pub rows: usize,
     /// Input features, k.
@@ -31,7 +31,7 @@ pub struct SelectedTensor {
     pub dtype: FactorPrecision,
     /// Bytes of the weight in the checkpoint.
     pub bytes: usize,
-    /// Calibration tokens that reached the layer, where the Hessian's file says so.
+    /// Calibration tokens that reached the layer, where the Hessian's file says so; `None` where the caller calibrates.
     pub tokens: Option<u64>,
 }
 
@@ -48,11 +48,9 @@ impl SelectedTensor {
         is_all_zero.then(|| format!("{}: its Hessian is all zero, so all inputs count alike", self.name))
     }
 
-    /// The name of the layer's own Hessian: that of the tensor, or, of slice 3, `T.hessian[3]`.
-    pub(super) fn hessian_key(&self) -> String {
-        match self.slice {
-            None => self.hessian.clone(),
-            Some(slice) => format!("{}[{slice}]", self.hessian),
-        }
+    /// The name of the layer's own Hessian: that of the tensor, or, of slice 3, `T.hessian[3]`; `None` where the caller
+    /// calibrates.
+    pub(super) fn hessian_key(&self) -> Option<String> {
+        self.hessian.as_ref().map(|hessian| key_of(hessian, self.slice))
     }
 }

@@ -57,7 +57,7 @@ enum Decision {
 pub(super) fn select(
     settings: &JobSettings,
     (checkpoint, config): (&Source, Option<&ModelConfig>),
-    hessians: &Source,
+    hessians: Option<&Source>,
 ) -> Result<Selection, CheckpointError> {
     let chooser = Chooser::new(settings, (checkpoint, config), hessians)?;
     let (mut layers, mut copied, mut errors) = (Vec::new(), Vec::new(), Vec::new());
@@ -74,7 +74,8 @@ pub(super) fn select(
     if let Some(error) = CheckpointError::of_all(errors) {
         return Err(error);
     }
-    let unmatched = chooser.names.unmatched().to_vec();
+    let names = chooser.names.as_ref();
+    let unmatched = names.map(|names| names.unmatched().to_vec()).unwrap_or_default();
     if layers.is_empty() {
         return Err(nothing_selected(&chooser, &copied));
     }
@@ -82,7 +83,7 @@ pub(super) fn select(
     copied.sort_by_cached_key(|tensor| natural(&tensor.name));
     let dropped = drop_scales(&layers, &mut copied, checkpoint);
     check_plain(settings, &copied, checkpoint)?;
-    let warnings = warnings(settings, &layers, &unmatched, chooser.names.count());
+    let warnings = warnings(settings, &layers, &unmatched, names.map_or(0, HessianNames::count));
     Ok(Selection { layers, copied, dropped, unmatched, warnings })
 }
 
@@ -115,20 +116,21 @@ struct Chooser<'a> {
     inputs: Inputs<'a>,
     include: Vec<GlobMatcher>,
     exclude: Vec<GlobMatcher>,
-    names: HessianNames<'a>,
+    /// `None` where the caller calibrates.
+    names: Option<HessianNames<'a>>,
 }
 
 impl<'a> Chooser<'a> {
     fn new(
         settings: &'a JobSettings,
         (checkpoint, config): (&'a Source, Option<&ModelConfig>),
-        hessians: &'a Source,
+        hessians: Option<&'a Source>,
     ) -> Result<Self, CheckpointError> {
         let globs = |key: &str, texts: &[String]| globs(key, texts, checkpoint);
         let include = globs("include", &settings.include)?;
         let exclude = globs("exclude", &settings.exclude)?;
         let transposed = settings.transposed.as_ref().map(|texts| globs("transposed", texts)).transpose()?;
-        let names = HessianNames::new(settings, checkpoint, hessians)?;
+        let names = hessians.map(|hessians| HessianNames::new(settings, checkpoint, hessians)).transpose()?;
         let claims = Claims::new(transposed, config);
         Ok(Chooser { inputs: Inputs { settings, claims, checkpoint, hessians }, include, exclude, names })
     }
@@ -146,7 +148,7 @@ impl<'a> Chooser<'a> {
             return copy("is not included");
         }
         let (_, info) = self.inputs.checkpoint.info(name).expect("the name comes from the source");
-        let hessian = self.names.of(name);
+        let hessian = self.names.as_ref().and_then(|names| names.of(name));
         if by_default {
             if let Some(reason) = left_alone::by_name(name, &info.shape) {
                 return copy(reason);
@@ -155,8 +157,10 @@ impl<'a> Chooser<'a> {
                 return Ok(Decision::Copy(why_without(info)));
             }
         }
-        let hessian = hessian.ok_or_else(|| self.names.absent(name))?;
-        let layers = self.inputs.layers(name, &hessian)?;
+        if let Some(names) = self.names.as_ref().filter(|_| hessian.is_none()) {
+            return Err(names.absent(name));
+        }
+        let layers = self.inputs.layers(name, hessian.as_deref())?;
         let first = layers.first().filter(|_| by_default);
         match first.and_then(|layer| left_alone::by_size(layer, self.inputs.settings)) {
             Some(reason) => Ok(Decision::Copy(reason)),
@@ -189,7 +193,10 @@ fn why_without(info: &TensorInfo) -> String {
 }
 
 fn nothing_selected(chooser: &Chooser<'_>, copied: &[CopiedTensor]) -> CheckpointError {
-    let Inputs { checkpoint, hessians, .. } = &chooser.inputs;
+    let checkpoint = chooser.inputs.checkpoint;
+    let Some((hessians, names)) = chooser.inputs.hessians.zip(chooser.names.as_ref()) else {
+        return file_error(checkpoint.path(), "no tensor is selected: all that are included are excluded, too");
+    };
     let mut problem = format!(
         "no tensor is selected: none of its weights has a Hessian in {}, or all are excluded or left alone",
         hessians.path().display()
@@ -197,7 +204,7 @@ fn nothing_selected(chooser: &Chooser<'_>, copied: &[CopiedTensor]) -> Checkpoin
     if let Some(tensor) = copied.iter().find(|tensor| tensor.reason.starts_with("would grow")) {
         problem += &format!("; {} {}", tensor.name, tensor.reason);
     }
-    if let Some(found) = chooser.names.unmatched().iter().find(|found| found.similar.is_some()) {
+    if let Some(found) = names.unmatched().iter().find(|found| found.similar.is_some()) {
         problem += &format!("; {}", similar_names(found));
     }
     file_error(checkpoint.path(), problem)
@@ -226,7 +233,7 @@ fn warnings(
     let assumed: Vec<&SelectedTensor> = layers.iter().filter(|layer| layer.is_orientation_assumed).collect();
     if let Some(layer) = assumed.first() {
         let (count, name) = (assumed.len(), &layer.name);
-        let record = beside(&layer.hessian, "transposed");
+        let record = beside(layer.hessian.as_deref().unwrap_or_default(), "transposed");
         warnings.push(format!(
             "{count} square weights are taken as [outputs, inputs], such as {name}: neither {record} nor the setting \
              \"transposed\" says how they are stored"

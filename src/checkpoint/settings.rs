@@ -29,18 +29,21 @@ use crate::result::formats::format::Format;
 pub struct JobSettings {
     /// A safetensors file, or a folder of safetensors files.
     pub checkpoint: PathBuf,
-    /// The Hessians: a safetensors file, or a folder of safetensors files.
-    pub hessians: PathBuf,
+    /// The Hessians: a safetensors file, or a folder of safetensors files. `None` where the caller calibrates: it passes
+    /// what it knows of a layer's inputs with the call that runs the layer, [`super::Job::run_layer_on`].
+    #[serde(default)]
+    pub hessians: Option<PathBuf>,
     /// The output folder: new, empty, or that of the same job.
     pub out: PathBuf,
-    /// Globs of the tensors to compress; an empty list selects every weight that has a Hessian.
+    /// Globs of the tensors to compress; an empty list selects every weight that has a Hessian. Where the caller calibrates,
+    /// every tensor that a glob matches becomes a layer, and the list must not be empty.
     #[serde(default)]
     pub include: Vec<String>,
     /// Globs of the tensors to copy without compression.
     #[serde(default)]
     pub exclude: Vec<String>,
     /// Globs of the tensors that are stored as [inputs, outputs]. `None` where calibration has recorded it, or where there
-    /// is no such tensor.
+    /// is no such tensor. Where the caller calibrates, `None` says that there is no such tensor.
     #[serde(default)]
     pub transposed: Option<Vec<String>>,
     /// What the names of Hessians start with instead of what the names of weights start with:
@@ -82,7 +85,7 @@ impl JobSettings {
     pub fn new(checkpoint: impl Into<PathBuf>, hessians: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         JobSettings {
             checkpoint: checkpoint.into(),
-            hessians: hessians.into(),
+            hessians: Some(hessians.into()),
             out: out.into(),
             include: Vec::new(),
             exclude: Vec::new(),
@@ -95,6 +98,17 @@ impl JobSettings {
             resume: false,
             check_values: default_check(),
         }
+    }
+
+    /// Returns settings of a job that its caller calibrates, layer by layer, with the globs of the tensors to compress and
+    /// every other field at its default.
+    pub fn calibrated_by_caller<T: Into<String>>(
+        checkpoint: impl Into<PathBuf>,
+        include: impl IntoIterator<Item = T>,
+        out: impl Into<PathBuf>,
+    ) -> Self {
+        let include = include.into_iter().map(Into::into).collect();
+        JobSettings { hessians: None, include, ..Self::new(checkpoint, "", out) }
     }
 
     /// Reads settings from a JSON object. The options are not checked against their ranges: [`super::Job::open`] does so.
@@ -115,12 +129,31 @@ impl JobSettings {
         format!("{:#}", Value::Object(self.keys()))
     }
 
-    /// Checks the ranges of the options, and that no path is empty.
+    /// Checks the ranges of the options, that no path is empty, and that every setting applies.
     pub(super) fn check(&self) -> Result<(), CheckpointError> {
         self.options.validate()?;
-        for (key, path) in [("checkpoint", &self.checkpoint), ("hessians", &self.hessians), ("out", &self.out)] {
-            if path.as_os_str().is_empty() {
+        let paths =
+            [("checkpoint", Some(&self.checkpoint)), ("hessians", self.hessians.as_ref()), ("out", Some(&self.out))];
+        for (key, path) in paths {
+            if path.is_some_and(|path| path.as_os_str().is_empty()) {
                 return Err(setting_error(key, "is empty, expected a path"));
+            }
+        }
+        if self.hessians.is_none() { self.check_of_caller() } else { Ok(()) }
+    }
+
+    /// Refuses settings that a job without files of Hessians lacks, or cannot use.
+    fn check_of_caller(&self) -> Result<(), CheckpointError> {
+        if self.include.is_empty() {
+            let problem = "is empty; without \"hessians\" the caller calibrates every layer, and \"include\" has to name \
+                           the tensors to compress";
+            return Err(setting_error("include", problem));
+        }
+        for (key, names) in [("rename", &self.rename), ("alias", &self.alias)] {
+            if !names.is_empty() {
+                let problem = "says where the Hessian of a weight is, but without \"hessians\" the caller calibrates every \
+                               layer";
+                return Err(setting_error(key, problem));
             }
         }
         Ok(())
@@ -128,7 +161,7 @@ impl JobSettings {
 
     fn keys(&self) -> Map<String, Value> {
         let mut settings = self.clone();
-        for path in [&mut settings.checkpoint, &mut settings.hessians, &mut settings.out] {
+        for path in [&mut settings.checkpoint, &mut settings.out].into_iter().chain(&mut settings.hessians) {
             *path = path.to_string_lossy().into_owned().into();
         }
         object(&settings)

@@ -65,6 +65,11 @@ impl Shard {
         name_of(&self.path)
     }
 
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Length of the file in bytes.
     pub fn size(&self) -> u64 {
         self.start + self.header.data_len() as u64
@@ -107,14 +112,19 @@ impl Shard {
                 (start + slice * len, len, info.shape[1..].to_vec())
             }
         };
-        let bytes = self.map(start as u64, len, info.dtype.bitsize() / 8)?;
+        let bytes = self.map(self.start + start as u64, len, info.dtype.bitsize() / 8)?;
         Ok(MappedTensor { dtype: info.dtype, shape, bytes })
+    }
+
+    /// Maps the whole file.
+    pub fn whole(&self) -> Result<TensorBytes, CheckpointError> {
+        self.map(0, self.size() as usize, 1)
     }
 
     /// Up to `len` bytes from the beginning of a tensor.
     pub fn first_bytes(&self, tensor: &str, len: usize) -> Result<Vec<u8>, CheckpointError> {
         let (start, end) = self.expect(tensor)?.data_offsets;
-        Ok(self.map(start as u64, len.min(end - start), 1)?.as_slice().to_vec())
+        Ok(self.map(self.start + start as u64, len.min(end - start), 1)?.as_slice().to_vec())
     }
 
     /// Hands a tensor's bytes to `each`, piece by piece, and gives their digest. A piece is mapped only meanwhile: what is
@@ -127,7 +137,7 @@ impl Shard {
         let (start, end) = self.expect(tensor)?.data_offsets;
         let mut sum = Sum::new();
         for start in (start..end).step_by(PIECE) {
-            let piece = self.map(start as u64, PIECE.min(end - start), 1)?;
+            let piece = self.map(self.start + start as u64, PIECE.min(end - start), 1)?;
             sum.add(piece.as_slice());
             each(piece.as_slice())?;
         }
@@ -138,6 +148,7 @@ impl Shard {
         self.info(tensor).ok_or_else(|| tensor_error(&self.name(), tensor, "no such tensor"))
     }
 
+    /// Maps a range of the file, whose first byte is `start`.
     fn map(&self, start: u64, len: usize, align: usize) -> Result<TensorBytes, CheckpointError> {
         if len == 0 {
             return Ok(TensorBytes::Copied { words: Vec::new(), len });
@@ -146,7 +157,7 @@ impl Shard {
         if size < self.size() {
             return Err(file_error(&self.path, format!("was cut off to {size} bytes while in use")));
         }
-        let map = map(&self.file, self.start + start, len).map_err(io_error(&self.path))?;
+        let map = map(&self.file, start, len).map_err(io_error(&self.path))?;
         if map.as_ptr().align_offset(align.max(1)) == 0 {
             return Ok(TensorBytes::Mapped(map));
         }
@@ -172,7 +183,8 @@ pub(super) struct MappedTensor {
     bytes: TensorBytes,
 }
 
-enum TensorBytes {
+/// Bytes of a file, at an address that their type may be read from.
+pub(super) enum TensorBytes {
     Mapped(Mmap),
     /// For files whose header leaves the data misaligned.
     Copied {
@@ -182,7 +194,7 @@ enum TensorBytes {
 }
 
 impl TensorBytes {
-    fn as_slice(&self) -> &[u8] {
+    pub fn as_slice(&self) -> &[u8] {
         match self {
             TensorBytes::Mapped(map) => map,
             TensorBytes::Copied { words, len } => &bytemuck::cast_slice(words)[..*len],

@@ -17,6 +17,7 @@ use super::model_files::{ModelFiles, SkippedFile};
 use super::selected_tensor::SelectedTensor;
 use super::shard::{MappedTensor, Shard};
 use super::shard_index::ShardIndex;
+use super::tensor_names::key_of;
 use crate::error::Error;
 use crate::input::hessian::Hessian;
 use crate::input::layer::Layer;
@@ -45,8 +46,8 @@ pub(super) struct LoadedLayer<'a> {
 pub(super) struct LayerDigests {
     /// Of the weight's bytes, and those of its scales.
     pub weight: String,
-    /// Of the Hessian's values that the objective reads: its diagonal, or all.
-    pub hessian: String,
+    /// Of the values of the calibration: of a Hessian in a file those that the objective reads, its diagonal or all.
+    pub calibration: String,
 }
 
 impl LoadedLayer<'_> {
@@ -57,7 +58,7 @@ impl LoadedLayer<'_> {
         let rows = (0..hessian.len()).filter_map(|row| hessian.row(row)).map(bytemuck::cast_slice);
         LayerDigests {
             weight: digest::of([Some(self.weight), self.scale].into_iter().flatten().map(MappedTensor::bytes)),
-            hessian: digest::of([diagonal].into_iter().chain(rows)),
+            calibration: digest::of([diagonal].into_iter().chain(rows)),
         }
     }
 }
@@ -185,10 +186,10 @@ impl Source {
         body(&LoadedLayer { layer, weight: &tensor, scale: scale.as_ref() })
     }
 
-    /// Reads the Hessian of a selected layer: a diagonal of one axis, or a matrix, of which `whole` keeps all entries
-    /// and otherwise the diagonal alone.
-    pub fn hessian(&self, selected: &SelectedTensor, whole: bool) -> Result<Hessian, CheckpointError> {
-        let (shard, tensor) = self.tensor(&selected.hessian, selected.slice)?;
+    /// Reads a Hessian, or a slice of a tensor of several: a diagonal of one axis, or a matrix, of which `whole` keeps all
+    /// entries and otherwise the diagonal alone.
+    pub fn hessian(&self, name: &str, slice: Option<usize>, whole: bool) -> Result<Hessian, CheckpointError> {
+        let (shard, tensor) = self.tensor(name, slice)?;
         let hessian = match tensor.dtype {
             Dtype::F32 => hessian::<f32>(&tensor, whole),
             Dtype::F64 => hessian::<f64>(&tensor, whole),
@@ -196,7 +197,7 @@ impl Source {
             Dtype::BF16 => hessian::<bf16>(&tensor, whole),
             other => unreachable!("{other:?} was refused when the job was opened"),
         };
-        hessian.map_err(|error| refused(shard, &selected.hessian_key(), error))
+        hessian.map_err(|error| refused(shard, &key_of(name, slice), error))
     }
 }
 
@@ -215,7 +216,7 @@ pub(super) fn is_number(dtype: Dtype) -> bool {
 }
 
 /// Views a weight of two axes as [outputs, inputs].
-fn view(tensor: &MappedTensor, transposed: bool) -> Weight<'_> {
+pub(super) fn view(tensor: &MappedTensor, transposed: bool) -> Weight<'_> {
     fn matrix<T: Element + Pod>(tensor: &MappedTensor, transposed: bool) -> Weight<'_> {
         let shape = (tensor.shape[0], tensor.shape[1]);
         let stored = ArrayView2::from_shape(shape, tensor.values::<T>()).expect("the header was checked");

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::factors::precision::{FactorPrecision, Precision};
 use crate::factors::range::round_weight;
 use crate::input::layer::Layer;
+use crate::problem::measure::{Replacement, output_error};
 use crate::result::factorization::Factorization;
 use crate::result::formats::contents::tensors;
 use crate::result::formats::factors::metadata;
@@ -52,6 +53,21 @@ impl StoredLayer {
             None if self.dtype.uniform() == Some(Precision::F32) => Ok(self.factors.loss()),
             None => descent.loss_of(layer, &self.factors),
         }
+    }
+
+    /// Measures the relative output error of the stored values under the layer's own Hessian, in f64.
+    pub fn output_error(&self, layer: &Layer<'_>) -> f64 {
+        let factors = self.factors.factors();
+        let replacement = match &self.product {
+            Some(values) => Replacement::Dense { values: values.view(), rows: factors.left.partition() },
+            None => Replacement::Factors(factors),
+        };
+        output_error(&replacement, layer)
+    }
+
+    /// Returns A · S · B as it is stored, m × k.
+    pub fn into_dense(self) -> Array2<f32> {
+        self.product.unwrap_or_else(|| self.factors.reconstruct())
     }
 
     /// Lists the tensors of the layer: its factors, or the product in the orientation of the weight.

@@ -23,6 +23,11 @@ pub(super) fn beside(hessian: &str, ending: &str) -> String {
     format!("{}.{ending}", stem_of_hessian(hessian))
 }
 
+/// The name of a tensor, or of a slice of one: `T[3]`.
+pub(super) fn key_of(tensor: &str, slice: Option<usize>) -> String {
+    slice.map_or_else(|| tensor.to_owned(), |slice| format!("{tensor}[{slice}]"))
+}
+
 /// The name of a layer that is a slice of a tensor: `T.3` of `T`, and `T.3.weight` of `T.weight`.
 pub(super) fn name_of_slice(tensor: &str, slice: usize) -> String {
     let ending = &tensor[stem(tensor).len()..];

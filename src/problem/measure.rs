@@ -74,8 +74,7 @@ pub(crate) fn check_shape(factors: &Factors, layer: &Layer<'_>) -> Result<(), Er
 
 /// Relative output error tr((W − Ŵ) H (W − Ŵ)ᵀ) / tr(W H Wᵀ) under the layer's Hessian as it is, or the identity where
 /// that is all zero.
-pub(crate) fn output_error(factors: &Factors, layer: &Layer<'_>) -> f64 {
-    let product = &Replacement::Factors(factors);
+pub(crate) fn output_error(product: &Replacement<'_>, layer: &Layer<'_>) -> f64 {
     let hessian = layer.hessian();
     let importance = hessian.importance();
     let energies = if hessian.kind() == HessianKind::Full && hessian.dead_inputs() < hessian.len() {

@@ -135,7 +135,7 @@ impl Factorization {
     /// [`Error::Length`] where the layer has another shape.
     pub fn output_error(&self, layer: &Layer<'_>) -> Result<f64, Error> {
         check_shape(&self.factors, layer)?;
-        Ok(output_error(&self.factors, layer))
+        Ok(output_error(&Replacement::Factors(&self.factors), layer))
     }
 
     /// Returns the ridge that was added to the unit diagonal of the inputs' correlation matrix before its factorisation; 0

@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Instant;
 
-use armor_core::checkpoint::{Job, JobSettings};
+use armor_core::checkpoint::{CheckpointError, Job, JobSettings};
 use serde_json::json;
 
+use crate::by_caller::run_in_turn;
 use crate::common::Random;
 use crate::model::{Model, files, run};
 
@@ -21,12 +22,20 @@ pub const SETTINGS: &str = "ARMOR_TEST_SETTINGS";
 #[test]
 fn child() {
     let Ok(settings) = std::env::var(SETTINGS) else { return };
-    let finished = Job::open(JobSettings::from_json(settings.as_bytes()).expect("JSON"))
-        .and_then(|job| job.run(2, &|_| {}).and_then(|()| job.finish(&|_, _| {})));
-    if let Err(error) = finished {
+    if let Err(error) = complete(JobSettings::from_json(settings.as_bytes()).expect("JSON")) {
         eprintln!("error: {error}");
         std::process::exit(3);
     }
+}
+
+/// Runs a job to its end: two layers at a time, or one after another where the caller calibrates.
+fn complete(settings: JobSettings) -> Result<(), CheckpointError> {
+    let job = Job::open(settings)?;
+    match job.settings().hessians {
+        Some(_) => job.run(2, &|_| {})?,
+        None => run_in_turn(&job)?,
+    }
+    job.finish(&|_, _| {})
 }
 
 /// The arguments that make this program a child.
@@ -40,6 +49,15 @@ pub fn slow(model: &Model, out: &Path) -> (JobSettings, String) {
         "include": ["model.layers.*.weight"], "block": 16, "iterations": 40, "threads": 2, "resume": true
     });
     (JobSettings::from_json(json.to_string().as_bytes()).expect("sound"), json.to_string())
+}
+
+/// The same for a caller that calibrates.
+fn slow_by_caller(model: &Model, out: &Path) -> (JobSettings, String) {
+    let (mut settings, _) = slow(model, out);
+    settings.hessians = None;
+    settings.alias.clear();
+    let json = settings.to_json();
+    (settings, json)
 }
 
 fn start(settings: &str) -> std::process::Child {
@@ -59,11 +77,20 @@ fn finals(out: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// `ARMOR_KILLS` says how many moments are tried.
 #[test]
 fn a_job_that_is_killed_at_any_moment_ends_with_the_same_bytes() {
+    kill_and_compare(slow);
+}
+
+#[test]
+fn so_does_a_job_that_its_caller_calibrates() {
+    kill_and_compare(slow_by_caller);
+}
+
+/// Kills jobs with these settings, and goes on with them; `ARMOR_KILLS` says how many moments are tried.
+fn kill_and_compare(settings_of: fn(&Model, &Path) -> (JobSettings, String)) {
     let model = Model::new();
-    let (settings, text) = slow(&model, &model.out("whole"));
+    let (settings, text) = settings_of(&model, &model.out("whole"));
     let begin = Instant::now();
     assert!(start(&text).wait().expect("runs").success());
     let whole = begin.elapsed();
@@ -72,7 +99,7 @@ fn a_job_that_is_killed_at_any_moment_ends_with_the_same_bytes() {
     let mut random = Random::new(1);
     let mut caught = 0;
     for kill in 0..kills {
-        let (settings, text) = slow(&model, &model.out(&format!("killed-{kill}")));
+        let (settings, text) = settings_of(&model, &model.out(&format!("killed-{kill}")));
         let mut child = start(&text);
         sleep(whole.mul_f64(random.uniform()));
         child.kill().expect("can be killed");
@@ -81,7 +108,7 @@ fn a_job_that_is_killed_at_any_moment_ends_with_the_same_bytes() {
             assert!(expected[&name] == bytes, "{name} is half-written after kill {kill}");
         }
         let out = settings.out.clone();
-        run(settings);
+        complete(settings).expect("goes on");
         assert!(files(&out) == expected, "other bytes after kill {kill}");
     }
     println!("{caught} of {kills} kills caught the job at work, which takes {whole:?}");

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "checkpoint")]
 
+mod by_caller;
 #[path = "../common/mod.rs"]
 mod common;
 mod decisions;

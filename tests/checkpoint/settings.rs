@@ -42,6 +42,10 @@ fn every_option_is_a_key() {
 fn settings_survive_the_way_through_json() {
     let mut settings = JobSettings::new("größe/model", "h.safetensors", "out");
     assert_eq!(JobSettings::from_json(settings.to_json().as_bytes()).expect("sound"), settings);
+    let of_caller = JobSettings::calibrated_by_caller("model", ["*q_proj*"], "out");
+    assert_eq!(JobSettings::from_json(of_caller.to_json().as_bytes()).expect("sound"), of_caller);
+    let short = br#"{"checkpoint": "model", "include": ["*q_proj*"], "out": "out"}"#;
+    assert_eq!(JobSettings::from_json(short).expect("sound"), of_caller);
     settings.include = vec!["*q_proj*".to_owned()];
     settings.exclude = vec!["*lm_head*".to_owned()];
     settings.alias = [("k_proj".to_owned(), "q_proj".to_owned())].into();
@@ -83,7 +87,7 @@ fn an_error_keeps_its_source() {
     let source = |error: CheckpointError| std::error::Error::source(&error).map(ToString::to_string);
     let model = Model::new();
     let mut settings = model.settings("out");
-    settings.hessians = model.out("missing.safetensors");
+    settings.hessians = Some(model.out("missing.safetensors"));
     let error = Job::open(settings).expect_err("there is no such file");
     let CheckpointError::Io { source: io, .. } = &error else { panic!("{error:?}") };
     assert_eq!(io.kind(), std::io::ErrorKind::NotFound);

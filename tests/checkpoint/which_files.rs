@@ -81,7 +81,7 @@ fn files_of_another_layout_and_hessians_are_no_shards() {
     write(&model.join("consolidated.safetensors"), &named([("a.weight", square(5))]));
     write(&model.join("hessians.safetensors"), &read(&small.path("hessians.safetensors")));
     let mut settings = small.settings("out");
-    settings.hessians.clone_from(&model);
+    settings.hessians = Some(model.clone());
     let job = run(settings);
     assert_eq!(layers(&job), ["a.weight"]);
     let expected = [
