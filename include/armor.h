@@ -938,8 +938,9 @@ uint32_t armor_job_layer_done(const struct armor_job *job,
 // Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_FILE if the
 // result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
 // stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
-// was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, and like armor_job_create for wrong
-// contents of files.
+// was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, with ARMOR_INVALID_SETTINGS if the
+// settings of the job have no "hessians" (armor_job_run_layer_on_hessian runs its layers), and like armor_job_create for
+// wrong contents of files.
 uint32_t armor_job_run_layer(const struct armor_job *job,
                              size_t index,
                              armor_progress_fn progress,
@@ -969,6 +970,46 @@ uint32_t armor_job_report(const struct armor_job *job,
                           char *buffer,
                           size_t capacity,
                           size_t *needed);
+
+// Writes the shape of a layer to rows, the output features (m), and to cols, the input features (k). This is the shape of
+// the matrix of outputs x inputs, also where the checkpoint stores it as inputs x outputs. The call fails with
+// ARMOR_NO_SUCH_LAYER as armor_job_layer_name does. Only a library with the feature `checkpoint` has this function; see
+// armor_job.
+uint32_t armor_job_layer_shape(const struct armor_job *job,
+                               size_t index,
+                               size_t *rows,
+                               size_t *cols);
+
+// Does the same as armor_job_run_layer in a job without "hessians" in its settings: compresses a layer under the Hessian
+// of its k inputs, which the caller passes. tokens is the number of tokens that the Hessian is the mean of, for the
+// report. With the full objective, the Hessian must be ARMOR_HESSIAN_FULL. The result is measured as it is stored, in the
+// format and the dtype of the job. The call does nothing if the layer is finished.
+//
+// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails like armor_job_run_layer,
+// except that nothing is stored on ARMOR_UNREPRESENTABLE. It also fails with ARMOR_INVALID_SETTINGS if the job reads
+// Hessians from files, and like armor_factorize for a wrong Hessian.
+uint32_t armor_job_run_layer_on_hessian(const struct armor_job *job,
+                                        size_t index,
+                                        const struct armor_hessian *hessian,
+                                        uint64_t tokens,
+                                        armor_progress_fn progress,
+                                        void *user);
+
+// Copies the weight that a finished layer has from now on to buffer, which has space for capacity elements: the product
+// A * S * B of the factors as they are stored, rounded to their dtype. It has m x k elements, row-major, outputs x inputs,
+// also where the checkpoint stores the weight as inputs x outputs. Any process may have finished the layer. After
+// armor_job_finish, the call reads the output, which it can in the formats factors and reconstructed.
+//
+// needed may be NULL; otherwise the number of elements is written there, also on ARMOR_BUFFER_TOO_SMALL, when nothing else
+// is written. To ask for the number only, pass NULL and 0 for buffer and capacity. Only a library with the feature
+// `checkpoint` has this function; see armor_job. The call fails with ARMOR_JOB_UNFINISHED if the layer is not finished,
+// with ARMOR_NO_SUCH_LAYER, with ARMOR_FILE, with ARMOR_UNREPRESENTABLE if a value is outside the range of the dtype, or
+// with ARMOR_INVALID_CHECKPOINT if the output is damaged or in another format.
+uint32_t armor_job_layer_weight(const struct armor_job *job,
+                                size_t index,
+                                float *buffer,
+                                size_t capacity,
+                                size_t *needed);
 
 #ifdef __cplusplus
 }  // extern "C"

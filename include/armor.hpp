@@ -524,6 +524,29 @@ public:
         });
     }
 
+    // The same in a job without "hessians" in its settings: under the Hessian of the layer's inputs, the mean over so many
+    // tokens.
+    void run_layer_on(std::size_t index, const armor_hessian &hessian, std::uint64_t tokens,
+                      const progress_fn &progress = nullptr) const {
+        detail::observed(progress, [&](armor_progress_fn observe, void *user) {
+            return armor_job_run_layer_on_hessian(handle_.get(), index, &hessian, tokens, observe, user);
+        });
+    }
+
+    // Rows and columns of a layer: outputs and inputs.
+    std::pair<std::size_t, std::size_t> layer_shape(std::size_t index) const {
+        std::pair<std::size_t, std::size_t> shape;
+        detail::check(armor_job_layer_shape(handle_.get(), index, &shape.first, &shape.second));
+        return shape;
+    }
+
+    // The weight that a finished layer has from now on, A * S * B as it is stored: outputs x inputs, row-major.
+    std::vector<float> layer_weight(std::size_t index) const {
+        return detail::filled<float>([&](float *buffer, std::size_t capacity, std::size_t *needed) {
+            return armor_job_layer_weight(handle_.get(), index, buffer, capacity, needed);
+        });
+    }
+
     // Writes the compressed checkpoint, once all layers are done.
     void finish() const { detail::check(armor_job_finish(handle_.get())); }
 

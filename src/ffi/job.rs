@@ -114,8 +114,9 @@ pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usiz
 /// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with ARMOR_FILE if the
 /// result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
 /// stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
-/// was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, and like armor_job_create for wrong
-/// contents of files.
+/// was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, with ARMOR_INVALID_SETTINGS if the
+/// settings of the job have no "hessians" (armor_job_run_layer_on_hessian runs its layers), and like armor_job_create for
+/// wrong contents of files.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_run_layer(
     job: *const JobHandle,
@@ -127,12 +128,7 @@ pub unsafe extern "C" fn armor_job_run_layer(
         // SAFETY: the caller keeps the module's contract.
         let (job, _) = unsafe { opaque::borrow("job", job)? };
         check(job, index)?;
-        let callback = progress.map(|function| Callback { function, user });
-        let observer = move |progress: &Progress| match &callback {
-            Some(callback) => callback.call(progress),
-            None => ControlFlow::Continue(()),
-        };
-        Ok(job.run_layer(index, observer)?)
+        Ok(job.run_layer(index, observer(progress, user))?)
     })
 }
 
@@ -180,8 +176,17 @@ pub unsafe extern "C" fn armor_job_report(
     guard(|| unsafe { copy_text(("job", job), (buffer, capacity, needed), |job| Ok(job.report()?)) })
 }
 
+/// Makes the observer of a run from the caller's function, which may be NULL.
+pub(super) fn observer(progress: ProgressFn, user: *mut c_void) -> impl FnMut(&Progress) -> ControlFlow<()> + Send {
+    let callback = progress.map(|function| Callback { function, user });
+    move |progress: &Progress| match &callback {
+        Some(callback) => callback.call(progress),
+        None => ControlFlow::Continue(()),
+    }
+}
+
 /// Checks that the job has a layer with this index.
-fn check(job: &Job, index: usize) -> Result<(), Failure> {
+pub(super) fn check(job: &Job, index: usize) -> Result<(), Failure> {
     let layers = job.layers().len();
     if index < layers {
         return Ok(());

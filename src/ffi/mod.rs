@@ -18,6 +18,8 @@ mod failure;
 mod guard;
 #[cfg(feature = "checkpoint")]
 mod job;
+#[cfg(feature = "checkpoint")]
+mod job_layer;
 mod locked;
 mod messages;
 mod opaque;
@@ -50,6 +52,8 @@ pub use job::{
     JobHandle, armor_job_create, armor_job_finish, armor_job_free, armor_job_layer_count, armor_job_layer_done,
     armor_job_layer_name, armor_job_plan, armor_job_report, armor_job_run_layer,
 };
+#[cfg(feature = "checkpoint")]
+pub use job_layer::{armor_job_layer_shape, armor_job_layer_weight, armor_job_run_layer_on_hessian};
 pub use messages::{armor_last_error_message, armor_status_message};
 pub use options::{
     ARMOR_METHOD_EXACT, ARMOR_METHOD_GRADIENT, ARMOR_METHOD_PAPER, ARMOR_OBJECTIVE_DIAGONAL, ARMOR_OBJECTIVE_FULL,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The files of `src/ffi` with public items, in the order of the header.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "version",
     "status",
     "messages",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 17] = [
     "pair_accumulator",
     "packed",
     "job",
+    "job_layer",
 ];
 
 /// Generates the header from the source.

@@ -71,6 +71,94 @@ fn its_output_is_that_of_the_crate() {
 
 #[test]
 #[cfg_attr(miri, ignore = "maps files")]
+fn a_caller_passes_each_hessian_and_reads_each_weight() {
+    let model = Model::new();
+    run(model.settings("files"));
+    let of_files =
+        armor_core::checkpoint::Job::open(crate::model::resumed(&model.settings("files"))).expect("finished");
+    let mut of_caller: serde_json::Value = serde_json::from_str(&json(&model, "c")).expect("JSON");
+    of_caller["hessians"] = serde_json::Value::Null;
+    of_caller["alias"] = serde_json::json!({});
+    let job = create(&of_caller.to_string()).unwrap_or_else(|_| panic!("{}", last_message()));
+    // SAFETY: the handle is alive, and the buffers are as long as they say.
+    unsafe {
+        let told = "settings: hessians: is absent, so every layer is run with a calibration of the caller's: use run_layer_on \
+                    instead";
+        let status = armor_job_run_layer(job.pointer, 0, None, ptr::null_mut());
+        assert_refused(status, ARMOR_INVALID_SETTINGS, told);
+        for (index, layer) in of_files.layers().iter().enumerate() {
+            let (mut rows, mut cols, mut needed) = (0, 0, 0);
+            assert_ok(armor_job_layer_shape(job.pointer, index, &mut rows, &mut cols));
+            assert_eq!((rows, cols), (layer.rows, layer.cols));
+            let values = model.hessians[layer.hessian.as_ref().expect("a Hessian")].values();
+            let (data, kind, dtype) = (values.as_ptr().cast(), ARMOR_HESSIAN_DIAGONAL, ARMOR_DTYPE_F64);
+            let hessian = HessianView { data, len: cols, row_stride: 0, kind, dtype };
+            let len = rows * cols;
+            let mut weight = vec![7.0_f32; len];
+            let status = armor_job_layer_weight(job.pointer, index, weight.as_mut_ptr(), len, &mut needed);
+            let told = format!("job: layer {index}, {}, is not done", layer.name);
+            assert_refused(status, ARMOR_JOB_UNFINISHED, &told);
+            assert_eq!(weight[len - 1], 7.0);
+            assert_ok(armor_job_run_layer_on_hessian(job.pointer, index, &hessian, 3, None, ptr::null_mut()));
+            let status = armor_job_layer_weight(job.pointer, index, ptr::null_mut(), 0, &mut needed);
+            assert_eq!((status, needed), (ARMOR_BUFFER_TOO_SMALL, len));
+            assert_ok(armor_job_layer_weight(job.pointer, index, weight.as_mut_ptr(), len, ptr::null_mut()));
+            assert!(weight == of_files.layer_weight(index).expect("finished").into_raw_vec_and_offset().0);
+        }
+        assert_ok(armor_job_finish(job.pointer));
+    }
+    for shard in crate::model::COMPRESSED {
+        assert!(files(&model.out("c"))[shard] == files(&model.out("files"))[shard]);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps files")]
+fn what_is_wrong_with_a_call_on_a_layer() {
+    let model = Model::new();
+    let of_files = create(&json(&model, "files")).unwrap_or_else(|_| panic!("{}", last_message()));
+    let of_caller = serde_json::json!({
+        "checkpoint": model.path(), "out": model.out("c"), "include": ["model.layers.*.weight"], "block": 16, "iterations": 6
+    });
+    let job = create(&of_caller.to_string()).unwrap_or_else(|_| panic!("{}", last_message()));
+    let identity = |len| HessianView { data: ptr::null(), len, row_stride: 0, kind: ARMOR_HESSIAN_IDENTITY, dtype: 0 };
+    let (sound, mut sizes, mut calls) = (identity(96), [0_usize; 2], 0_usize);
+    let calls_pointer = (&raw mut calls).cast();
+    let places = sizes.as_mut_ptr();
+    // SAFETY: the handles are alive, and the library must refuse each of these.
+    unsafe {
+        let on = |job: *const JobHandle, index: usize, hessian: *const HessianView| {
+            armor_job_run_layer_on_hessian(job, index, hessian, 1, None, ptr::null_mut())
+        };
+        let told =
+            "settings: hessians: is given, so every layer is run with the Hessian of its file: use run_layer instead";
+        assert_refused(on(of_files.pointer, 0, &sound), ARMOR_INVALID_SETTINGS, told);
+        assert_refused(on(ptr::null(), 0, &sound), ARMOR_NULL_POINTER, "job: is NULL");
+        assert_refused(on(job.pointer, 0, ptr::null()), ARMOR_NULL_POINTER, "hessian: is NULL");
+        let beyond = "index: is 24, but the job has 24 layers";
+        assert_refused(on(job.pointer, 24, &sound), ARMOR_NO_SUCH_LAYER, beyond);
+        let told = "hessian: covers 95 inputs, but the weight has 96 columns";
+        assert_refused(on(job.pointer, 0, &identity(95)), ARMOR_INVALID_SHAPE, told);
+        let cancelled = armor_job_run_layer_on_hessian(job.pointer, 0, &sound, 1, Some(cancel), calls_pointer);
+        assert_eq!((cancelled, calls), (ARMOR_CANCELLED, 1));
+        let shape = armor_job_layer_shape(job.pointer, 24, places, places.add(1));
+        assert_refused(shape, ARMOR_NO_SUCH_LAYER, beyond);
+        let null = armor_job_layer_shape(job.pointer, 0, ptr::null_mut(), places);
+        assert_refused(null, ARMOR_NULL_POINTER, "rows: is NULL");
+        let null = armor_job_layer_shape(job.pointer, 0, places, ptr::null_mut());
+        assert_refused(null, ARMOR_NULL_POINTER, "cols: is NULL");
+        let same = armor_job_layer_shape(job.pointer, 0, places, places);
+        assert_refused(same, ARMOR_OVERLAP, "cols: overlaps rows");
+        let beyond_weight = armor_job_layer_weight(job.pointer, 24, ptr::null_mut(), 0, places);
+        assert_refused(beyond_weight, ARMOR_NO_SUCH_LAYER, beyond);
+        let null = armor_job_layer_weight(job.pointer, 0, ptr::null_mut(), 1, ptr::null_mut());
+        assert_refused(null, ARMOR_NULL_POINTER, "buffer: is NULL");
+    }
+    assert_eq!(sizes, [0, 0]);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps files")]
 fn the_plan_is_that_of_the_crate() {
     let model = Model::new();
     let job = create(&json(&model, "c")).unwrap_or_else(|_| panic!("{}", last_message()));

@@ -9,6 +9,7 @@ use crate::damage::Damage;
 use crate::folder::folder;
 use crate::handles::{Handles, Which};
 use crate::memory::{Count, Memory, Place};
+use crate::view::Hessian;
 
 #[derive(Arbitrary, Debug)]
 pub enum JobCall {
@@ -44,6 +45,26 @@ pub enum JobCall {
         index: Index,
         cancel_at: u8,
     },
+    LayerShape {
+        job: Which,
+        index: Index,
+        rows: Place,
+        cols: Place,
+    },
+    RunLayerOnHessian {
+        job: Which,
+        index: Index,
+        hessian: Hessian,
+        tokens: u64,
+        cancel_at: u8,
+    },
+    LayerWeight {
+        job: Which,
+        index: Index,
+        buffer: Place,
+        capacity: Count,
+        needed: Place,
+    },
     Finish(Which),
     Plan {
         job: Which,
@@ -78,6 +99,8 @@ impl Index {
 #[derive(Arbitrary, Debug)]
 pub struct Settings {
     folder: bool,
+    /// Whether the caller calibrates.
+    of_caller: bool,
     resume: bool,
     iterations: u8,
     threads: u8,
@@ -138,7 +161,7 @@ impl Settings {
         }
         let head = serde_json::json!({
             "checkpoint": checkpoint,
-            "hessians": folder().hessians(),
+            "hessians": (!self.of_caller).then(|| folder().hessians()),
             "out": run.join(if self.folder { "out" } else { "another" }),
             "iterations": self.iterations % 4,
             "threads": if self.threads < 250 { 0 } else { usize::from(self.threads) << 8 },
@@ -198,6 +221,23 @@ impl JobCall {
                     let mut left = cancel_at % 4 + 1;
                     let progress: ProgressFn = if cancel_at.is_multiple_of(2) { Some(count_down) } else { None };
                     armor_job_run_layer(handles.job(job), index.get(), progress, (&raw mut left).cast())
+                }
+                JobCall::LayerShape { job, index, rows, cols } => {
+                    let (rows, cols) = (memory.pointer(rows, 1), memory.pointer(cols, 1));
+                    armor_job_layer_shape(handles.job(job), index.get(), rows, cols)
+                }
+                JobCall::RunLayerOnHessian { job, index, hessian, tokens, cancel_at } => {
+                    let (job, index) = (handles.job(job), index.get());
+                    let hessian = hessian.view(memory, if index == 0 { 8 } else { 4 });
+                    let hessian = hessian.as_ref().map_or(std::ptr::null(), |view| &raw const *view);
+                    let mut left = cancel_at % 4 + 1;
+                    let progress: ProgressFn = if cancel_at.is_multiple_of(2) { Some(count_down) } else { None };
+                    armor_job_run_layer_on_hessian(job, index, hessian, tokens, progress, (&raw mut left).cast())
+                }
+                JobCall::LayerWeight { job, index, buffer, capacity, needed } => {
+                    let len = Memory::count::<f32>(buffer, capacity, None);
+                    let (buffer, needed) = (memory.pointer(buffer, len), memory.pointer(needed, 1));
+                    armor_job_layer_weight(handles.job(job), index.get(), buffer, len, needed)
                 }
                 JobCall::Finish(which) => armor_job_finish(handles.job(which)),
                 JobCall::Plan { job, buffer, capacity, needed } => {
