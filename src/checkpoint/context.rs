@@ -106,6 +106,15 @@ impl JobContext {
         }
     }
 
+    /// Runs `body` on a layer's values in the job's own threads, and adds the name of the layer to an error.
+    pub fn in_pool<R: Send>(
+        &self,
+        index: usize,
+        body: impl FnOnce() -> Result<R, Error> + Send,
+    ) -> Result<R, CheckpointError> {
+        self.install(body).map_err(|error| self.in_layer(index, error))
+    }
+
     /// All warnings: those that follow from the headers, and those that follow from the values.
     pub fn all_warnings(&self) -> impl Iterator<Item = &String> {
         self.selection.warnings.iter().chain(self.warnings.get().into_iter().flatten())

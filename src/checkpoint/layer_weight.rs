@@ -21,7 +21,7 @@ impl JobContext {
                 Err(CheckpointError::Io { .. }) if self.is_finished() => {}
                 part => {
                     let stored = self.stored(index, part?.result)?;
-                    return Ok(self.install(|| stored.into_dense()));
+                    return Ok(self.install(|| stored.dense().into_owned()));
                 }
             }
         }

@@ -15,7 +15,7 @@
 //!
 //! ```no_run
 //! use armor_core::checkpoint::{Calibration, CheckpointError, Job, JobSettings};
-//! use armor_core::{Hessian, HessianAccumulator};
+//! use armor_core::HessianAccumulator;
 //! use std::ops::ControlFlow;
 //!
 //! # fn inputs_of(_: &str) -> HessianAccumulator { unimplemented!() }

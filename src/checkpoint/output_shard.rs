@@ -85,14 +85,14 @@ impl<'a> OutputShard<'a> {
             job.check_inputs(index, &digests)?;
             match &part.measured {
                 Some(measured) => Ok(measured.loss),
-                None => job.install(|| stored.loss(&loaded.layer, &job.options)).map_err(|e| job.in_layer(index, e)),
+                None => job.in_pool(index, || stored.loss(&loaded.layer, &job.options)),
             }
         })?;
         let history = format!("{}.armor.history", layer.stem());
         let mut after = 0;
         for tensor in stored.tensors(layer)? {
             let (name, dtype, shape) = (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
-            let bytes = job.install(|| tensor.into_bytes()).map_err(|error| job.in_layer(index, error))?;
+            let bytes = job.in_pool(index, || tensor.into_bytes())?;
             after += if name == history { 0 } else { bytes.len() };
             let origin = self.wait(&bytes)?;
             self.add(layer, OutputTensor { name, dtype, shape, bytes: bytes.len(), origin });

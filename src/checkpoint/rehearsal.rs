@@ -35,8 +35,7 @@ impl JobContext {
             return Ok(self.near_the_end(index, loaded));
         }
         let options = self.options.clone().objective(Objective::Diagonal);
-        let losses = self.install(|| self.losses(index, loaded, &options));
-        let (exact, stored) = losses.map_err(|error| self.in_layer(index, error))?;
+        let (exact, stored) = self.in_pool(index, || self.losses(index, loaded, &options))?;
         let is_lossy = stored > (1.0 + SHARE) * exact + STEP * STEP;
         let lossy = is_lossy.then(|| {
             format!(

@@ -11,6 +11,7 @@ use crate::bytes::json;
 use crate::descent::options::Options;
 use crate::error::Error;
 use crate::factors::precision::FactorPrecision;
+use crate::problem::correction::CorrectionOptions;
 use crate::result::formats::format::Format;
 
 /// Says what to compress, how, and where the output goes. `docs/checkpoints.md` describes every key of the JSON.
@@ -53,6 +54,14 @@ pub struct JobSettings {
     /// Which Hessian a weight without one of its own takes, by a component of the name: `k_proj` takes that of `q_proj`.
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
+    /// γ, the part of the correction for the inputs of the compressed model that is made of a layer which its caller
+    /// calibrates on pairs, 0 to 1. `None` for 0.5. It does not apply where files have the Hessians.
+    #[serde(default)]
+    pub correction: Option<f64>,
+    /// The ridge of that correction, relative to the mean of the diagonal of Ĥ, as
+    /// [`CorrectionOptions::ridge`](field@CorrectionOptions::ridge). `None` for 0.01.
+    #[serde(default)]
+    pub correction_ridge: Option<f64>,
     /// The options of every layer's run; in JSON each option has a key of the job's object.
     /// [`Options::threads`](field@Options::threads) is the number of worker threads of this process, 0 for one a core.
     #[serde(flatten)]
@@ -71,6 +80,9 @@ pub struct JobSettings {
     #[serde(default = "default_check")]
     pub check_values: bool,
 }
+
+/// The setting `correction` where it is not given.
+const STRENGTH: f64 = 0.5;
 
 fn default_format() -> Format {
     Format::Factors
@@ -92,6 +104,8 @@ impl JobSettings {
             transposed: None,
             rename: BTreeMap::new(),
             alias: BTreeMap::new(),
+            correction: None,
+            correction_ridge: None,
             options: Options::exact(),
             format: default_format(),
             dtype: None,
@@ -139,7 +153,27 @@ impl JobSettings {
                 return Err(setting_error(key, "is empty, expected a path"));
             }
         }
-        if self.hessians.is_none() { self.check_of_caller() } else { Ok(()) }
+        match self.hessians {
+            None => self.check_of_caller(),
+            Some(_) => self.check_of_files(),
+        }
+    }
+
+    /// Refuses settings that apply only where the caller calibrates.
+    fn check_of_files(&self) -> Result<(), CheckpointError> {
+        for (key, value) in [("correction", self.correction), ("correction_ridge", self.correction_ridge)] {
+            if value.is_some() {
+                let problem = "applies to layers that the caller calibrates on pairs, but \"hessians\" is given";
+                return Err(setting_error(key, problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// How the weight of a layer that is calibrated on pairs is corrected.
+    pub(super) fn correction_options(&self) -> CorrectionOptions {
+        let strength = self.correction.unwrap_or(STRENGTH);
+        CorrectionOptions { strength, ridge: self.correction_ridge.unwrap_or(CorrectionOptions::default().ridge) }
     }
 
     /// Refuses settings that a job without files of Hessians lacks, or cannot use.
@@ -156,7 +190,13 @@ impl JobSettings {
                 return Err(setting_error(key, problem));
             }
         }
-        Ok(())
+        self.correction_options().check().map_err(|error| match error {
+            Error::Option { name, value, expected } => {
+                let name = if name == "strength" { "correction" } else { "correction_ridge" };
+                Error::Option { name, value, expected }.into()
+            }
+            other => other.into(),
+        })
     }
 
     fn keys(&self) -> Map<String, Value> {
@@ -173,6 +213,10 @@ impl JobSettings {
         let weighting = self.options.effective_row_weighting();
         let mut keys = object(&self.options.clone().row_weighting(weighting));
         keys.remove("threads");
+        if self.hessians.is_none() {
+            let CorrectionOptions { strength, ridge } = self.correction_options();
+            keys.extend([("correction".to_owned(), strength.into()), ("correction_ridge".to_owned(), ridge.into())]);
+        }
         keys
     }
 }

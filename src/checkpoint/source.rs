@@ -51,15 +51,17 @@ pub(super) struct LayerDigests {
 }
 
 impl LoadedLayer<'_> {
+    /// Hashes the weight and its scales.
+    pub fn weight_digest(&self) -> String {
+        digest::of([Some(self.weight), self.scale].into_iter().flatten().map(MappedTensor::bytes))
+    }
+
     /// Hashes weight and Hessian.
     pub fn digests(&self) -> LayerDigests {
         let hessian = self.layer.hessian();
         let diagonal: &[u8] = bytemuck::cast_slice(hessian.diagonal());
         let rows = (0..hessian.len()).filter_map(|row| hessian.row(row)).map(bytemuck::cast_slice);
-        LayerDigests {
-            weight: digest::of([Some(self.weight), self.scale].into_iter().flatten().map(MappedTensor::bytes)),
-            calibration: digest::of([diagonal].into_iter().chain(rows)),
-        }
+        LayerDigests { weight: self.weight_digest(), calibration: digest::of([diagonal].into_iter().chain(rows)) }
     }
 }
 

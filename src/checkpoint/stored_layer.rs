@@ -1,6 +1,6 @@
 //! A layer as it is stored: its factors, or their product, rounded to the dtype, with the loss of what is stored.
 
-use ndarray::Array2;
+use ndarray::{Array2, CowArray, Ix2};
 
 use super::selected_tensor::SelectedTensor;
 use crate::bytes::header::Words;
@@ -66,8 +66,11 @@ impl StoredLayer {
     }
 
     /// Returns A · S · B as it is stored, m × k.
-    pub fn into_dense(self) -> Array2<f32> {
-        self.product.unwrap_or_else(|| self.factors.reconstruct())
+    pub fn dense(&self) -> CowArray<'_, f32, Ix2> {
+        match &self.product {
+            Some(values) => values.into(),
+            None => self.factors.reconstruct().into(),
+        }
     }
 
     /// Lists the tensors of the layer: its factors, or the product in the orientation of the weight.

@@ -29,7 +29,8 @@ impl Default for CorrectionOptions {
 }
 
 impl CorrectionOptions {
-    fn check(&self) -> Result<(), Error> {
+    /// Refuses values out of their ranges.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let refuse = |name, value: f64, expected| Err(Error::Option { name, value: value.to_string(), expected });
         if !(0.0..=1.0).contains(&self.strength) {
             return refuse("strength", self.strength, "0 to 1");

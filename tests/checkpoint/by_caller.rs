@@ -9,7 +9,9 @@ use ndarray::{Array1, Array2};
 use safetensors::Dtype;
 use serde_json::Value;
 
+use crate::by_pairs::{moments, run_on_pairs};
 use crate::common::coupled::{full_hessian, quadratic_form};
+use crate::common::pairs::Pairs;
 use crate::common::{Mat, assert_close, relative_loss, to_f64};
 use crate::decode::approximation;
 use crate::model::{Model, Tensor, files, output_names, read, resumed, run};
@@ -38,13 +40,17 @@ pub fn run_on(job: &Job, index: usize, hessian: &Hessian, tokens: u64) -> Result
     job.run_layer_on(index, Calibration::Hessian { hessian, tokens }, |_| ControlFlow::Continue(()))
 }
 
-/// Runs all layers one after another, as a program that runs the model does: the Hessian of a layer depends on the weight
-/// that the layer before it has by then.
+/// Runs all layers one after another, as a program that runs the model does: the inputs of a layer, a Hessian or pairs in
+/// turn, depend on the weight that the layer before it has by then.
 pub fn run_in_turn(job: &Job) -> Result<(), CheckpointError> {
     let mut seed = 0;
     for (index, layer) in job.layers().iter().enumerate() {
-        let hessian = Hessian::from_diagonal(&crate::common::hessian(layer.cols, seed)).expect("sound");
-        run_on(job, index, &hessian, seed)?;
+        if index % 2 == 0 {
+            let hessian = Hessian::from_diagonal(&crate::common::hessian(layer.cols, seed)).expect("sound");
+            run_on(job, index, &hessian, seed)?;
+        } else {
+            run_on_pairs(job, index, &moments(&Pairs::drifting(40, layer.cols, 0.2, seed)))?;
+        }
         let bits = job.layer_weight(index)?;
         seed = bits.iter().fold(seed, |seed, value| seed.rotate_left(5) ^ u64::from(value.to_bits()));
     }
@@ -89,6 +95,9 @@ fn the_output_is_that_of_the_same_hessians_in_a_file() {
         let keys = ours.as_object_mut().expect("an object");
         assert!(keys.remove("output_error").is_some_and(|error| error.as_f64().is_some_and(|error| error > 0.0)));
         assert_eq!(keys.remove("calibration"), Some("hessian".into()));
+        for of_pairs in ["drift", "irreducible", "correction_ridge"] {
+            assert_eq!(keys.remove(of_pairs), Some(Value::Null));
+        }
         assert_eq!(keys.insert("tokens".to_owned(), Value::Null), Some(7.into()));
         keys.insert("hessian".to_owned(), theirs["hessian"].clone());
         assert_eq!(&ours, theirs);

@@ -3,6 +3,7 @@
 #![cfg(feature = "checkpoint")]
 
 mod by_caller;
+mod by_pairs;
 #[path = "../common/mod.rs"]
 mod common;
 mod decisions;
