@@ -939,8 +939,8 @@ uint32_t armor_job_layer_done(const struct armor_job *job,
 // result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
 // stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
 // was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, with ARMOR_INVALID_SETTINGS if the
-// settings of the job have no "hessians" (armor_job_run_layer_on_hessian runs its layers), and like armor_job_create for
-// wrong contents of files.
+// settings of the job have no "hessians" (armor_job_run_layer_on_hessian and armor_job_run_layer_on_pairs run its layers),
+// and like armor_job_create for wrong contents of files.
 uint32_t armor_job_run_layer(const struct armor_job *job,
                              size_t index,
                              armor_progress_fn progress,
@@ -994,6 +994,20 @@ uint32_t armor_job_run_layer_on_hessian(const struct armor_job *job,
                                         uint64_t tokens,
                                         armor_progress_fn progress,
                                         void *user);
+
+// Does the same as armor_job_run_layer_on_hessian with pairs of the layer's inputs in the dense model and in the compressed
+// one. The library computes the weight that makes up for their difference, as armor_pair_accumulator_correct does, with
+// the settings "correction" and "correction_ridge" of the job, and compresses it under the Hessian of the inputs in the
+// compressed model. The accumulator does not change. Other calls may use it while the layer runs.
+//
+// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails like
+// armor_job_run_layer_on_hessian, and with ARMOR_INVALID_SHAPE if the accumulator has no tokens or another number of inputs
+// than the layer.
+uint32_t armor_job_run_layer_on_pairs(const struct armor_job *job,
+                                      size_t index,
+                                      const struct armor_pair_accumulator *accumulator,
+                                      armor_progress_fn progress,
+                                      void *user);
 
 // Copies the weight that a finished layer has from now on to buffer, which has space for capacity elements: the product
 // A * S * B of the factors as they are stored, rounded to their dtype. It has m x k elements, row-major, outputs x inputs,

@@ -533,6 +533,13 @@ public:
         });
     }
 
+    // The same on pairs of the layer's inputs: compresses the weight that makes up for the inputs of the compressed model.
+    void run_layer_on(std::size_t index, const pair_accumulator &pairs, const progress_fn &progress = nullptr) const {
+        detail::observed(progress, [&](armor_progress_fn observe, void *user) {
+            return armor_job_run_layer_on_pairs(handle_.get(), index, pairs.get(), observe, user);
+        });
+    }
+
     // Rows and columns of a layer: outputs and inputs.
     std::pair<std::size_t, std::size_t> layer_shape(std::size_t index) const {
         std::pair<std::size_t, std::size_t> shape;

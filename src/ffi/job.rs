@@ -115,8 +115,8 @@ pub unsafe extern "C" fn armor_job_layer_done(job: *const JobHandle, index: usiz
 /// result cannot be written, with ARMOR_UNREPRESENTABLE if a value is outside the range of the job's dtype (the layer is
 /// stored, and a job with another dtype can use it), with ARMOR_OTHER_JOB if an input has changed or the folder of the job
 /// was removed, with ARMOR_NO_SUCH_LAYER, with ARMOR_MEMORY_LIMIT, with ARMOR_THREADS, with ARMOR_INVALID_SETTINGS if the
-/// settings of the job have no "hessians" (armor_job_run_layer_on_hessian runs its layers), and like armor_job_create for
-/// wrong contents of files.
+/// settings of the job have no "hessians" (armor_job_run_layer_on_hessian and armor_job_run_layer_on_pairs run its layers),
+/// and like armor_job_create for wrong contents of files.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_job_run_layer(
     job: *const JobHandle,

@@ -6,11 +6,14 @@ use std::ffi::c_void;
 use super::buffer::Buffer;
 use super::guard::guard;
 use super::job::{JobHandle, check, observer};
+use super::locked::lock;
 use super::opaque;
+use super::pair_accumulator::PairAccumulatorHandle;
 use super::pointer::{Out, input};
 use super::progress::ProgressFn;
 use super::view::HessianView;
 use crate::checkpoint::Calibration;
+use crate::error::Error;
 
 /// Writes the shape of a layer to rows, the output features (m), and to cols, the input features (k). This is the shape of
 /// the matrix of outputs x inputs, also where the checkpoint stores it as inputs x outputs. The call fails with
@@ -65,6 +68,39 @@ pub unsafe extern "C" fn armor_job_run_layer_on_hessian(
         let (hessian, _) = unsafe { hessian.hessian(job.layers()[index].cols, objective)? };
         let calibration = Calibration::Hessian { hessian: &hessian, tokens };
         Ok(job.run_layer_on(index, calibration, observer(progress, user))?)
+    })
+}
+
+/// Does the same as armor_job_run_layer_on_hessian with pairs of the layer's inputs in the dense model and in the compressed
+/// one. The library computes the weight that makes up for their difference, as armor_pair_accumulator_correct does, with
+/// the settings "correction" and "correction_ridge" of the job, and compresses it under the Hessian of the inputs in the
+/// compressed model. The accumulator does not change. Other calls may use it while the layer runs.
+///
+/// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails like
+/// armor_job_run_layer_on_hessian, and with ARMOR_INVALID_SHAPE if the accumulator has no tokens or another number of inputs
+/// than the layer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_job_run_layer_on_pairs(
+    job: *const JobHandle,
+    index: usize,
+    accumulator: *const PairAccumulatorHandle,
+    progress: ProgressFn,
+    user: *mut c_void,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let ((job, _), (accumulator, _)) =
+            unsafe { (opaque::borrow("job", job)?, opaque::borrow("accumulator", accumulator)?) };
+        check(job, index)?;
+        let moments = {
+            let accumulator = lock("accumulator", accumulator)?;
+            let (len, cols) = (accumulator.inputs(), job.layers()[index].cols);
+            if len != cols {
+                return Err(Error::HessianLength { len, cols }.into());
+            }
+            accumulator.moments()?
+        };
+        Ok(job.run_layer_on(index, Calibration::Pairs(&moments), observer(progress, user))?)
     })
 }
 

@@ -53,7 +53,9 @@ pub use job::{
     armor_job_layer_name, armor_job_plan, armor_job_report, armor_job_run_layer,
 };
 #[cfg(feature = "checkpoint")]
-pub use job_layer::{armor_job_layer_shape, armor_job_layer_weight, armor_job_run_layer_on_hessian};
+pub use job_layer::{
+    armor_job_layer_shape, armor_job_layer_weight, armor_job_run_layer_on_hessian, armor_job_run_layer_on_pairs,
+};
 pub use messages::{armor_last_error_message, armor_status_message};
 pub use options::{
     ARMOR_METHOD_EXACT, ARMOR_METHOD_GRADIENT, ARMOR_METHOD_PAPER, ARMOR_OBJECTIVE_DIAGONAL, ARMOR_OBJECTIVE_FULL,

@@ -1,10 +1,14 @@
 //! Jobs through the ABI: the bytes of the crate's own, and statuses for whatever is wrong.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::ops::ControlFlow;
 use std::ptr;
 
+use armor_core::PairAccumulator;
+use armor_core::checkpoint::{Calibration, Job, JobSettings};
 use armor_core::ffi::*;
 
+use crate::common::pairs::Pairs;
 use crate::model::{Model, files, run};
 use crate::setup::{Owned, assert_ok, assert_refused, last_message};
 
@@ -74,8 +78,7 @@ fn its_output_is_that_of_the_crate() {
 fn a_caller_passes_each_hessian_and_reads_each_weight() {
     let model = Model::new();
     run(model.settings("files"));
-    let of_files =
-        armor_core::checkpoint::Job::open(crate::model::resumed(&model.settings("files"))).expect("finished");
+    let of_files = Job::open(crate::model::resumed(&model.settings("files"))).expect("finished");
     let mut of_caller: serde_json::Value = serde_json::from_str(&json(&model, "c")).expect("JSON");
     of_caller["hessians"] = serde_json::Value::Null;
     of_caller["alias"] = serde_json::json!({});
@@ -109,6 +112,54 @@ fn a_caller_passes_each_hessian_and_reads_each_weight() {
     }
     for shard in crate::model::COMPRESSED {
         assert!(files(&model.out("c"))[shard] == files(&model.out("files"))[shard]);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "maps files")]
+fn a_layer_on_pairs_is_that_of_the_crate() {
+    let model = Model::new();
+    let settings = |out: &str| {
+        serde_json::json!({
+            "checkpoint": model.path(), "out": model.out(out), "include": ["model.layers.0.*_proj.weight"], "block": 16,
+            "iterations": 6, "correction": 0.75
+        })
+        .to_string()
+    };
+    let pairs = Pairs::drifting(50, 96, 0.3, 1);
+    let mut of_rust = PairAccumulator::new(96);
+    of_rust.add(&pairs.dense, &pairs.compressed).expect("finite");
+    let rust = JobSettings::from_json(settings("rust").as_bytes()).and_then(Job::open).expect("sound");
+    let calibration = Calibration::Pairs(&of_rust.moments().expect("has tokens"));
+    rust.run_layer_on(0, calibration, |_| ControlFlow::Continue(())).expect("runs");
+
+    let job = create(&settings("c")).unwrap_or_else(|_| panic!("{}", last_message()));
+    let view = |values: &ndarray::Array2<f32>| {
+        let (rows, cols) = values.dim();
+        MatrixView { data: values.as_ptr().cast(), rows, cols, row_stride: cols, dtype: ARMOR_DTYPE_F32 }
+    };
+    let mut accumulator = ptr::null_mut();
+    // SAFETY: the handles are alive, and the buffers are as long as they say.
+    unsafe {
+        assert_ok(armor_pair_accumulator_create(96, &mut accumulator));
+        let accumulator = Owned::new(accumulator, armor_pair_accumulator_free);
+        let on =
+            |index: usize| armor_job_run_layer_on_pairs(job.pointer, index, accumulator.pointer, None, ptr::null_mut());
+        assert_eq!((on(0), last_message().as_str()), (ARMOR_INVALID_SHAPE, "accumulator: no tokens were added"));
+        assert_ok(armor_pair_accumulator_add(accumulator.pointer, &view(&pairs.dense), &view(&pairs.compressed)));
+        let told = "hessian: covers 96 inputs, but the weight has 64 columns";
+        assert_refused(on(1), ARMOR_INVALID_SHAPE, told);
+        assert_refused(on(7), ARMOR_NO_SUCH_LAYER, "index: is 7, but the job has 7 layers");
+        let null = armor_job_run_layer_on_pairs(job.pointer, 0, ptr::null(), None, ptr::null_mut());
+        assert_refused(null, ARMOR_NULL_POINTER, "accumulator: is NULL");
+        let (mut calls, pairs) = (0_usize, accumulator.pointer);
+        let counter = (&raw mut calls).cast();
+        assert_eq!(armor_job_run_layer_on_pairs(job.pointer, 0, pairs, Some(cancel), counter), ARMOR_CANCELLED);
+        assert_eq!(calls, 1);
+        assert_ok(on(0));
+        let mut weight = vec![0.0_f32; 64 * 96];
+        assert_ok(armor_job_layer_weight(job.pointer, 0, weight.as_mut_ptr(), weight.len(), ptr::null_mut()));
+        assert!(weight == rust.layer_weight(0).expect("done").into_raw_vec_and_offset().0);
     }
 }
 
@@ -171,7 +222,7 @@ fn the_plan_is_that_of_the_crate() {
         CStr::from_ptr(plan.as_ptr()).to_str().expect("UTF-8").to_owned()
     };
     let settings = model.settings("rust");
-    assert_eq!(plan, armor_core::checkpoint::Job::open(settings).expect("sound").plan());
+    assert_eq!(plan, Job::open(settings).expect("sound").plan());
 }
 
 #[test]

@@ -58,6 +58,12 @@ pub enum JobCall {
         tokens: u64,
         cancel_at: u8,
     },
+    RunLayerOnPairs {
+        job: Which,
+        index: Index,
+        accumulator: Which,
+        cancel_at: u8,
+    },
     LayerWeight {
         job: Which,
         index: Index,
@@ -111,7 +117,7 @@ pub struct Settings {
     damage: Damage,
 }
 
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 34] = [
     r#""format":"factors""#,
     r#""format":"dense-core""#,
     r#""format":"sparse-24-bitmask""#,
@@ -143,6 +149,8 @@ const KEYS: [&str; 32] = [
     r#""exclude":["*.weight"]"#,
     r#""alias":{"b":"a"}"#,
     r#""alias":{"norm":"a"}"#,
+    r#""correction":0.25"#,
+    r#""correction_ridge":-1"#,
     r#""unknown":null"#,
 ];
 
@@ -159,14 +167,17 @@ impl Settings {
             checkpoint = run.join(format!("damaged-{}", handles.asked));
             folder().damaged(&checkpoint, &self.damage);
         }
-        let head = serde_json::json!({
+        let mut head = serde_json::json!({
             "checkpoint": checkpoint,
-            "hessians": (!self.of_caller).then(|| folder().hessians()),
             "out": run.join(if self.folder { "out" } else { "another" }),
             "iterations": self.iterations % 4,
             "threads": if self.threads < 250 { 0 } else { usize::from(self.threads) << 8 },
             "resume": self.resume,
         });
+        match self.of_caller {
+            true => head["include"] = serde_json::json!(["?.weight"]),
+            false => head["hessians"] = serde_json::json!(folder().hessians()),
+        }
         let mut json = head.to_string().into_bytes();
         json.pop();
         for key in self.keys.iter().take(4) {
@@ -233,6 +244,12 @@ impl JobCall {
                     let mut left = cancel_at % 4 + 1;
                     let progress: ProgressFn = if cancel_at.is_multiple_of(2) { Some(count_down) } else { None };
                     armor_job_run_layer_on_hessian(job, index, hessian, tokens, progress, (&raw mut left).cast())
+                }
+                JobCall::RunLayerOnPairs { job, index, accumulator, cancel_at } => {
+                    let (job, accumulator) = (handles.job(job), handles.pair_accumulator(accumulator));
+                    let mut left = cancel_at % 4 + 1;
+                    let progress: ProgressFn = if cancel_at.is_multiple_of(2) { Some(count_down) } else { None };
+                    armor_job_run_layer_on_pairs(job, index.get(), accumulator, progress, (&raw mut left).cast())
                 }
                 JobCall::LayerWeight { job, index, buffer, capacity, needed } => {
                     let len = Memory::count::<f32>(buffer, capacity, None);
