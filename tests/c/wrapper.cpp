@@ -159,7 +159,7 @@ int main() {
     CHECK(status_of([&] { pairs.add(matrix, armor::matrix(halves.data(), 7, 16)); }) == ARMOR_INVALID_SHAPE);
     CHECK(status_of([&] { pairs.correct(matrix, 2); }) == ARMOR_OPTION_OUT_OF_RANGE);
     CHECK(status_of([&] { pairs.merge(pairs); }) == ARMOR_OVERLAP);
-    CHECK(status_of([] { armor::pair_accumulator(0); }) == ARMOR_INVALID_SHAPE);
+    CHECK(status_of([] { armor::pair_accumulator(std::size_t{0}); }) == ARMOR_INVALID_SHAPE);
     CHECK(status_of([&] { armor::pair_accumulator(16).correct(matrix); }) == ARMOR_INVALID_SHAPE);
 
     // Packed, a vector alone and in a batch.
