@@ -240,13 +240,14 @@ public:
         armor_pair_accumulator *made = nullptr;
         const auto *file = static_cast<const std::uint8_t *>(bytes);
         detail::check(armor_pair_accumulator_deserialize(file, len, detail::text(name), &made));
-        return pair_accumulator(made);
+        return pair_accumulator(std::unique_ptr<armor_pair_accumulator, detail::deleter>(made));
     }
 
     const armor_pair_accumulator *get() const noexcept { return handle_.get(); }
 
 private:
-    explicit pair_accumulator(armor_pair_accumulator *made) : handle_(made) {}
+    explicit pair_accumulator(std::unique_ptr<armor_pair_accumulator, detail::deleter> handle)
+        : handle_(std::move(handle)) {}
 
     std::unique_ptr<armor_pair_accumulator, detail::deleter> handle_;
 };
