@@ -117,6 +117,9 @@ pub struct Settings {
     damage: Damage,
 }
 
+/// The weights of the tiny checkpoint. They would grow, so they are left alone unless they are named.
+const INCLUDE: [&str; 1] = ["?.weight"];
+
 const KEYS: [&str; 34] = [
     r#""format":"factors""#,
     r#""format":"dense-core""#,
@@ -174,15 +177,18 @@ impl Settings {
             "threads": if self.threads < 250 { 0 } else { usize::from(self.threads) << 8 },
             "resume": self.resume,
         });
-        match self.of_caller {
-            true => head["include"] = serde_json::json!(["?.weight"]),
-            false => head["hessians"] = serde_json::json!(folder().hessians()),
+        if !self.of_caller {
+            head["hessians"] = serde_json::json!(folder().hessians());
+        }
+        let keys = self.keys.iter().take(4).map(|key| KEYS[usize::from(*key) % KEYS.len()]);
+        if !keys.clone().any(|key| key.starts_with(r#""include""#)) {
+            head["include"] = serde_json::json!(INCLUDE);
         }
         let mut json = head.to_string().into_bytes();
         json.pop();
-        for key in self.keys.iter().take(4) {
+        for key in keys {
             json.push(b',');
-            json.extend(KEYS[usize::from(*key) % KEYS.len()].bytes());
+            json.extend(key.bytes());
         }
         if !self.rest.is_empty() {
             json.push(b',');
@@ -274,10 +280,9 @@ impl JobCall {
 
 /// Runs the job that is there from the start to its end.
 pub fn finished() -> *mut JobHandle {
-    // Weights as small as these would grow, so the job takes them only if they are named.
     let json = serde_json::json!({
         "checkpoint": folder().checkpoint(), "hessians": folder().hessians(), "out": folder().finished(), "iterations": 2,
-        "include": ["a.weight", "b.weight"]
+        "include": INCLUDE
     });
     let (json, mut job) = (json.to_string(), std::ptr::null_mut());
     // SAFETY: all memory is this function's.
