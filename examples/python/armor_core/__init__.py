@@ -8,7 +8,7 @@
 Shapes are those of a linear layer of m outputs and k inputs.
 """
 
-from armor_core.abi import DTYPES, PackedSizes, Report, Sizes
+from armor_core.abi import DTYPES, Correction, PackedSizes, Report, Sizes
 from armor_core.accumulator import Accumulator
 from armor_core.errors import ArmorError
 from armor_core.factorization import Factorization, factorize
@@ -16,6 +16,7 @@ from armor_core.job import Job
 from armor_core.library import features, load_library, version
 from armor_core.options import Options
 from armor_core.packed import Packed
+from armor_core.pair_accumulator import PairAccumulator
 from armor_core.progress import Progress, ProgressFunction
 
 __version__ = "0.1.0"  # that of the Rust crate
@@ -23,11 +24,13 @@ __all__ = [
     "DTYPES",
     "Accumulator",
     "ArmorError",
+    "Correction",
     "Factorization",
     "Job",
     "Options",
     "Packed",
     "PackedSizes",
+    "PairAccumulator",
     "Progress",
     "ProgressFunction",
     "Report",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-ABI = 3
+ABI = 4
 FEATURES = {"checkpoint": 1, "lapack": 2}
 BUFFER_TOO_SMALL = 11
 DTYPES = {"float32": 1, "float64": 2, "float16": 3, "bfloat16": 4}
@@ -55,6 +55,15 @@ class Report(ctypes.Structure):
         ("reserved", U32),
         ("ridge", ctypes.c_double),
         ("dead_inputs", ctypes.c_uint64),
+    )
+
+
+class Correction(ctypes.Structure):
+    """armor_correction: what a corrected weight can reach."""
+
+    _fields_ = (
+        ("struct_size", SIZE),
+        *((name, ctypes.c_double) for name in "strength ridge energy drift irreducible".split()),
     )
 
 
@@ -141,6 +150,30 @@ ARGUMENTS = {
     "armor_accumulator_copy": COPY,
     "armor_accumulator_serialize": (HANDLE, BYTES, HANDLE, SIZE, SIZE_OUT),
     "armor_accumulator_deserialize": (BYTES, SIZE, BYTES, OUT),
+    "armor_pair_accumulator_create": (SIZE, OUT),
+    "armor_pair_accumulator_free": (HANDLE,),
+    "armor_pair_accumulator_add": (HANDLE, ctypes.POINTER(Matrix), ctypes.POINTER(Matrix)),
+    "armor_pair_accumulator_merge": (HANDLE, HANDLE),
+    "armor_pair_accumulator_tokens": (HANDLE, ctypes.POINTER(ctypes.c_uint64)),
+    "armor_pair_accumulator_copy_hessian": COPY,
+    "armor_pair_accumulator_correct": (
+        HANDLE,
+        ctypes.POINTER(Matrix),
+        ctypes.c_double,
+        ctypes.c_double,
+        HANDLE,
+        SIZE,
+        SIZE_OUT,
+        ctypes.POINTER(Correction),
+    ),
+    "armor_pair_accumulator_output_error": (
+        HANDLE,
+        ctypes.POINTER(Matrix),
+        ctypes.POINTER(Matrix),
+        ctypes.POINTER(ctypes.c_double),
+    ),
+    "armor_pair_accumulator_serialize": (HANDLE, BYTES, HANDLE, SIZE, SIZE_OUT),
+    "armor_pair_accumulator_deserialize": (BYTES, SIZE, BYTES, OUT),
 }
 
 # Only a library with the feature checkpoint has these.
@@ -149,7 +182,11 @@ JOB_ARGUMENTS = {
     "armor_job_layer_count": (HANDLE, SIZE_OUT),
     "armor_job_layer_name": (HANDLE, SIZE, HANDLE, SIZE, SIZE_OUT),
     "armor_job_layer_done": (HANDLE, SIZE, ctypes.POINTER(U32)),
+    "armor_job_layer_shape": (HANDLE, SIZE, SIZE_OUT, SIZE_OUT),
     "armor_job_run_layer": (HANDLE, SIZE, WATCH, HANDLE),
+    "armor_job_run_layer_on_hessian": (HANDLE, SIZE, ctypes.POINTER(Hessian), ctypes.c_uint64, WATCH, HANDLE),
+    "armor_job_run_layer_on_pairs": (HANDLE, SIZE, HANDLE, WATCH, HANDLE),
+    "armor_job_layer_weight": (HANDLE, SIZE, HANDLE, SIZE, SIZE_OUT),
     "armor_job_finish": (HANDLE,),
     "armor_job_plan": (HANDLE, HANDLE, SIZE, SIZE_OUT),
     "armor_job_report": (HANDLE, HANDLE, SIZE, SIZE_OUT),

@@ -5,11 +5,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from armor_core.abi import HANDLE, SIZE, U32
+from armor_core.arrays import hessian_view
 from armor_core.library import Handle, check, copied_text, features, load_library
+from armor_core.pair_accumulator import PairAccumulator
 from armor_core.progress import ProgressFunction, run_with_progress
+
+if TYPE_CHECKING:
+    from armor_core.accumulator import Accumulator
 
 
 class Job(Handle):
@@ -53,6 +60,33 @@ class Job(Handle):
         """
         index = self._layer(index)
         run_with_progress(lambda watch: check(load_library().armor_job_run_layer(self, index, watch, None)), progress)
+
+    def run_layer_on(
+        self, index: int, calibration: Accumulator | PairAccumulator, progress: ProgressFunction | None = None
+    ) -> None:
+        """Does the same in a job without `hessians`: `calibration` has summed up the layer's inputs.
+
+        Those of pairs correct the weight for what the layers before it lost, by the settings `correction` and
+        `correction_ridge`. Without a token all inputs count alike.
+        """
+        index = self._layer(index)
+        if isinstance(calibration, PairAccumulator):
+            call = load_library().armor_job_run_layer_on_pairs
+            run_with_progress(lambda watch: check(call(self, index, calibration, watch, None)), progress)
+            return
+        tokens, shape = calibration.tokens, (calibration.inputs,) * (2 if calibration.kind == "full" else 1)
+        kept, view = hessian_view(calibration.hessian() if tokens else np.zeros(shape, np.float32), calibration.inputs)
+        call = load_library().armor_job_run_layer_on_hessian
+        run_with_progress(lambda watch: check(call(self, index, view, tokens, watch, None)), progress)
+        del kept
+
+    def layer_weight(self, index: int) -> np.ndarray:
+        """The weight of a layer that is done, (m, k) of f32: A · S · B as it is stored."""
+        index, rows, cols = self._layer(index), SIZE(), SIZE()
+        check(load_library().armor_job_layer_shape(self, index, ctypes.byref(rows), ctypes.byref(cols)))
+        array = np.empty((rows.value, cols.value), np.float32)
+        check(load_library().armor_job_layer_weight(self, index, array.ctypes.data, array.size, None))
+        return array
 
     def finish(self) -> None:
         """Writes the checkpoint and the reports, once every layer is done; waits where another process does so.
