@@ -4,7 +4,6 @@ import importlib
 
 import numpy as np
 import pytest
-from armor_core.commands import calibrate
 from armor_core.commands.main import parse
 from safetensors.numpy import load_file
 
@@ -14,6 +13,7 @@ transformers = pytest.importorskip("transformers")
 layers, names, watch, text = (
     importlib.import_module(f"armor_core.calibration.{part}") for part in "layers names watch text".split()
 )
+load_module = importlib.import_module("armor_core.model.load")
 tensors_on_disk = importlib.import_module("safetensors.torch")
 torch.set_num_threads(1)  # On matrices this small, threads only wait for one another.
 
@@ -134,7 +134,7 @@ def save(folder, family, *, bos=False):
 
 def load(folder):
     """The model as its users load it."""
-    return calibrate.load(folder, "auto", "cpu")
+    return load_module.load_dense(folder)
 
 
 def collect(folder, out, *more):

@@ -39,25 +39,6 @@ LISTED = 20
 PROBED = 8
 
 
-def load(folder: Path, dtype: str, device: str) -> transformers.PreTrainedModel:
-    """Loads a causal language model, or a model of images and text, whose language part is then run alone."""
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(folder)
-    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        auto = transformers.AutoModelForCausalLM
-    elif type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        auto = transformers.AutoModelForImageTextToText
-    else:
-        raise ValueError(
-            f"--model: {folder} is of the type {config.model_type}, which is neither a causal language model nor a "
-            "model of images and text"
-        )
-    model = auto.from_pretrained(folder, dtype=dtype).to(device).eval()
-    model.set_experts_implementation("eager")  # as while experts are observed, so that every pass computes the same
-    return model
-
-
 def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The text as batches of token numbers and attention masks, cut to the context length of the model."""
     import transformers
@@ -153,8 +134,9 @@ def from_model(options: argparse.Namespace) -> Iterator[Hessians]:
     import torch
 
     from armor_core.calibration.watch import Watcher
+    from armor_core.model.load import load_dense
 
-    model = load(options.model, options.dtype, options.device)
+    model = load_dense(options.model, options.dtype, options.device)
     layers = choose(options, model)
     pieces = read(options, model)
     probe(options, model, layers, pieces)

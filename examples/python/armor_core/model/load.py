@@ -49,6 +49,22 @@ def family(folder: Path) -> Family:
     return Family(config, transformers.MODEL_MAPPING[type(config)], has_head=False)
 
 
+def load_dense(
+    folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, trust_remote_code: bool = False
+) -> transformers.PreTrainedModel:
+    """Loads a model that is not compressed, to observe its layers; of one for images and text the language part runs.
+
+    With `trust_remote_code` the folder may bring code of its own.
+    """
+    if trust_remote_code:
+        auto = transformers.AutoModelForCausalLM
+        model = auto.from_pretrained(folder, dtype=dtype, trust_remote_code=True)
+    else:
+        model = family(folder).model_class.from_pretrained(folder, dtype=dtype)
+    model.set_experts_implementation("eager")  # as while experts are observed, so that every pass computes the same
+    return model.to(device).eval()
+
+
 def load(
     stored: StoredModel,
     dtype: str | torch.dtype = "auto",
