@@ -138,7 +138,7 @@ def _store(
         if name in stored:
             stored[name].layers.append(layer)
         else:
-            stored[name] = Stored(name, [layer], experts, part.transposed, stacked)
+            stored[name] = Stored(name, [layer], experts, part.transposed, stacked, part.start, part.step)
 
 
 def _parts(wanted: Wanted, checkpoint: Checkpoint) -> list[Part]:

@@ -24,7 +24,8 @@ class Stored:
     """A weight on disk, named without `.weight`: that of a layer, of one of its experts, or of all of them stacked.
 
     It has several layers where it is used in several places. It is [in, out] if `transposed`, [out, in] if that is
-    False, and either if it is None, for inputs that something else has stored.
+    False, and either if it is None, for inputs that something else has stored. Where it is a part of a layer's weight,
+    its outputs are every `step`th of the layer's from `start` on.
     """
 
     stem: str
@@ -32,6 +33,8 @@ class Stored:
     experts: list[int] | None = None
     transposed: bool | None = None
     stacked: bool = False
+    start: int = 0
+    step: int = 1
 
     def places(self) -> list[tuple[str, ...]]:
         """The accumulators of its inputs, for each expert where it has some."""
@@ -131,8 +134,7 @@ def obstacle(out: Path, *, folder: bool) -> str | None:
     """Why the output, a file or a folder of files, cannot be written, if it cannot; leaves nothing behind."""
     try:
         if out.exists() and not (out.is_dir() if folder else out.is_file()):
-            kind = "folder, and several passes write" if folder else "file, and one pass writes"
-            return f"{out} is there and is no {kind} one"
+            return f"{out} is there and is no {'folder' if folder else 'file'}"
         place = (out if folder else out.parent).absolute()
         while not place.exists():
             place = place.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,14 +15,27 @@ START = 200
 CONTEXT_LENGTHS = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions", "seq_length")
 
 
-def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The tokens that the tokenizer puts before a text, such as BOS."""
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """The tokens that a tokenizer puts before a text and after it, such as BOS and EOS, or [CLS] and [SEP]."""
+
+    before: list[int]
+    after: list[int]
+
+
+def frame(tokenizer: PreTrainedTokenizerBase, text: str) -> Frame:
+    """The tokens that the tokenizer puts around a text."""
     plain = tokenizer(text[:START], add_special_tokens=False).input_ids
     whole = tokenizer(text[:START]).input_ids
     for start in range(len(whole) - len(plain) + 1):
         if whole[start : start + len(plain)] == plain:
-            return whole[:start]
-    return []
+            return Frame(whole[:start], whole[start + len(plain) :])
+    return Frame([], [])
+
+
+def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens that the tokenizer puts before a text, such as BOS."""
+    return frame(tokenizer, text).before
 
 
 def context_length(config: PretrainedConfig) -> int | None:

@@ -50,6 +50,10 @@ class Watcher:
         self._stack.close()
         self._last = (None, 0, "")
 
+    def by_name(self) -> dict[str, Accumulator]:
+        """The accumulator of every layer and expert that tokens have reached, shared ones under each of their names."""
+        return {**self.accumulators, **{name: self.accumulators[owner] for name, owner in self.owner.items()}}
+
     @contextmanager
     def mask(self, attention_mask: torch.Tensor) -> Iterator[None]:
         """Lets only the positions count where the attention mask, (batch, sequence), is not 0."""

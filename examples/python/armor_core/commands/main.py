@@ -23,12 +23,13 @@ EPILOG = "`armor-core COMMAND --help` describes a command. With ARMOR_TRACEBACK=
 # The commands in the order in which --help lists them, and what they do.
 COMMANDS = {
     "calibrate": "collect the Hessians of a model's layers",
+    "compress": "compress a model, each layer on its inputs in the compressed model",
     "compress-ray": "compress a checkpoint on Ray, by settings in a file",
     "evaluate": "measure what a compressed model has lost",
 }
 # The extra of pyproject.toml that installs a package.
 EXTRAS = {
-    **dict.fromkeys(("jinja2", "safetensors", "tokenizers", "torch", "tqdm", "transformers"), "model"),
+    **dict.fromkeys(("jinja2", "matplotlib", "safetensors", "tokenizers", "torch", "tqdm", "transformers"), "model"),
     "ray": "ray",
 }
 

@@ -1,0 +1,87 @@
+"""Compresses a model: each layer on the inputs that it has in the compressed model.
+
+    armor-core compress MODEL OUT --text corpus.txt --block 64
+
+MODEL is a folder of a Hugging Face model. OUT gets its files with A · S · B in place of the weights of linear layers
+and experts, report.json and summary.html with what became of every tensor, and compression.json and compression.html
+with what the blocks lost. A text is a file of plain text, or of chats in the form of .jsonl, {"messages": [{"role": …,
+"content": …}, …]} on every line; several are mixed by their weights. The output of the model should be like what it
+will be used for.
+
+The model runs block by block, beside its dense twin. Hidden states and what else is needed to go on after a kill lie
+in a folder beside OUT until the job is done: the same command with --resume goes on. armor-core evaluate tells what the
+model lost.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from armor_core.commands.arguments import UsageError, folder, not_negative, positive
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of this command."""
+    parser.add_argument("model", type=folder, metavar="MODEL", help="folder of a Hugging Face model")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write: new or empty, or with --resume")
+    calibration = parser.add_argument_group("calibration")
+    calibration.add_argument(
+        "--text", nargs="+", required=True, metavar="FILE[:WEIGHT]", help="texts to calibrate on, and their shares"
+    )
+    for name, default, what in (
+        ("--tokens", 32768, "tokens of all texts together"),
+        ("--sequence", 1024, "tokens of a sequence"),
+    ):
+        calibration.add_argument(
+            name, type=positive, default=default, metavar="N", help=f"{what} (default: %(default)s)"
+        )
+    calibration.add_argument(
+        "--no-propagation", action="store_true", help="give every layer the inputs of the dense model"
+    )
+    calibration.add_argument(
+        "--correction", type=float, metavar="G", help="how far a layer corrects what those before it lost, 0 to 1"
+    )
+    calibration.add_argument(
+        "--ridge", type=float, metavar="L", help="ridge of the correction, over the mean of diag(H)"
+    )
+    calibration.add_argument("--all-experts", action="store_true", help="let every token count for every expert")
+    layers = parser.add_argument_group("layers")
+    layers.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="by their names in memory")
+    layers.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="but not")
+    layers.add_argument("--head-and-routers", action="store_true", help="also the output head, routers and the like")
+    factors = parser.add_argument_group("factors")
+    factors.add_argument("--block", type=positive, metavar="N", help="size of the wrappers' blocks")
+    factors.add_argument("--iterations", type=positive, metavar="N", help="most iterations of a layer")
+    factors.add_argument("--pattern", metavar="N:M", help="sparsity of the core (default: 2:4)")
+    factors.add_argument("--objective", choices=("full", "diagonal"), default="full", help="(default: %(default)s)")
+    factors.add_argument(
+        "--shrinkage", type=float, metavar="A", help="of the full Hessian towards its diagonal, 0 to 1"
+    )
+    factors.add_argument("--seed", type=not_negative, metavar="N")
+    factors.add_argument("--format", help="factors, reconstructed, … (default: factors)")
+    factors.add_argument("--dtype", help="number type of the factors (default: each weight's own)")
+    running = parser.add_argument_group("running")
+    running.add_argument("--threads", type=not_negative, default=0, metavar="N", help="0 for one a core")
+    running.add_argument("--work", type=Path, metavar="DIR", help="folder of the hidden states (default: OUT.work)")
+    running.add_argument("--resume", action="store_true", help="go on with what was begun")
+    running.add_argument("--dry-run", action="store_true", help="print what would become of every tensor, and end")
+    running.add_argument("--trust-remote-code", action="store_true", help="run the code that MODEL brings")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compresses."""
+    from armor_core.calibration.output import obstacle
+    from armor_core.compression.compress import compress
+
+    options.work = options.work or options.out.with_name(f"{options.out.name}.work")
+    for name, path in (("OUT", options.out), ("--work", options.work)):
+        problem = obstacle(path, folder=True)
+        if problem is None and not options.resume and not options.dry_run and path.is_dir() and any(path.iterdir()):
+            problem = f"{path} holds files already: choose another folder, or go on with --resume"
+        if problem is not None:
+            raise UsageError(f"{name}: {problem}")
+    compress(options)

@@ -1,0 +1,245 @@
+"""Compresses a model of Hugging Face: from the options of the command to the compressed folder and its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import transformers
+
+from armor_core.calibration.choice import summary
+from armor_core.calibration.names import Checkpoint
+from armor_core.calibration.text import Frame, context_length, frame
+from armor_core.commands.calibrate import choose, find_on_disk
+from armor_core.commands.terminal import say
+from armor_core.compression.bar import LayersBar
+from armor_core.compression.blocks import Blocks, UnknownArchitectureError
+from armor_core.compression.places import Compression, find_places
+from armor_core.compression.record import RunFolder
+from armor_core.compression.report import read_report, write_report
+from armor_core.compression.sequences import Text, make_sequences
+from armor_core.compression.stages import find_stages, stages_of_blocks
+from armor_core.compression.states import HiddenStates
+from armor_core.compression.walk import COMPRESSED, DENSE, Walk
+from armor_core.compression.whole import compress_whole
+from armor_core.job import Job
+from armor_core.library import version
+from armor_core.model.load import load_dense
+
+if TYPE_CHECKING:
+    import argparse
+
+    from armor_core.calibration.layers import Layer
+    from armor_core.calibration.output import Stored
+    from armor_core.compression.blocks import Call
+    from armor_core.compression.stages import Stage
+
+PROBED = 64
+# The options that are settings of the job under the same name.
+SETTINGS = ("block", "iterations", "pattern", "objective", "shrinkage", "seed", "format", "dtype", "threads")
+
+
+@dataclasses.dataclass
+class Model:
+    """A model in memory, its layers that are to be compressed, and their weights on disk."""
+
+    module: torch.nn.Module
+    layers: dict[str, Layer]
+    stored: list[Stored]
+
+
+@dataclasses.dataclass
+class Route:
+    """The blocks of a model with what each is handed, and its stages."""
+
+    blocks: Blocks
+    calls: list[Call]
+    stages: list[list[Stage]]
+
+
+def compress(options: argparse.Namespace) -> None:
+    """Compresses the model, and writes the report."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    module = load_dense(options.model, trust_remote_code=options.trust_remote_code)
+    layers = choose(options, module)
+    sequences = read_sequences(options, module)
+    stages = probe(module, layers, sequences[0][:PROBED])
+    model = Model(module, layers, find_on_disk(options, layers))
+    route = find_route(model, stages, sequences)
+    job = open_job(options, model.stored)
+    if options.dry_run:
+        print(json.dumps(job.plan(), indent=2))
+        return
+    for warning in job.plan()["warnings"]:
+        say(f"warning: {warning}")
+    record = record_of(options, sequences, walked=route is not None)
+    is_finished = (options.out / "report.json").exists()
+    if is_finished and not options.work.exists():
+        tell_result(options, read_report(options.out, record))
+        return
+    run_folder = RunFolder(options.work, record, resume=options.resume)
+    if is_finished:
+        errors = run_folder.errors(len(layers))
+    else:
+        errors = run_job(options, model, route, sequences, (job, run_folder))
+        job.finish()
+    report = write_report(options.out, record, errors, job.report())
+    run_folder.remove()
+    tell_result(options, report)
+
+
+def tell_result(options: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Prints what became of the weights, and says which of them have grown."""
+    grown = [layer["name"] for layer in report["layers"] if layer["bytes_after"] > layer["bytes_before"]]
+    if grown:
+        say(f"warning: larger than before, smaller blocks (--block) or --exclude help: {summary(grown)}")
+    print(
+        f"{options.out}: {len(report['layers'])} layers, {report['weights']:,} weights, "
+        f"{report['bits_per_weight']:.2f} bits a weight, {report['bytes_before']:,} bytes before and "
+        f"{report['bytes_after']:,} after; what the model lost:\n"
+        f"  armor-core evaluate {options.out} --text HELD_OUT --against {options.model}"
+    )
+
+
+def read_sequences(options: argparse.Namespace, module: torch.nn.Module) -> list[list[int]]:
+    """The texts as sequences of token numbers, cut to the context length of the model."""
+    trusted = options.trust_remote_code
+    tokenizer = transformers.AutoTokenizer.from_pretrained(options.model, trust_remote_code=trusted)
+    texts = [Text.parse(given) for given in options.text]
+    length, context = options.sequence, context_length(module.config)
+    if context is not None and context < length:
+        say(f"--sequence: {length} is cut to {context}, the context length of the model")
+        length = context
+    around = frame(tokenizer, "A text.")
+    if module.can_generate():  # sequences come from the middle of a text, which a final token would deny
+        around = Frame(around.before, [])
+    return make_sequences(texts, tokenizer, around, (options.tokens, length), say)
+
+
+def probe(module: torch.nn.Module, layers: dict[str, Layer], tokens: list[int]) -> list[Stage]:
+    """Runs the model on a few tokens: the stages in which it uses its layers. Removes layers that it does not use."""
+    stages = find_stages(module, layers, tokens)
+    used = {name for stage in stages for name in stage.layers}
+    unused = [name for name in layers if name not in used]
+    if not used:
+        raise ValueError(f"no token reached any of the layers: {summary(layers)}")
+    if unused:
+        say(f"left out, no token reached it: {summary(unused)}")
+    for name in unused:
+        del layers[name]
+    return stages
+
+
+def find_route(model: Model, stages: list[Stage], sequences: list[list[int]]) -> Route | None:
+    """How to run the model block by block; None, said with the reason, where that is not known to be right.
+
+    Leaves layers outside of the blocks out of the model.
+    """
+    try:
+        blocks = Blocks(model.module, model.layers)
+        inside = {name for name in model.layers if name.startswith(f"{blocks.path}.")}
+        stages = [stage for stage in stages if inside.issuperset(stage.layers)]
+        shared = [tuple(weight.layers) for weight in model.stored if len(weight.layers) > 1]
+        of_blocks = stages_of_blocks(stages, blocks.names, [names for names in shared if inside.issuperset(names)])
+        calls = blocks.record(sequences)
+    except UnknownArchitectureError as error:
+        say(f"warning: {error}; so every layer is calibrated on the inputs that it has in the dense model")
+        return None
+    outside = [name for name in model.layers if name not in inside]
+    if outside:
+        say(f"left out, outside of {blocks.path}: {summary(outside)}")
+        model.layers = {name: model.layers[name] for name in inside}
+        model.stored = [weight for weight in model.stored if inside.issuperset(weight.layers)]
+    return Route(blocks, calls, of_blocks)
+
+
+def open_job(options: argparse.Namespace, stored: list[Stored]) -> Job:
+    """Opens the job that compresses the weights on disk."""
+    shapes = Checkpoint(options.model).shapes
+    names = {
+        weight.stem: f"{weight.stem}.weight" if f"{weight.stem}.weight" in shapes else weight.stem for weight in stored
+    }
+    settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
+    return Job(
+        checkpoint=options.model,
+        out=options.out,
+        include=sorted(names.values()),
+        transposed=sorted(names[weight.stem] for weight in stored if weight.transposed),
+        correction=options.correction,
+        correction_ridge=options.ridge,
+        resume=options.resume,
+        **settings,
+    )
+
+
+def record_of(options: argparse.Namespace, sequences: list[list[int]], *, walked: bool) -> dict[str, Any]:
+    """What a run and its results depend on beside the job: two runs with one record go on with one another's work."""
+    return {
+        "writer": f"armor-core {version()}, torch {torch.__version__}, transformers {transformers.__version__}",
+        "threads": torch.get_num_threads(),
+        "texts": [[text.path.name, text.weight, text.sha256()] for text in map(Text.parse, options.text)],
+        "sequences": len(sequences),
+        "tokens_of_a_sequence": len(sequences[0]),
+        "tokens_sha256": hashlib.sha256(np.array(sequences, np.int64).tobytes()).hexdigest(),
+        "block_by_block": walked,
+        "propagation": walked and not options.no_propagation,
+        "all_experts": options.all_experts,
+    }
+
+
+def run_job(
+    options: argparse.Namespace,
+    model: Model,
+    route: Route | None,
+    sequences: list[list[int]],
+    to: tuple[Job, RunFolder],
+) -> list[dict[str, Any]]:
+    """Compresses all layers; gives what each block lost, if the model was run block by block."""
+    job, folder = to
+    places = find_places(job.plan(), model.stored)
+    distinct = {place.index: place for some in places.values() for place in some}
+    kind = "full" if options.objective == "full" else "diagonal"
+    with LayersBar(list(distinct.values())) as bar:
+        bar.start([place for place in distinct.values() if job.is_done(place.index)])
+        compression = Compression(job, places, kind, bar.progress, bar.done)
+        if route is None:
+            whole = load_dense(options.model, trust_remote_code=options.trust_remote_code)
+            layers = {name: rebound(layer, whole) for name, layer in model.layers.items()}
+            compress_whole(whole, layers, sequences, compression, all_experts=options.all_experts)
+            return []
+        propagate = not options.no_propagation
+        states = HiddenStates(folder.folder, (DENSE, COMPRESSED) if propagate else (DENSE,))
+        if states.block is None:
+            bar.say("embedding")
+            states.begin(lambda index: route.blocks.before(sequences[index]), len(sequences))
+        walk = Walk(
+            route.blocks,
+            route.calls,
+            route.stages,
+            model.layers,
+            compression,
+            states,
+            folder,
+            kind,
+            propagate,
+            options.all_experts,
+            lambda errors: bar.say_part(described(errors)),
+        )
+        return walk.run()
+
+
+def described(errors: dict[str, Any]) -> str:
+    """What a block lost, in words."""
+    drift = "" if errors["drift"] is None else f", of all blocks up to it {errors['drift']:.2e}"
+    return f"{errors['block']}: relative squared error of its output {errors['own']:.2e}{drift}"
+
+
+def rebound(layer: Layer, module: torch.nn.Module) -> Layer:
+    """The same layer in another copy of the model."""
+    path = layer.name if layer.experts is None else layer.name.removesuffix(f".{layer.parameter}").rstrip(".")
+    return dataclasses.replace(layer, module=module.get_submodule(path))

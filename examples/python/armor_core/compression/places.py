@@ -1,0 +1,95 @@
+"""Compresses the layers of a job, and puts the results into the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Callable
+
+import torch
+
+from armor_core.accumulator import Accumulator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from armor_core.calibration.layers import Layer
+    from armor_core.calibration.output import Stored
+    from armor_core.job import Job
+    from armor_core.pair_accumulator import PairAccumulator
+    from armor_core.progress import ProgressFunction
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A layer of a job, and where its result goes: some outputs of a weight in memory, or of one of its experts."""
+
+    index: int
+    name: str
+    entries: int
+    stored: Stored
+    expert: int | None
+
+    def key(self, layer: str) -> str:
+        """The name of the accumulator of its inputs."""
+        return layer if self.expert is None else f"{layer}[{self.expert}]"
+
+    def put(self, layer: Layer, values: np.ndarray) -> None:
+        """Writes a compressed weight, [out, in], over the dense one."""
+        matrix = layer.weight if self.expert is None else layer.weight[self.expert]
+        matrix = matrix.mT if layer.transposed else matrix
+        with torch.no_grad():
+            matrix[self.stored.start :: self.stored.step][: len(values)] = torch.from_numpy(values)
+
+
+def find_places(plan: dict[str, Any], stored: list[Stored]) -> dict[str, list[Place]]:
+    """The places of each layer in memory, from the plan of a job and the weights on disk."""
+    weights = {weight.stem: weight for weight in stored}
+    found: dict[str, list[Place]] = {}
+    for index, layer in enumerate(plan["layers"]):
+        weight = weights[layer["tensor"].removesuffix(".weight")]
+        expert = layer["slice"] if weight.stacked else weight.experts[0] if weight.experts else None
+        place = Place(index, layer["name"], layer["rows"] * layer["cols"], weight, expert)
+        for name in weight.layers:
+            found.setdefault(name, []).append(place)
+    return found
+
+
+@dataclasses.dataclass
+class Compression:
+    """A job whose layers are compressed as their inputs become known.
+
+    `progress` is what a layer's run is observed by, and `tell` is called when a layer is done.
+    """
+
+    job: Job
+    places: dict[str, list[Place]]
+    kind: str
+    progress: Callable[[Place], ProgressFunction | None]
+    tell: Callable[[Place], None]
+
+    def run(
+        self,
+        layers: Mapping[str, Layer],
+        inputs: Callable[[], Mapping[str, Accumulator | PairAccumulator]],
+        *,
+        put: bool = True,
+    ) -> None:
+        """Compresses layers on their inputs, and writes the results over their weights if `put` is set.
+
+        `inputs` is only called where a layer is not done. An expert that no token reached has no inputs: all of them
+        count alike.
+        """
+        todo = [(name, place) for name in layers for place in self.places.get(name, [])]
+        calibrations = {} if all(self.job.is_done(place.index) for _, place in todo) else inputs()
+        for name, place in todo:
+            layer = layers[name]
+            if not self.job.is_done(place.index):
+                calibration = calibrations.get(place.key(name))
+                if calibration is None:
+                    calibration = Accumulator(layer.weight.shape[-2 if layer.transposed else -1], self.kind)
+                self.job.run_layer_on(place.index, calibration, self.progress(place))
+            if put:
+                place.put(layer, self.job.layer_weight(place.index))
+            self.tell(place)

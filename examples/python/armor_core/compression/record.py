@@ -1,0 +1,61 @@
+"""The folder beside the output that holds what a compression of a model needs to go on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECORD, ERRORS = "run.json", "blocks.json"
+
+
+class RunFolder:
+    """A folder with the record of a run, the errors of its blocks so far, and its hidden states."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], *, resume: bool) -> None:
+        """Begins a run or goes on with it; a ValueError says that the folder is of another run."""
+        self.folder = folder
+        if folder.exists() and any(folder.iterdir()):
+            if not (folder / RECORD).is_file():
+                raise ValueError(f"--work: {folder} holds something else than a run; choose another folder")
+            if not resume:
+                raise ValueError(f"--work: {folder} holds an unfinished run: go on with --resume, or remove it")
+            difference = first_difference(json.loads((folder / RECORD).read_text()), record)
+            if difference is not None:
+                raise ValueError(f"--work: {folder} holds another run: {difference}")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._put(RECORD, record)
+
+    def _put(self, name: str, content: Any) -> None:  # noqa: ANN401 - whatever JSON has
+        unfinished = self.folder / f"unfinished-{name}"
+        with unfinished.open("w") as file:
+            json.dump(content, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self.folder / name)
+
+    def errors(self, blocks: int) -> list[dict[str, Any]]:
+        """What is known of the first `blocks` blocks."""
+        path = self.folder / ERRORS
+        return json.loads(path.read_text())[:blocks] if path.is_file() else []
+
+    def put_errors(self, errors: list[dict[str, Any]]) -> None:
+        """Keeps what is known of the blocks so far."""
+        self._put(ERRORS, errors)
+
+    def remove(self) -> None:
+        """Removes the folder once the output is there."""
+        shutil.rmtree(self.folder)
+
+
+def first_difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """The first key in which two records differ, with both values."""
+    for key in [*here, *(key for key in there if key not in here)]:
+        if there.get(key) != here.get(key):
+            return f"{key} is {there.get(key)} there, and {here.get(key)} here"
+    return None

@@ -1,0 +1,256 @@
+"""Whole tiny models, compressed block by block, against inputs that hooks of the tests keep."""
+
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import armor, command
+from small_model import contents
+from tiny_models import CONFIGS, inputs_of, load, save, torch, transformers
+
+pytestmark = pytest.mark.field
+job_module, walk_module, compress_module = (
+    importlib.import_module(f"armor_core.{name}") for name in ("job", "compression.walk", "compression.compress")
+)
+main = importlib.import_module("armor_core.commands.main")
+
+FAMILIES = [name for name in CONFIGS if name != "dbrx"]
+SIZE = ("--tokens", 320, "--sequence", 40, "--block", 4, "--iterations", 5)
+
+
+def compress(folder, out, *more):
+    """Runs the command in this process."""
+    given = ["compress", folder, out, "--text", folder / "text.txt", *SIZE, *more]
+    options = main.parse([str(argument) for argument in given])
+    options.run(options)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Notes what every layer is calibrated on and what becomes of it, in order, and the sequences."""
+    layers, sequences = [], []
+
+    class Recording(job_module.Job):
+        def run_layer_on(self, index, calibration, progress=None):
+            super().run_layer_on(index, calibration, progress)
+            layers.append((self.layers[index], calibration, self.layer_weight(index)))
+
+    read = compress_module.read_sequences
+
+    def noting(*arguments):
+        sequences[:] = read(*arguments)
+        return sequences
+
+    monkeypatch.setattr(compress_module, "Job", Recording)
+    monkeypatch.setattr(compress_module, "read_sequences", noting)
+    return layers, sequences
+
+
+def rows(model, module, sequences):
+    """What a module is handed, (tokens, k) in f64."""
+    kept = inputs_of(model, [module], sequences)[module]
+    return torch.cat([call[0].flatten(0, -2) for call in kept]).double().numpy()
+
+
+ORDER = {
+    "llama": ["q_proj k_proj v_proj", "o_proj", "gate_proj up_proj", "down_proj"],
+    "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+    "gpt2": ["attn.c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"],
+}
+
+
+@pytest.mark.parametrize("family", ORDER)
+def test_each_layer_sees_what_the_layers_before_it_lost(family, tmp_path, recorded):
+    layers, sequences = recorded
+    folder = save(tmp_path / "model", family)
+    compress(folder, tmp_path / "out", "--correction", 0.5)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    errors = {layer["name"]: layer["output_error"] for layer in report["layers"]}
+    dense, model = load(folder), load(folder)
+    todo = list(layers)
+    for _block in range(2):
+        for stage in ORDER[family]:
+            ends = stage.split()
+            part, todo = todo[: len(ends)], todo[len(ends) :]
+            assert {name.removesuffix(".weight").split(".", 3)[-1] for name, _, _ in part} == {
+                next(
+                    n for n in [name.removesuffix(".weight").split(".", 3)[-1] for name, _, _ in part] if n.endswith(e)
+                )
+                for e in ends
+            }
+            put = []
+            for name, pairs, compressed in part:
+                module = name.removesuffix(".weight")
+                x, seen = rows(dense, module, sequences), rows(model, module, sequences)
+                assert pairs.tokens == len(seen) == sum(map(len, sequences))
+                np.testing.assert_allclose(pairs.hessian(), seen.T @ seen / len(seen), rtol=2e-4, atol=1e-6)
+                weight = dense.get_submodule(module).weight.detach().double().numpy()
+                weight = weight.T if family == "gpt2" else weight
+                lost = np.square(x @ weight.T - seen @ compressed.T.astype(float)).sum() / np.square(x @ weight.T).sum()
+                assert errors[name] == pytest.approx(lost, rel=1e-3)
+                put.append((module, compressed))
+            for module, compressed in put:
+                values = torch.from_numpy(compressed)
+                model.get_submodule(module).weight.data = (values.T if family == "gpt2" else values).contiguous()
+    assert todo == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_output_is_the_model_that_was_walked(family, tmp_path):
+    from armor_core.model.load import load as load_stored
+    from armor_core.model.stored import StoredModel
+
+    folder = save(tmp_path / "model", family)
+    compress(folder, tmp_path / "out")
+    report = json.loads((tmp_path / "out/compression.json").read_text())
+    assert report["propagation"] and len(report["blocks"]) == 2
+    assert len(report["layers"]) == len(json.loads((tmp_path / "out/report.json").read_text())["layers"])
+    assert "<svg" in (tmp_path / "out/compression.html").read_text()
+    assert not (tmp_path / "out.work").exists()
+    dense, model = load(folder), load_stored(StoredModel(tmp_path / "out"))
+    options = main.parse(["compress", str(folder), "x", "--text", str(folder / "text.txt"), *map(str, SIZE)])
+    sequences = compress_module.read_sequences(options, dense)
+    path = report["blocks"][-1]["block"]
+    pairs = [(output_of(dense, path, sequence), output_of(model, path, sequence)) for sequence in sequences]
+    assert walk_module.distance(pairs) == pytest.approx(report["blocks"][-1]["drift"], rel=1e-3)
+
+
+def output_of(model, path, sequence):
+    """The hidden states that a block of a model gives."""
+    kept = []
+    handle = model.get_submodule(path).register_forward_hook(lambda _module, _args, output: kept.append(output))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([sequence]))
+    handle.remove()
+    return kept[0] if isinstance(kept[0], torch.Tensor) else kept[0][0]
+
+
+def test_without_propagation_layers_are_calibrated_as_by_calibrate(tmp_path, recorded):
+    from tiny_models import collect
+
+    layers, sequences = recorded
+    folder = save(tmp_path / "model", "llama")
+    compress(folder, tmp_path / "out", "--no-propagation", "--sequence", 53, "--tokens", 424)
+    tensors = collect(folder, tmp_path / "h.safetensors", "--kind", "full", "--sequence", 53, "--tokens", 424)
+    assert sum(map(len, sequences)) == 424
+    for name, calibration, _ in layers:
+        np.testing.assert_allclose(calibration.hessian(), tensors[name.removesuffix("weight") + "hessian"], rtol=1e-5)
+    report = json.loads((tmp_path / "out/compression.json").read_text())
+    assert not report["propagation"]
+    assert all(block["drift"] is None and block["own"] > 0 for block in report["blocks"])
+
+
+def test_propagation_lowers_the_drift(tmp_path):
+    from armor_core.model.load import load as load_stored
+    from armor_core.model.stored import StoredModel
+
+    folder = save(tmp_path / "model", "llama")
+    drifts = {}
+    for name, more in (("propagated", ["--correction", 1]), ("apart", ["--no-propagation"])):
+        compress(folder, tmp_path / name, *more)
+        dense, model = load(folder), load_stored(StoredModel(tmp_path / name))
+        options = main.parse(["compress", str(folder), "x", "--text", str(folder / "text.txt"), *map(str, SIZE)])
+        sequences = compress_module.read_sequences(options, dense)
+        path = "model.layers.1"
+        drifts[name] = walk_module.distance([(output_of(dense, path, s), output_of(model, path, s)) for s in sequences])
+    assert drifts["propagated"] < drifts["apart"]
+
+
+def gemma3n(folder):
+    """A model that uses some layers of a block twice."""
+    from tiny_models import TEXT, small, tokenizer
+
+    config = transformers.Gemma3nTextConfig(
+        **small(),
+        head_dim=4,
+        sliding_window=8,
+        vocab_size_per_layer_input=260,
+        hidden_size_per_layer_input=4,
+        num_kv_shared_layers=0,
+        laurel_rank=4,
+        layer_types=["sliding_attention", "full_attention"],
+        activation_sparsity_pattern=[0.0, 0.0],
+    )
+    torch.manual_seed(3)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer(bos=False).save_pretrained(folder)
+    (folder / "text.txt").write_text(TEXT)
+    return folder
+
+
+def test_an_architecture_whose_blocks_cannot_be_run_alone_is_compressed_as_a_whole(tmp_path, capsys):
+    folder = gemma3n(tmp_path / "model")
+    compress(folder, tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "times for one sequence; so every layer is calibrated on the inputs that it has in the dense model" in said
+    report = json.loads((tmp_path / "out/compression.json").read_text())
+    assert (report["block_by_block"], report["propagation"], report["blocks"]) == (False, False, [])
+    assert len(report["layers"]) > 0
+
+
+def killed(words, environment, seconds):
+    """Starts a program and kills it after a time; gives whether it was still at work."""
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    alive = process.poll() is None
+    if alive:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+def test_a_run_that_is_killed_and_goes_on_writes_the_same_bytes(tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    given = ["--text", folder / "text.txt", *SIZE[:-1], 400]
+    begun = time.monotonic()
+    assert armor("compress", folder, tmp_path / "whole", *given)[0] == 0
+    seconds = time.monotonic() - begun
+    wanted = contents(tmp_path / "whole")
+    random.seed(1)
+    caught = 0
+    for attempt in range(int(os.environ.get("ARMOR_KILLS", "3"))):
+        out = tmp_path / "killed"
+        words, environment = command("compress", folder, out, *given, "--resume")
+        while killed(words, environment, random.uniform(0.3, 1.0) * seconds):
+            caught += 1
+        status, _, errors = armor("compress", folder, out, *given, "--resume")
+        assert status == 0, errors
+        assert contents(out) == wanted, attempt
+        shutil.rmtree(out)
+    print(f"{caught} kills caught the program at work")
+    assert caught
+
+
+def test_what_cannot_be_done_is_one_sentence(tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    text = folder / "text.txt"
+
+    def fails(*given, status=1):
+        found, out, errors = armor("compress", *given)
+        assert found == status, errors
+        assert "Traceback" not in errors and out == ""
+        return errors
+
+    assert "none.txt" in fails(folder, tmp_path / "out", "--text", tmp_path / "none.txt")
+    assert "is no folder" in fails(tmp_path / "none", tmp_path / "out", "--text", text, status=2)
+    assert "matches none" in fails(folder, tmp_path / "out", "--text", text, "--include", "nothing*")
+    assert "correction" in fails(folder, tmp_path / "out", "--text", text, *SIZE, "--correction", 2)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.work").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/a").write_text("a")
+    assert "full holds files already" in fails(folder, tmp_path / "full", "--text", text, *SIZE, status=2)
+    words, environment = command("compress", folder, tmp_path / "begun", "--text", text, *SIZE[:-1], 100000)
+    assert killed(words, environment, 12)
+    assert "--resume" in fails(folder, tmp_path / "begun", "--text", text, *SIZE[:-1], 100000, status=2)
+    other = tmp_path / "other.txt"
+    other.write_text("Something else. " * 50)
+    assert "holds another run: texts is" in fails(
+        folder, tmp_path / "begun", "--text", other, *SIZE[:-1], 100000, "--resume"
+    )
