@@ -75,20 +75,20 @@ def in_f32(block: torch.nn.Module) -> torch.nn.Module:
 class Blocks:
     """The blocks of a model, and the model without them: `outside` runs what comes before the first of them.
 
-    The weights of the blocks stay where they were loaded, in the files of the model as far as possible; the rest of
-    the model is brought to f32.
+    The weights of the blocks stay where they were loaded, in the files of the model as far as possible. What is around
+    them is brought to f32; a language head is not run.
     """
 
     def __init__(self, model: torch.nn.Module, layers: Iterable[str]) -> None:
         self.path = find(model, layers)
-        self._model = model
+        self._body, self._is_generative = model.base_model, model.can_generate()
         holder = model.get_submodule(self.path)
         self.modules = list(holder)
         self.names = [f"{self.path}.{index}" for index in range(len(self.modules))]
         self._seen: list = []
         for index, block in enumerate(self.modules):
             holder[index] = StandIn(block, self._seen)
-        model.float()
+        self._body.float()
 
     def record(self, sequences: list[list[int]]) -> list[Call]:
         """Runs the model itself on two sequences of one length: what it hands to each block.
@@ -98,7 +98,7 @@ class Blocks:
         runs = []
         for sequence in sequences[:2]:
             self._seen[:] = []
-            run(self._model, sequence)
+            self._run(sequence)
             runs.append(list(self._seen))
         seen = runs[0]
         if [type(entry) for entry in seen[::2]] != [tuple] * len(self.modules) or len(seen) != 2 * len(self.modules):
@@ -122,10 +122,13 @@ class Blocks:
         """The hidden states that the first block is handed, (1, sequence, width)."""
         self._seen[:] = [None]
         try:
-            run(self._model, sequence)
+            self._run(sequence)
         except Stopped:
             return call_of(*self._seen[1])[1]
         raise UnknownArchitectureError(f"the model does not run {self.path}")
+
+    def _run(self, sequence: list[int]) -> None:
+        run(self._body, sequence, is_generative=self._is_generative)
 
 
 def find(model: torch.nn.Module, layers: Iterable[str]) -> str:
@@ -143,9 +146,9 @@ def find(model: torch.nn.Module, layers: Iterable[str]) -> str:
     return max(parameters, key=lambda path: parameters[path])
 
 
-def run(model: torch.nn.Module, sequence: list[int]) -> None:
-    """Runs a model on the tokens of a sequence."""
-    options = {"use_cache": False} if model.can_generate() else {}
+def run(model: torch.nn.Module, sequence: list[int], *, is_generative: bool) -> None:
+    """Runs a model on the tokens of a sequence; one that may generate text keeps nothing for that."""
+    options = {"use_cache": False} if is_generative else {}
     with torch.no_grad():
         model(input_ids=torch.tensor([sequence]), **options)
 

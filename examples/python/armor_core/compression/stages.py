@@ -36,7 +36,7 @@ def find_stages(model: torch.nn.Module, layers: dict[str, Layer], tokens: list[i
     Layers that no token reaches are in none of them.
     """
     with Watcher(layers) as watcher:
-        run(model, tokens)
+        run(model, tokens, is_generative=model.can_generate())
     found: dict[str, list[str]] = {re.sub(r"\[\d+\]$", "", key): [] for key in watcher.accumulators}
     for name, owner in watcher.owner.items():
         found[owner].append(name)

@@ -37,7 +37,7 @@ def compress_whole(
         def inputs(part: dict[str, Layer] = part, described: str = described) -> dict[str, Accumulator]:
             with Watcher(part, compression.kind, all_experts=all_experts) as watcher:
                 for sequence in tqdm(sequences, desc=described, unit="sequence"):
-                    run(model, sequence)
+                    run(model, sequence, is_generative=model.can_generate())
             return watcher.by_name()
 
         compression.run(part, inputs, put=False)
