@@ -228,6 +228,23 @@ def test_a_run_that_is_killed_and_goes_on_writes_the_same_bytes(tmp_path):
     assert caught
 
 
+def test_the_help_names_the_defaults_of_the_library(tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    status, _, errors = armor("compress", folder, tmp_path / "out", "--text", folder / "text.txt", "--tokens", 64)
+    assert status == 0, errors
+    used = json.loads((tmp_path / "out/report.json").read_text())["settings"]
+    words = " ".join(armor("compress", "--help")[1].split())
+    for option, key in (
+        ("correction G", "correction"),
+        ("ridge L", "correction_ridge"),
+        ("block N", "left_block"),
+        ("iterations N", "iterations"),
+        ("shrinkage A", "shrinkage"),
+        ("seed N", "seed"),
+    ):
+        assert f"(default: {used[key]:g})" in words.split(f"--{option} ")[-1].split(" --")[0], option
+
+
 def test_what_cannot_be_done_is_one_sentence(tmp_path):
     folder = save(tmp_path / "model", "llama")
     text = folder / "text.txt"

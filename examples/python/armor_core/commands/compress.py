@@ -5,8 +5,8 @@
 MODEL is a folder of a Hugging Face model. OUT gets its files with A · S · B in place of the weights of linear layers
 and experts, report.json and summary.html with what became of every tensor, and compression.json and compression.html
 with what the blocks lost. A text is a file of plain text, or of chats in the form of .jsonl, {"messages": [{"role": …,
-"content": …}, …]} on every line; several are mixed by their weights. The output of the model should be like what it
-will be used for.
+"content": …}, …]} on every line; several are mixed by their weights. They should be like what the model will be used
+for.
 
 The model runs block by block, beside its dense twin. Hidden states and what else is needed to go on after a kill lie
 in a folder beside OUT until the job is done: the same command with --resume goes on. armor-core evaluate tells what the
@@ -43,10 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-propagation", action="store_true", help="give every layer the inputs of the dense model"
     )
     calibration.add_argument(
-        "--correction", type=float, metavar="G", help="how far a layer corrects what those before it lost, 0 to 1"
+        "--correction",
+        type=float,
+        metavar="G",
+        help="how far a layer corrects what those before it lost, 0 to 1 (default: 0.5)",
     )
     calibration.add_argument(
-        "--ridge", type=float, metavar="L", help="ridge of the correction, over the mean of diag(H)"
+        "--ridge", type=float, metavar="L", help="ridge of the correction, over the mean of diag(H) (default: 0.01)"
     )
     calibration.add_argument("--all-experts", action="store_true", help="let every token count for every expert")
     layers = parser.add_argument_group("layers")
@@ -54,14 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     layers.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="but not")
     layers.add_argument("--head-and-routers", action="store_true", help="also the output head, routers and the like")
     factors = parser.add_argument_group("factors")
-    factors.add_argument("--block", type=positive, metavar="N", help="size of the wrappers' blocks")
-    factors.add_argument("--iterations", type=positive, metavar="N", help="most iterations of a layer")
+    factors.add_argument("--block", type=positive, metavar="N", help="size of the wrappers' blocks (default: 64)")
+    factors.add_argument("--iterations", type=positive, metavar="N", help="most iterations of a layer (default: 120)")
     factors.add_argument("--pattern", metavar="N:M", help="sparsity of the core (default: 2:4)")
     factors.add_argument("--objective", choices=("full", "diagonal"), default="full", help="(default: %(default)s)")
     factors.add_argument(
-        "--shrinkage", type=float, metavar="A", help="of the full Hessian towards its diagonal, 0 to 1"
+        "--shrinkage", type=float, metavar="A", help="of the full Hessian to its diagonal, 0 to 1 (default: 0.5)"
     )
-    factors.add_argument("--seed", type=not_negative, metavar="N")
+    factors.add_argument("--seed", type=not_negative, metavar="N", help="of every random choice (default: 0)")
     factors.add_argument("--format", help="factors, reconstructed, … (default: factors)")
     factors.add_argument("--dtype", help="number type of the factors (default: each weight's own)")
     running = parser.add_argument_group("running")
