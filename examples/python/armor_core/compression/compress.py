@@ -19,15 +19,15 @@ from armor_core.commands.terminal import say
 from armor_core.compression.bar import LayersBar
 from armor_core.compression.blocks import Blocks, UnknownArchitectureError
 from armor_core.compression.places import Compression, find_places
-from armor_core.compression.record import RunFolder
+from armor_core.compression.record import RunFolder, writer
 from armor_core.compression.report import read_report, write_report
 from armor_core.compression.sequences import Text, make_sequences
 from armor_core.compression.stages import find_stages, stages_of_blocks
 from armor_core.compression.states import HiddenStates
 from armor_core.compression.walk import COMPRESSED, DENSE, Walk
 from armor_core.compression.whole import compress_whole
+from armor_core.compression.workers import Local
 from armor_core.job import Job
-from armor_core.library import version
 from armor_core.model.load import load_dense
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from armor_core.calibration.output import Stored
     from armor_core.compression.blocks import Call
     from armor_core.compression.stages import Stage
+    from armor_core.compression.workers import Workers
 
 PROBED = 64
 # The options that are settings of the job under the same name.
@@ -61,6 +62,15 @@ class Route:
     stages: list[list[Stage]]
 
 
+@dataclasses.dataclass
+class Target:
+    """Where the results go, and who makes them."""
+
+    job: Job
+    folder: RunFolder
+    workers: Workers
+
+
 def compress(options: argparse.Namespace) -> None:
     """Compresses the model, and writes the report."""
     if options.threads:
@@ -71,7 +81,7 @@ def compress(options: argparse.Namespace) -> None:
     stages = probe(module, layers, sequences[0][:PROBED])
     model = Model(module, layers, find_on_disk(options, layers))
     route = find_route(model, stages, sequences)
-    job = open_job(options, model.stored)
+    job = Job(**job_settings(options, model.stored))
     if options.dry_run:
         print(json.dumps(job.plan(), indent=2))
         return
@@ -86,7 +96,7 @@ def compress(options: argparse.Namespace) -> None:
     if is_finished:
         errors = run_folder.errors(len(layers))
     else:
-        errors = run_job(options, model, route, sequences, (job, run_folder))
+        errors = run_job(options, model, route, sequences, Target(job, run_folder, Local()))
         job.finish()
     report = write_report(options.out, record, errors, job.report())
     run_folder.remove()
@@ -158,29 +168,29 @@ def find_route(model: Model, stages: list[Stage], sequences: list[list[int]]) ->
     return Route(blocks, calls, of_blocks)
 
 
-def open_job(options: argparse.Namespace, stored: list[Stored]) -> Job:
-    """Opens the job that compresses the weights on disk."""
+def job_settings(options: argparse.Namespace, stored: list[Stored]) -> dict[str, Any]:
+    """The settings of the job that compresses the weights on disk."""
     shapes = Checkpoint(options.model).shapes
     names = {
         weight.stem: f"{weight.stem}.weight" if f"{weight.stem}.weight" in shapes else weight.stem for weight in stored
     }
     settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
-    return Job(
-        checkpoint=options.model,
-        out=options.out,
-        include=sorted(names.values()),
-        transposed=sorted(names[weight.stem] for weight in stored if weight.transposed),
-        correction=options.correction,
-        correction_ridge=options.ridge,
-        resume=options.resume,
+    return {
+        "checkpoint": options.model,
+        "out": options.out,
+        "include": sorted(names.values()),
+        "transposed": sorted(names[weight.stem] for weight in stored if weight.transposed),
+        "correction": options.correction,
+        "correction_ridge": options.ridge,
+        "resume": options.resume,
         **settings,
-    )
+    }
 
 
 def record_of(options: argparse.Namespace, sequences: list[list[int]], *, walked: bool) -> dict[str, Any]:
     """What a run and its results depend on beside the job: two runs with one record go on with one another's work."""
     return {
-        "writer": f"armor-core {version()}, torch {torch.__version__}, transformers {transformers.__version__}",
+        "writer": writer(),
         "threads": torch.get_num_threads(),
         "texts": [[text.path.name, text.weight, text.sha256()] for text in map(Text.parse, options.text)],
         "sequences": len(sequences),
@@ -197,26 +207,25 @@ def run_job(
     model: Model,
     route: Route | None,
     sequences: list[list[int]],
-    to: tuple[Job, RunFolder],
+    to: Target,
 ) -> list[dict[str, Any]]:
     """Compresses all layers; gives what each block lost, if the model was run block by block."""
-    job, folder = to
-    places = find_places(job.plan(), model.stored)
+    places = find_places(to.job.plan(), model.stored)
     distinct = {place.index: place for some in places.values() for place in some}
     kind = "full" if options.objective == "full" else "diagonal"
     with LayersBar(list(distinct.values())) as bar:
-        bar.start([place for place in distinct.values() if job.is_done(place.index)])
-        compression = Compression(job, places, kind, bar.progress, bar.done)
+        bar.start([place for place in distinct.values() if to.job.is_done(place.index)])
+        compression = Compression(to.job, places, kind, to.workers, bar.progress, bar.done)
         if route is None:
             whole = load_dense(options.model, trust_remote_code=options.trust_remote_code)
             layers = {name: rebound(layer, whole) for name, layer in model.layers.items()}
             compress_whole(whole, layers, sequences, compression, all_experts=options.all_experts)
             return []
         propagate = not options.no_propagation
-        states = HiddenStates(folder.folder, (DENSE, COMPRESSED) if propagate else (DENSE,))
+        states = HiddenStates(to.folder.folder, (DENSE, COMPRESSED) if propagate else (DENSE,), len(sequences))
         if states.block is None:
             bar.say("embedding")
-            states.begin(lambda index: route.blocks.before(sequences[index]), len(sequences))
+            states.begin(lambda index: route.blocks.before(sequences[index]))
         walk = Walk(
             route.blocks,
             route.calls,
@@ -224,8 +233,8 @@ def run_job(
             model.layers,
             compression,
             states,
-            folder,
-            kind,
+            to.folder,
+            to.workers,
             propagate,
             options.all_experts,
             lambda errors: bar.say_part(described(errors)),

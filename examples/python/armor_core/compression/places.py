@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from armor_core.calibration.layers import Layer
     from armor_core.calibration.output import Stored
+    from armor_core.compression.sums import Calibration
+    from armor_core.compression.workers import Workers
     from armor_core.job import Job
-    from armor_core.pair_accumulator import PairAccumulator
     from armor_core.progress import ProgressFunction
 
 
@@ -66,30 +67,29 @@ class Compression:
     job: Job
     places: dict[str, list[Place]]
     kind: str
+    workers: Workers
     progress: Callable[[Place], ProgressFunction | None]
     tell: Callable[[Place], None]
 
     def run(
-        self,
-        layers: Mapping[str, Layer],
-        inputs: Callable[[], Mapping[str, Accumulator | PairAccumulator]],
-        *,
-        put: bool = True,
+        self, layers: Mapping[str, Layer], inputs: Callable[[], Mapping[str, Calibration]], *, put: bool = True
     ) -> None:
         """Compresses layers on their inputs, and writes the results over their weights if `put` is set.
 
         `inputs` is only called where a layer is not done. An expert that no token reached has no inputs: all of them
         count alike.
         """
-        todo = [(name, place) for name in layers for place in self.places.get(name, [])]
-        calibrations = {} if all(self.job.is_done(place.index) for _, place in todo) else inputs()
-        for name, place in todo:
-            layer = layers[name]
-            if not self.job.is_done(place.index):
-                calibration = calibrations.get(place.key(name))
-                if calibration is None:
-                    calibration = Accumulator(layer.weight.shape[-2 if layer.transposed else -1], self.kind)
-                self.job.run_layer_on(place.index, calibration, self.progress(place))
+        todo = [(layer, place) for name, layer in layers.items() for place in self.places.get(name, [])]
+        left = {place.index: (layer, place) for layer, place in todo if not self.job.is_done(place.index)}
+        sums = inputs() if left else {}
+        on = ((place, sums.get(place.key(layer.name)) or self._nothing(layer)) for layer, place in left.values())
+        for place in self.workers.run_layers(self.job, on, self.progress):
+            self.tell(place)
+        for layer, place in todo:
             if put:
                 place.put(layer, self.job.layer_weight(place.index))
             self.tell(place)
+
+    def _nothing(self, layer: Layer) -> Accumulator:
+        """The sums over no token."""
+        return Accumulator(layer.weight.shape[-2 if layer.transposed else -1], self.kind)

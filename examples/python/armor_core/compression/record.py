@@ -7,10 +7,20 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import torch
+import transformers
+
+from armor_core.library import version
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD, ERRORS = "run.json", "blocks.json"
+
+
+def writer() -> str:
+    """The packages that results depend on, with their versions."""
+    return f"armor-core {version()}, torch {torch.__version__}, transformers {transformers.__version__}"
 
 
 class RunFolder:
@@ -24,9 +34,9 @@ class RunFolder:
                 raise ValueError(f"--work: {folder} holds something else than a run; choose another folder")
             if not resume:
                 raise ValueError(f"--work: {folder} holds an unfinished run: go on with --resume, or remove it")
-            difference = first_difference(json.loads((folder / RECORD).read_text()), record)
-            if difference is not None:
-                raise ValueError(f"--work: {folder} holds another run: {difference}")
+            different = difference(folder, record)
+            if different is not None:
+                raise ValueError(f"--work: {folder} holds another run: {different}")
         else:
             folder.mkdir(parents=True, exist_ok=True)
             self._put(RECORD, record)
@@ -51,6 +61,11 @@ class RunFolder:
     def remove(self) -> None:
         """Removes the folder once the output is there."""
         shutil.rmtree(self.folder)
+
+
+def difference(folder: Path, record: dict[str, Any]) -> str | None:
+    """What tells the run that a folder is of from another one, if anything does."""
+    return first_difference(json.loads((folder / RECORD).read_text()), record)
 
 
 def first_difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:

@@ -1,13 +1,17 @@
 """The hidden states of all sequences between two blocks, in files that survive a kill.
 
-They are memory-mapped: the system keeps them in memory as long as there is room, and no longer. Those of block b are
-written while block b - 1 runs, under a name of their own, and replace the older ones only when they are complete.
+The sequences are divided into shards, and each has a file on each path: any process reads one and writes the next, and
+the results do not depend on which does. The files are memory-mapped: the system keeps them in memory as long as there
+is room, and no longer. A file has its name once it is complete. Those of block b are written while block b - 1 runs,
+and the older ones are removed when all of them are there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+import uuid
 from typing import TYPE_CHECKING, Callable
 
 import numpy as np
@@ -17,82 +21,77 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+SEQUENCES = 8
+UNFINISHED = "unfinished-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A shard of the sequences in front of a block."""
+
+    folder: Path
+    block: int
+    index: int
+
+    def file(self, path: str) -> Path:
+        """The file of its hidden states on a path."""
+        return self.folder / f"block-{self.block:05}-{path}-{self.index:05}.npy"
+
+    def read(self, path: str) -> Iterator[torch.Tensor]:
+        """The hidden states of one sequence after another, (1, tokens, width)."""
+        rows = np.load(self.file(path), mmap_mode="r")
+        return (torch.tensor(rows[index : index + 1]) for index in range(len(rows)))
+
+    def write(self, path: str, rows: Iterable[torch.Tensor]) -> None:
+        """Writes the hidden states, complete or not at all, whoever else does the same at the same time."""
+        file = self.file(path)
+        unfinished = file.with_name(f"{UNFINISHED}{file.name}-{uuid.uuid4().hex}")
+        with unfinished.open("wb") as opened:
+            np.save(opened, torch.cat(list(rows)).numpy())
+            opened.flush()
+            os.fsync(opened.fileno())
+        unfinished.replace(file)
+
+    def before(self) -> Shard:
+        """The same sequences in front of the block before."""
+        return dataclasses.replace(self, block=self.block - 1)
+
 
 class HiddenStates:
-    """The hidden states that a block is handed, (sequences, tokens, width) of f32, on one or more paths."""
+    """The hidden states that a block is handed, (sequences, tokens, width) of f32, on one or more paths.
 
-    def __init__(self, folder: Path, paths: tuple[str, ...]) -> None:
-        self.folder, self.paths = folder, paths
+    `block` is the last one whose hidden states are all there, or None.
+    """
+
+    def __init__(self, folder: Path, paths: tuple[str, ...], sequences: int) -> None:
+        self.folder, self.paths, self.sequences = folder, paths, sequences
         folder.mkdir(parents=True, exist_ok=True)
-        self.block: int | None = self._newest()
-        self._arrays = {} if self.block is None else self._open(self.block)
+        for file in folder.glob(f"{UNFINISHED}block-*"):
+            file.unlink()
+        blocks = {int(name[1]) for file in folder.iterdir() if (name := re.match(r"block-(\d{5})-", file.name))}
+        self.block: int | None = max((block for block in blocks if not self.missing(block)), default=None)
 
-    def _file(self, block: int, path: str) -> Path:
-        return self.folder / f"block-{block:05}-{path}.npy"
+    def shards(self, block: int | None = None) -> list[Shard]:
+        """All shards in front of a block, by default of that whose hidden states are there."""
+        block = self.block if block is None else block
+        return [Shard(self.folder, block, index) for index in range(-(-self.sequences // SEQUENCES))]
 
-    def _newest(self) -> int | None:
-        """The last block whose hidden states are there on every path."""
-        found = {int(name[1]) for file in self.folder.iterdir() if (name := re.match(r"block-(\d{5})-", file.name))}
-        whole = [block for block in found if all(self._file(block, path).is_file() for path in self.paths)]
-        return max(whole, default=None)
+    def missing(self, block: int) -> list[tuple[Shard, str]]:
+        """The shards in front of a block that are not there, and their paths."""
+        return [(shard, path) for path in self.paths for shard in self.shards(block) if not shard.file(path).is_file()]
 
-    def _open(self, block: int) -> dict[str, np.ndarray]:
-        return {path: np.load(self._file(block, path), mmap_mode="r") for path in self.paths}
-
-    def __len__(self) -> int:
-        return len(self._arrays[self.paths[0]])
-
-    @property
-    def tokens(self) -> int:
-        """The tokens of a sequence."""
-        return self._arrays[self.paths[0]].shape[1]
-
-    def get(self, path: str, index: int) -> torch.Tensor:
-        """The hidden states of a sequence, (1, tokens, width)."""
-        return torch.from_numpy(np.array(self._arrays[path][index : index + 1]))
-
-    def all(self, path: str) -> Iterator[torch.Tensor]:
-        """The hidden states of one sequence after another."""
-        return (self.get(path, index) for index in range(len(self)))
-
-    def begin(self, made: Callable[[int], torch.Tensor], count: int) -> None:
+    def begin(self, made: Callable[[int], torch.Tensor]) -> None:
         """Writes the hidden states of the first block, the same on every path: `made` gives those of a sequence."""
-        self._write(0, self.paths[0], map(made, range(count)), count)
-        for path in self.paths[1:]:
-            self._write(0, path, (torch.from_numpy(np.array(row[None])) for row in self._load(0)), count)
-        self._replace(0)
-
-    def _load(self, block: int) -> np.ndarray:
-        return np.load(self._unfinished(block, self.paths[0]), mmap_mode="r")
-
-    def advance(self, block: int, run: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
-        """Replaces the hidden states by those of the next block: `run` gives them on a path."""
-        for path in self.paths:
-            self._write(block, path, (run(path, hidden) for hidden in self.all(path)), len(self))
-        self._replace(block)
-
-    def _unfinished(self, block: int, path: str) -> Path:
-        file = self._file(block, path)
-        return file.with_name(f"unfinished-{file.name}")
-
-    def _write(self, block: int, path: str, rows: Iterable[torch.Tensor], count: int) -> None:
-        array = None
-        for index, row in enumerate(rows):
-            values = row[0].numpy()
-            if array is None:
-                shape = (count, *values.shape)
-                array = np.lib.format.open_memmap(self._unfinished(block, path), "w+", np.float32, shape)
-            array[index] = values
-        array.flush()
-
-    def _replace(self, block: int) -> None:
-        """Gives the new files their names, then removes the old ones."""
-        for path in self.paths:
-            with self._unfinished(block, path).open("rb") as file:
-                os.fsync(file.fileno())
-            self._unfinished(block, path).replace(self._file(block, path))
-        self._arrays, old = self._open(block), self.block
-        self.block = block
-        if old is not None:
+        for shard in dict.fromkeys(shard for shard, _ in self.missing(0)):
+            first = shard.index * SEQUENCES
+            rows = [made(index) for index in range(first, min(first + SEQUENCES, self.sequences))]
             for path in self.paths:
-                self._file(old, path).unlink(missing_ok=True)
+                shard.write(path, rows)
+        self.move(0)
+
+    def move(self, block: int) -> None:
+        """Goes to a block whose hidden states are all there, and removes those in front of the blocks before it."""
+        self.block = block
+        for file in self.folder.glob("block-*.npy"):
+            if int(file.name.split("-")[1]) < block:
+                file.unlink()

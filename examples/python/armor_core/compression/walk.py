@@ -11,29 +11,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import TYPE_CHECKING, Any, Callable, Union
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Callable
 
-import torch
-
-from armor_core.accumulator import Accumulator
-from armor_core.calibration.watch import Watcher
 from armor_core.compression.blocks import in_f32
-from armor_core.compression.stages import input_of, within
-from armor_core.pair_accumulator import PairAccumulator
+from armor_core.compression.stages import within
+from armor_core.compression.sums import Side, advance, drift, merge, own_error, pairs, ratio, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from armor_core.calibration.layers import Layer
     from armor_core.compression.blocks import Blocks, Call
     from armor_core.compression.places import Compression
     from armor_core.compression.record import RunFolder
     from armor_core.compression.stages import Stage
     from armor_core.compression.states import HiddenStates
+    from armor_core.compression.sums import Calibration
+    from armor_core.compression.workers import Workers
 
 DENSE, COMPRESSED = "dense", "compressed"
 MEASURED = 4
-Calibration = Union[Accumulator, PairAccumulator]
 
 
 @dataclasses.dataclass
@@ -51,7 +47,7 @@ class Walk:
     compression: Compression
     states: HiddenStates
     folder: RunFolder
-    kind: str
+    workers: Workers
     propagate: bool
     all_experts: bool
     tell_block: Callable[[dict[str, Any]], None]
@@ -71,14 +67,16 @@ class Walk:
             block.compress()
             errors.append({"block": block.name, "own": block.own_error(), "drift": None})
             self.folder.put_errors(errors)
-            self.states.advance(index + 1, block.output)
+            block.advance()
             if self.propagate:
                 errors[-1]["drift"] = self._drift()
             self.tell_block(errors[-1])
         return errors
 
     def _drift(self) -> float:
-        return distance(zip(self.states.all(DENSE), self.states.all(COMPRESSED)))
+        """How far the compressed model is from the dense one in front of the block."""
+        calls = ((shard, DENSE, COMPRESSED) for shard in self.states.shards())
+        return ratio(self.workers.map(drift, calls))
 
 
 class Block:
@@ -86,59 +84,57 @@ class Block:
 
     def __init__(self, walk: Walk, index: int) -> None:
         self.walk, self.name = walk, walk.blocks.names[index]
-        self._call, self._stages = walk.calls[index], walk.stages[index]
-        self._dense = in_f32(walk.blocks.modules[index])
-        self._compressed = copy.deepcopy(self._dense)
+        self._stages = walk.stages[index]
         layers = [walk.layers[name] for stage in self._stages for name in stage.layers]
-        self._in_dense = within(layers, self.name, self._dense)
-        self._in_compressed = within(layers, self.name, self._compressed)
+        module = in_f32(walk.blocks.modules[index])
+        self._dense, self._compressed = (
+            Side(path, made, walk.calls[index], within(layers, self.name, made))
+            for path, made in ((DENSE, module), (COMPRESSED, copy.deepcopy(module)))
+        )
+        self._shared_dense = walk.workers.share(self._dense)
 
     def compress(self) -> None:
         """Compresses all layers of the block."""
-        run = self.walk.compression.run
+        run, layers = self.walk.compression.run, self._compressed.layers
         if not self.walk.propagate:
-            run(self._in_compressed, lambda: self._watched(self._dense, DENSE, self._in_dense))
+            run(layers, lambda: self._watched(self._shared_dense, tuple(layers)))
             return
         for stage in self._stages:
-            layers = {name: self._in_compressed[name] for name in stage.layers}
-            if stage.experts:
-                run(layers, lambda layers=layers: self._watched(self._compressed, COMPRESSED, layers))
-            else:
-                run(layers, lambda layers=layers: dict.fromkeys(layers, self._pairs(next(iter(layers)))))
+            sums = self._of_experts if stage.experts else self._of_pairs
+            run({name: layers[name] for name in stage.layers}, lambda sums=sums, stage=stage: sums(stage.layers))
 
-    def output(self, path: str, hidden: torch.Tensor) -> torch.Tensor:
-        """What the block of a path gives."""
-        with torch.no_grad():
-            return self._call.run(self._dense if path == DENSE else self._compressed, hidden)
+    @cached_property
+    def _sides(self) -> dict[str, Side]:
+        """The block on both paths, once all of it is compressed."""
+        return {DENSE: self._shared_dense, COMPRESSED: self.walk.workers.share(self._compressed)}
+
+    def advance(self) -> None:
+        """Brings the hidden states in front of the next block."""
+        states = self.walk.states
+        calls = ((shard, self._sides[path]) for shard, path in states.missing(states.block + 1))
+        for _ in self.walk.workers.map(advance, calls):
+            pass
+        states.move(states.block + 1)
 
     def own_error(self) -> float:
         """The error of the output of a few sequences that the block alone makes."""
         states = self.walk.states
-        some = (states.get(DENSE, index) for index in range(min(MEASURED, len(states))))
-        return distance((self.output(DENSE, hidden), self.output(COMPRESSED, hidden)) for hidden in some)
+        some = range(min(MEASURED, states.sequences))
+        calls = ((states.shards()[0], index, *self._sides.values()) for index in some)
+        return ratio(self.walk.workers.map(own_error, calls))
 
-    def _pairs(self, layer: str) -> PairAccumulator:
-        """The inputs of a layer on both paths."""
-        dense, compressed = self._in_dense[layer].module, self._in_compressed[layer].module
-        pairs = None
-        for of_dense, of_compressed in zip(self.walk.states.all(DENSE), self.walk.states.all(COMPRESSED)):
-            inputs = input_of(dense, self._dense, self._call, of_dense)
-            pairs = pairs or PairAccumulator(inputs.shape[-1])
-            pairs.add(inputs.numpy(), input_of(compressed, self._compressed, self._call, of_compressed).numpy())
-        return pairs
+    def _of_pairs(self, layers: tuple[str, ...]) -> dict[str, Calibration]:
+        """The inputs on both paths of layers that share them."""
+        compressed = self.walk.workers.share(self._compressed)
+        calls = ((shard, self._shared_dense, compressed, layers) for shard in self.walk.states.shards())
+        return merge(self.walk.workers.map(pairs, calls))
 
-    def _watched(self, block: torch.nn.Module, path: str, layers: dict[str, Layer]) -> dict[str, Accumulator]:
-        """The inputs of layers on one path, by the names of layers and experts."""
-        with Watcher(layers, self.walk.kind, all_experts=self.walk.all_experts) as watcher, torch.no_grad():
-            for hidden in self.walk.states.all(path):
-                self._call.run(block, hidden)
-        return watcher.by_name()
+    def _of_experts(self, layers: tuple[str, ...]) -> dict[str, Calibration]:
+        """The inputs of experts on the compressed path."""
+        return self._watched(self.walk.workers.share(self._compressed), layers)
 
-
-def distance(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """The squared distance of pairs of tensors over the squares of the first ones."""
-    difference = total = 0.0
-    for one, other in pairs:
-        difference += (one.double() - other.double()).square().sum().item()
-        total += one.double().square().sum().item()
-    return difference / total if total else 0.0
+    def _watched(self, side: Side, layers: tuple[str, ...]) -> dict[str, Calibration]:
+        """The inputs of layers and experts on one path."""
+        how = (self.walk.compression.kind, self.walk.all_experts)
+        calls = ((shard, side, layers, *how) for shard in self.walk.states.shards())
+        return merge(self.walk.workers.map(watched, calls))
