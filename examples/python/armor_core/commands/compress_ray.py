@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from tqdm import tqdm
 
+from armor_core.cluster import HERE, connect, for_workers, get, opened
 from armor_core.commands.arguments import file, not_negative, positive
 from armor_core.commands.terminal import plain
 from armor_core.job import Job
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
     import argparse
 
 PATHS = ("checkpoint", "hessians", "out")
-
-_opened: dict[str, Job] = {}
-
-
-def opened(settings: str) -> Job:
-    """Opens a job, once in each worker."""
-    if settings not in _opened:
-        _opened.clear()
-        _opened[settings] = Job(**json.loads(settings))
-    return _opened[settings]
 
 
 @ray.remote
@@ -51,8 +42,7 @@ def run_layers(job: Job, settings: dict[str, Any], threads: int, retries: int) -
     A layer is run anew up to `retries` times when its worker dies. An error of a layer's own ends the job; what is done
     stays done, for `"resume": true`.
     """
-    # Workers join the job, which was checked when it was opened.
-    shared = json.dumps({**settings, "resume": True, "check_values": False, "threads": threads})
+    shared = for_workers(settings, threads)
     task = run_layer.options(num_cpus=threads, max_retries=retries)
     left = [index for index in range(len(job.layers)) if not job.is_done(index)]
     layers = {task.remote(shared, index): job.layers[index] for index in left}
@@ -68,16 +58,6 @@ def run_layers(job: Job, settings: dict[str, Any], threads: int, retries: int) -
             for unfinished in running:
                 ray.cancel(unfinished, force=True)
     job.finish()
-
-
-def get(done: ray.ObjectRef, layer: str) -> None:
-    """Raises what a layer failed with, under its name."""
-    try:
-        ray.get(done)
-    except ray.exceptions.RayTaskError as error:
-        raise RuntimeError(f"{plain(layer)}: {error.cause}") from error
-    except ray.exceptions.RayError as error:
-        raise RuntimeError(f"{plain(layer)}: its workers died: {error}") from error
 
 
 def read_settings(path: Path, resume: bool) -> dict[str, Any]:
@@ -111,9 +91,6 @@ def run(options: argparse.Namespace) -> None:
     """Connects to Ray, runs the job, and says what it gained."""
     settings = read_settings(options.settings, options.resume)
     job = Job(**settings)
-    if options.address:
-        ray.init(address=options.address)
-    else:
-        ray.init(address="local", num_cpus=options.workers * options.threads, include_dashboard=False)
+    connect(options.address or HERE, options.workers, options.threads)
     run_layers(job, settings, options.threads, options.retries)
     print(json.dumps(job.report()["total"], indent=2))
