@@ -1,5 +1,7 @@
 """Accumulators sum up what they are given, in whatever pieces, types and order."""
 
+import pickle
+
 import armor_core
 import numpy as np
 import pytest
@@ -38,6 +40,19 @@ def test_bytes_keep_it_all(tokens, kind):
     np.testing.assert_array_equal(again.hessian(), accumulator.hessian())
     again.add(tokens)
     assert again.tokens == 1000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [0, 500])
+def test_it_is_pickled_with_all_that_it_has_summed_up(tokens, kind, count):
+    accumulator = armor_core.Accumulator(24, kind)
+    if count:
+        accumulator.add(tokens)
+    again = pickle.loads(pickle.dumps({"one": accumulator, "same": accumulator}))
+    assert again["one"] is again["same"]
+    assert again["one"].to_bytes("layer") == accumulator.to_bytes("layer")
+    again["one"].add(tokens)
+    assert (again["one"].tokens, accumulator.tokens) == (count + 500, count)
 
 
 def test_a_hessian_goes_on_to_a_factorisation(tokens):

@@ -1,5 +1,7 @@
 """Pairs of inputs by the C ABI, and a job that is calibrated on them, against numpy in f64."""
 
+import pickle
+
 import numpy as np
 import pytest
 import small_model
@@ -45,6 +47,16 @@ def test_pieces_merge_and_survive_as_bytes():
     again.merge(rest)
     assert again.tokens == 200
     np.testing.assert_allclose(again.hessian(), accumulated(dense, drifted).hessian(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 200])
+def test_they_are_pickled_with_all_that_they_have_summed_up(count):
+    dense, drifted = pairs_of()
+    pairs = accumulated(dense, drifted) if count else PairAccumulator(12)
+    again = pickle.loads(pickle.dumps(pairs))
+    assert again.to_bytes("layer") == pairs.to_bytes("layer")
+    again.add(dense, drifted)
+    assert (again.inputs, again.tokens, pairs.tokens) == (12, count + 200, count)
 
 
 def test_what_does_not_fit_is_refused():

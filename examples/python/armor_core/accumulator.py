@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
@@ -45,6 +45,10 @@ class Accumulator(Handle):
     def to_bytes(self, name: str) -> bytes:
         """Writes a safetensors file; `name` is the weight's without .weight."""
         return copied_text(load_library().armor_accumulator_serialize, self, c_name(name))
+
+    def __reduce__(self) -> tuple[Callable[..., Accumulator], tuple[bytes, str]]:
+        """Pickled, it takes what it has summed up to another process."""
+        return Accumulator.from_bytes, (self.to_bytes("pickled"), "pickled")
 
     def add(self, tokens: ArrayLike) -> None:
         """Adds tokens, (n, k), read in place; those with an entry that is not finite are refused as a whole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class PairAccumulator(Handle):
     def to_bytes(self, name: str) -> bytes:
         """Writes a safetensors file; `name` is the weight's without .weight."""
         return copied_text(load_library().armor_pair_accumulator_serialize, self, c_name(name))
+
+    def __reduce__(self) -> tuple[Callable[..., PairAccumulator], tuple[bytes, str]]:
+        """Pickled, it takes what it has summed up to another process."""
+        return PairAccumulator.from_bytes, (self.to_bytes("pickled"), "pickled")
 
     def add(self, dense: ArrayLike, compressed: ArrayLike) -> None:
         """Adds the same tokens of both models, (n, k) each, read in place; if an entry is not finite, none of them."""
