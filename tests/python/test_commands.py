@@ -138,6 +138,14 @@ def test_a_missing_package_is_named_with_its_extra(stub, capsys, package):
     assert capsys.readouterr().err == f"armor-core stub: {wanted}\n"
 
 
+def test_compress_on_ray_without_ray_says_so_before_anything_is_done(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["compress", str(tmp_path), str(tmp_path / "out"), "--text", "none.txt", "--ray"]) == 1
+    wanted = "armor-core compress: needs the Python package ray; the extra [ray] of armor-core installs it\n"
+    assert capsys.readouterr() == ("", wanted)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_command_whose_packages_are_missing_says_so(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.delitem(sys.modules, "armor_core.commands.calibrate", raising=False)

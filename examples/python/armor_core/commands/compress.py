@@ -11,6 +11,9 @@ for.
 The model runs block by block, beside its dense twin. Hidden states and what else is needed to go on after a kill lie
 in a folder beside OUT until the job is done: the same command with --resume goes on. armor-core evaluate tells what the
 model lost.
+
+With --ray the work is done by any number of machines, which find MODEL, OUT and that folder under the same paths. The
+output is the same, byte for byte, as that of one machine with as many --threads.
 """
 
 from __future__ import annotations
@@ -68,15 +71,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     factors.add_argument("--format", help="factors, reconstructed, … (default: factors)")
     factors.add_argument("--dtype", help="number type of the factors (default: each weight's own)")
     running = parser.add_argument_group("running")
-    running.add_argument("--threads", type=not_negative, default=0, metavar="N", help="0 for one a core")
+    running.add_argument(
+        "--threads", type=not_negative, default=0, metavar="N", help="0 for one a core, with --ray for one a task"
+    )
     running.add_argument("--work", type=Path, metavar="DIR", help="folder of the hidden states (default: OUT.work)")
     running.add_argument("--resume", action="store_true", help="go on with what was begun")
     running.add_argument("--dry-run", action="store_true", help="print what would become of every tensor, and end")
     running.add_argument("--trust-remote-code", action="store_true", help="run the code that MODEL brings")
+    cluster = parser.add_argument_group("on Ray")
+    cluster.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="do the work in tasks of the cluster there, or auto; without an address on a Ray of this machine's own",
+    )
+    for name, kind, default, what in (
+        ("--workers", positive, 2, "without ADDRESS: tasks at a time"),
+        ("--retries", not_negative, 3, "how often a task may lose its worker"),
+    ):
+        cluster.add_argument(name, type=kind, default=default, metavar="N", help=f"{what} (default: %(default)s)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Compresses."""
+    if options.ray is not None:
+        import ray  # noqa: F401 - where it is missing, that is told before anything is done
+
+        options.threads = options.threads or 1
     from armor_core.calibration.output import obstacle
     from armor_core.compression.compress import compress
 
@@ -87,4 +109,7 @@ def run(options: argparse.Namespace) -> None:
             problem = f"{path} holds files already: choose another folder, or go on with --resume"
         if problem is not None:
             raise UsageError(f"{name}: {problem}")
+    if options.ray is not None:  # workers run in folders of their own
+        for name in ("model", "out", "work"):
+            setattr(options, name, getattr(options, name).resolve())
     compress(options)

@@ -81,7 +81,8 @@ def compress(options: argparse.Namespace) -> None:
     stages = probe(module, layers, sequences[0][:PROBED])
     model = Model(module, layers, find_on_disk(options, layers))
     route = find_route(model, stages, sequences)
-    job = Job(**job_settings(options, model.stored))
+    settings = job_settings(options, model.stored)
+    job = Job(**settings)
     if options.dry_run:
         print(json.dumps(job.plan(), indent=2))
         return
@@ -96,7 +97,8 @@ def compress(options: argparse.Namespace) -> None:
     if is_finished:
         errors = run_folder.errors(len(layers))
     else:
-        errors = run_job(options, model, route, sequences, Target(job, run_folder, Local()))
+        workers = find_workers(options, settings, record)
+        errors = run_job(options, model, route, sequences, Target(job, run_folder, workers))
         job.finish()
     report = write_report(options.out, record, errors, job.report())
     run_folder.remove()
@@ -200,6 +202,20 @@ def record_of(options: argparse.Namespace, sequences: list[list[int]], *, walked
         "propagation": walked and not options.no_propagation,
         "all_experts": options.all_experts,
     }
+
+
+def find_workers(options: argparse.Namespace, settings: dict[str, Any], record: dict[str, Any]) -> Workers:
+    """What does the work: this process, or Ray."""
+    if options.ray is None:
+        return Local()
+    from armor_core.cluster import connect
+    from armor_core.compression.remote import Ray
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    connect(options.ray, options.workers, options.threads)
+    workers = Ray(settings, options.threads, options.retries)
+    workers.check(options.work, record, (options.model, options.out))
+    return workers
 
 
 def run_job(
