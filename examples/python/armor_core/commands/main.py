@@ -23,7 +23,7 @@ EPILOG = "`armor-core COMMAND --help` describes a command. With ARMOR_TRACEBACK=
 # The commands in the order in which --help lists them, and what they do.
 COMMANDS = {
     "calibrate": "collect the Hessians of a model's layers",
-    "compress": "compress a model, each layer on its inputs in the compressed model",
+    "compress": "compress a model block by block",
     "compress-ray": "compress a checkpoint on Ray, by settings in a file",
     "evaluate": "measure what a compressed model has lost",
 }
