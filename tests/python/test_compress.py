@@ -277,3 +277,23 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path):
     assert "holds another run: texts is" in fails(
         folder, tmp_path / "begun", "--text", other, *SIZE[:-1], 100000, "--resume"
     )
+
+
+@pytest.mark.parametrize("work", ["out", "out/work", "."])
+def test_the_folder_that_is_removed_at_the_end_is_apart_from_the_output(work, tmp_path, capsys):
+    folder = save(tmp_path / "model", "llama")
+    given = ["compress", folder, tmp_path / "out", "--text", folder / "text.txt", "--work", tmp_path / work]
+    with pytest.raises(SystemExit) as ended:
+        main.main([str(argument) for argument in given])
+    assert ended.value.code == 2
+    assert "choose two apart" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_may_be_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "llama")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    compress(folder, ".")
+    assert (tmp_path / "here/compression.json").is_file()
+    assert not (tmp_path / "here.work").exists()

@@ -102,7 +102,11 @@ def run(options: argparse.Namespace) -> None:
     from armor_core.calibration.output import obstacle
     from armor_core.compression.compress import compress
 
-    options.work = options.work or options.out.with_name(f"{options.out.name}.work")
+    out = options.out.resolve()
+    work = options.work.resolve() if options.work else out.with_name(f"{out.name}.work")
+    if work == out or work in out.parents or out in work.parents:
+        raise UsageError(f"--work: {work} and OUT, {out}, are one folder or one lies in the other; choose two apart")
+    options.work = options.work or work
     for name, path in (("OUT", options.out), ("--work", options.work)):
         problem = obstacle(path, folder=True)
         if problem is None and not options.resume and not options.dry_run and path.is_dir() and any(path.iterdir()):
