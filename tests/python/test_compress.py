@@ -297,3 +297,25 @@ def test_the_output_may_be_the_folder_that_one_is_in(tmp_path, monkeypatch):
     compress(folder, ".")
     assert (tmp_path / "here/compression.json").is_file()
     assert not (tmp_path / "here.work").exists()
+
+
+def leave_parts(out):
+    """Puts what a kill leaves while a job removes its parts."""
+    (out / ".parts-done").mkdir()
+    (out / ".parts-done/00000.safetensors").write_text("a part")
+
+
+def test_a_run_that_ends_between_the_jobs_report_and_its_own_goes_on(tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "llama")
+    compress(folder, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(compress_module, "write_report", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            compress(folder, tmp_path / "out")
+    assert (tmp_path / "out/report.json").is_file() and not (tmp_path / "out/compression.json").exists()
+    leave_parts(tmp_path / "out")
+    compress(folder, tmp_path / "out", "--resume")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    leave_parts(tmp_path / "out")
+    compress(folder, tmp_path / "out", "--resume")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")

@@ -91,7 +91,9 @@ def compress(options: argparse.Namespace) -> None:
     record = record_of(options, sequences, walked=route is not None)
     is_finished = (options.out / "report.json").exists()
     if is_finished and not options.work.exists():
-        tell_result(options, read_report(options.out, record))
+        report = read_report(options.out, record)
+        job.finish()  # removes what a kill has left of the job's own files
+        tell_result(options, report)
         return
     run_folder = RunFolder(options.work, record, resume=options.resume)
     if is_finished:
@@ -99,7 +101,8 @@ def compress(options: argparse.Namespace) -> None:
     else:
         workers = find_workers(options, settings, record)
         errors = run_job(options, model, route, sequences, Target(job, run_folder, workers))
-        job.finish()
+        run_folder.put_errors(errors)
+    job.finish()
     report = write_report(options.out, record, errors, job.report())
     run_folder.remove()
     tell_result(options, report)
