@@ -261,7 +261,8 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path):
         assert "Traceback" not in errors and out == ""
         return errors
 
-    assert "none.txt" in fails(folder, tmp_path / "out", "--text", tmp_path / "none.txt")
+    assert "none.txt is not there" in fails(folder, tmp_path / "out", "--text", tmp_path / "none.txt", status=2)
+    assert "the weight 0 is" in fails(folder, tmp_path / "out", "--text", f"{text}:0", status=2)
     assert "is no folder" in fails(tmp_path / "none", tmp_path / "out", "--text", text, status=2)
     assert "matches none" in fails(folder, tmp_path / "out", "--text", text, "--include", "nothing*")
     assert "correction" in fails(folder, tmp_path / "out", "--text", text, *SIZE, "--correction", 2)

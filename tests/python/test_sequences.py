@@ -9,6 +9,7 @@ pytest.importorskip("transformers")
 
 import tiny_models
 from armor_core.calibration.text import Frame
+from armor_core.compression import sequences
 from armor_core.compression.sequences import Text, make_sequences, shares, spread
 
 BARE = Frame([], [])
@@ -65,10 +66,9 @@ def test_a_path_with_a_colon_is_a_path_if_it_is_there(tmp_path):
     path = written(tmp_path, "part:2", "text")
     assert Text.parse(str(path)) == Text(path, 1.0)
     assert Text.parse(f"{path}:0.5") == Text(path, 0.5)
-    with pytest.raises(ValueError, match="above 0"):
-        Text.parse("a.txt:-1")
-    with pytest.raises(ValueError, match="above 0"):
-        Text.parse("a.txt:nan")
+    for weight in ("-1", "0", "nan", "inf", "1e308"):
+        with pytest.raises(ValueError, match=f"the weight {weight} is not from"):
+            Text.parse(f"a.txt:{weight}")
 
 
 def test_every_sequence_has_the_tokens_around_a_text(tmp_path, tokens):
@@ -99,6 +99,8 @@ def test_chats_go_through_the_chat_template(tmp_path, tokens):
         ("{", "line 2: "),
         ('{"text": "x"}', "line 2: has no key 'messages'"),
         ('{"messages": [{"role": 1}]}', "line 2: "),
+        ('{"messages": "hello"}', "line 2: expected a list of messages"),
+        ("null", "line 2: expected a list of messages"),
     ],
 )
 def test_a_bad_line_of_chats_is_named(tmp_path, tokens, line, problem):
@@ -122,3 +124,40 @@ def test_short_texts_are_said_or_refused(tmp_path, tokens):
         make([Text(bad, 1.0)], tokens, (100, 20))
     with pytest.raises(FileNotFoundError):
         make([Text(tmp_path / "none.txt", 1.0)], tokens, (100, 20))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path, tokens):
+    tokens.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    for name, text in (("a.txt", "one"), ("a.jsonl", '[{"role": "user", "content": "one"}]')):
+        path = written(tmp_path, name, f"\ufeff{text}")
+        assert tokens.decode(Text(path, 1.0).numbers(tokens, print)) == "one"
+
+
+def test_a_line_of_chats_ends_with_a_line_feed_alone(tmp_path, tokens):
+    tokens.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    chats = [[{"role": "user", "content": f"a{end}b"}] for end in "\u2028\u2029\x85"]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes("\r\n".join(json.dumps(chat, ensure_ascii=False) for chat in chats).encode())
+    assert tokens.decode(Text(path, 1.0).numbers(tokens, print)) == "a\u2028ba\u2029ba\x85b"
+
+
+def test_a_long_text_is_cut_at_the_end_of_a_line_or_of_a_character(tmp_path, tokens, monkeypatch):
+    for text, wanted in (
+        ("abc\ndefgh", "abc"),
+        ("abcdefgh", "abcdef"),
+        ("abcd\u20ac\u20ac", "abcd"),
+        ("abc\u20ac\u20ac", "abc\u20ac"),
+    ):
+        monkeypatch.setattr(sequences, "MOST_BYTES", 6)
+        path = written(tmp_path, "a.txt", text)
+        said = []
+        assert tokens.decode(Text(path, 1.0).numbers(tokens, said.append)) == wanted
+        assert len(said) == 1
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    Text(written(tmp_path, "a.txt", "text"), 1.0).check()
+    with pytest.raises(ValueError, match="is a folder"):
+        Text(tmp_path, 1.0).check()
+    with pytest.raises(ValueError, match=r"none\.txt is not there"):
+        Text(tmp_path / "none.txt", 1.0).check()

@@ -101,7 +101,13 @@ def run(options: argparse.Namespace) -> None:
         options.threads = options.threads or 1
     from armor_core.calibration.output import obstacle
     from armor_core.compression.compress import compress
+    from armor_core.compression.sequences import Text
 
+    try:
+        for given in options.text:
+            Text.parse(given).check()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     out = options.out.resolve()
     work = options.work.resolve() if options.work else out.with_name(f"{out.name}.work")
     if work == out or work in out.parents or out in work.parents:

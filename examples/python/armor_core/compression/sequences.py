@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from armor_core.calibration.text import Frame
 
 MOST_BYTES = 64 << 20
+LEAST_WEIGHT, MOST_WEIGHT = 1e-9, 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +40,19 @@ class Text:
             except ValueError:
                 pass
             else:
-                if not 0 < weight < float("inf"):
-                    raise ValueError(f"--text {given}: the weight {end} is not above 0")
+                if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+                    raise ValueError(
+                        f"--text {given}: the weight {end} is not from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}"
+                    )
                 return cls(Path(start), weight)
         return cls(Path(given), 1.0)
+
+    def check(self) -> None:
+        """Refuses what is no file, before a model is loaded for it."""
+        if not self.path.exists():
+            raise ValueError(f"--text: {self.path} is not there")
+        if not self.path.is_file():  # a pipe could be read but once
+            raise ValueError(f"--text: {self.path} is a folder, a pipe or a device, expected a file")
 
     def sha256(self) -> str:
         """The digest of the file."""
@@ -53,16 +63,29 @@ class Text:
         data = self.path.read_bytes()
         if len(data) > MOST_BYTES:
             say(f"{self.path}: the first {MOST_BYTES >> 20} MiB are read, of {len(data) >> 20}")
-            data = data[:MOST_BYTES].rsplit(b"\n", 1)[0]
+            data = whole_start(data)
         try:
             words = data.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"--text: {self.path} is not UTF-8, from byte {error.start} on: {error.reason}") from error
+        words = words.removeprefix("\ufeff")  # a byte order mark, which is no part of the text
         if self.path.suffix == ".jsonl":
+            # not splitlines(): a string of JSON may hold what that takes for the end of a line, such as U+2028
             words = "".join(
-                chat(tokenizer, self.path, number, line) for number, line in enumerate(words.splitlines(), 1)
+                chat(tokenizer, self.path, number, line) for number, line in enumerate(words.split("\n"), 1)
             )
         return tokenizer(words, add_special_tokens=False, verbose=False).input_ids
+
+
+def whole_start(data: bytes) -> bytes:
+    """The first `MOST_BYTES` bytes, up to the end of a line; if no line ends there, of a character."""
+    start = data[:MOST_BYTES]
+    if b"\n" in start:
+        return start.rsplit(b"\n", 1)[0]
+    end = MOST_BYTES
+    while end and data[end] & 0xC0 == 0x80:  # a byte that continues a character of UTF-8
+        end -= 1
+    return start[:end]
 
 
 def chat(tokenizer: PreTrainedTokenizerBase, path: Path, number: int, line: str) -> str:
@@ -72,6 +95,8 @@ def chat(tokenizer: PreTrainedTokenizerBase, path: Path, number: int, line: str)
     try:
         found = json.loads(line)
         messages = found["messages"] if isinstance(found, dict) else found
+        if not isinstance(messages, list):
+            raise ValueError("expected a list of messages")
         return tokenizer.apply_chat_template(messages, tokenize=False)
     except KeyError as error:
         raise ValueError(f"--text: {path}: line {number}: has no key {error}") from error
