@@ -320,3 +320,12 @@ def test_a_run_that_ends_between_the_jobs_report_and_its_own_goes_on(tmp_path, m
     leave_parts(tmp_path / "out")
     compress(folder, tmp_path / "out", "--resume")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("option", ["--correction", "--ridge", "--shrinkage", "--threads"])
+def test_a_number_is_finite_and_threads_are_not_too_many(option, tmp_path, capsys):
+    bad = ("100000", "100000 is above 1024") if option == "--threads" else ("nan", "nan is not finite")
+    assert main.parse(["compress", str(tmp_path), "out", "--text", "a.txt", option, "1"])
+    with pytest.raises(SystemExit):
+        main.parse(["compress", str(tmp_path), "out", "--text", "a.txt", option, bad[0]])
+    assert f"argument {option}: {bad[1]}" in capsys.readouterr().err

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentTypeError
 from pathlib import Path
+
+MOST_THREADS = 1024
 
 
 class UsageError(Exception):
@@ -18,6 +21,25 @@ def positive(text: str) -> int:
 def not_negative(text: str) -> int:
     """A whole number of at least 0."""
     return _at_least(text, 0)
+
+
+def number(text: str) -> float:
+    """A number, neither NaN nor infinite."""
+    try:
+        found = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no number") from None
+    if not math.isfinite(found):
+        raise ArgumentTypeError(f"{text} is not finite")
+    return found
+
+
+def threads(text: str) -> int:
+    """A number of threads; PyTorch crashes where there are too many."""
+    found = not_negative(text)
+    if found > MOST_THREADS:
+        raise ArgumentTypeError(f"{found} is above {MOST_THREADS}")
+    return found
 
 
 def folder(text: str) -> Path:

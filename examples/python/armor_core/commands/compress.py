@@ -21,7 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armor_core.commands.arguments import UsageError, folder, not_negative, positive
+from armor_core.commands.arguments import UsageError, folder, not_negative, number, positive, threads
 
 if TYPE_CHECKING:
     import argparse
@@ -47,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     calibration.add_argument(
         "--correction",
-        type=float,
+        type=number,
         metavar="G",
         help="how far a layer corrects what those before it lost, 0 to 1 (default: 0.5)",
     )
     calibration.add_argument(
-        "--ridge", type=float, metavar="L", help="ridge of the correction, over the mean of diag(H) (default: 0.01)"
+        "--ridge", type=number, metavar="L", help="ridge of the correction, over the mean of diag(H) (default: 0.01)"
     )
     calibration.add_argument("--all-experts", action="store_true", help="let every token count for every expert")
     layers = parser.add_argument_group("layers")
@@ -65,14 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     factors.add_argument("--pattern", metavar="N:M", help="sparsity of the core (default: 2:4)")
     factors.add_argument("--objective", choices=("full", "diagonal"), default="full", help="(default: %(default)s)")
     factors.add_argument(
-        "--shrinkage", type=float, metavar="A", help="of the full Hessian to its diagonal, 0 to 1 (default: 0.5)"
+        "--shrinkage", type=number, metavar="A", help="of the full Hessian to its diagonal, 0 to 1 (default: 0.5)"
     )
     factors.add_argument("--seed", type=not_negative, metavar="N", help="of every random choice (default: 0)")
     factors.add_argument("--format", help="factors, reconstructed, … (default: factors)")
     factors.add_argument("--dtype", help="number type of the factors (default: each weight's own)")
     running = parser.add_argument_group("running")
     running.add_argument(
-        "--threads", type=not_negative, default=0, metavar="N", help="0 for one a core, with --ray for one a task"
+        "--threads", type=threads, default=0, metavar="N", help="0 for one a core, with --ray for one a task"
     )
     running.add_argument("--work", type=Path, metavar="DIR", help="folder of the hidden states (default: OUT.work)")
     running.add_argument("--resume", action="store_true", help="go on with what was begun")
