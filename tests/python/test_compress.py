@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,9 @@ import time
 import numpy as np
 import pytest
 from conftest import armor, command
+from safetensors.numpy import save_file
 from small_model import contents
-from tiny_models import CONFIGS, inputs_of, load, save, torch, transformers
+from tiny_models import CONFIGS, inputs_of, load, save, torch, transformers, weights
 
 pytestmark = pytest.mark.field
 job_module, compress_module = (
@@ -329,3 +331,36 @@ def test_a_number_is_finite_and_threads_are_not_too_many(option, tmp_path, capsy
     with pytest.raises(SystemExit):
         main.parse(["compress", str(tmp_path), "out", "--text", "a.txt", option, bad[0]])
     assert f"argument {option}: {bad[1]}" in capsys.readouterr().err
+
+
+def without_tokenizer(folder):
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+def without_a_tensor(folder):
+    tensors = weights(folder)
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def with_few_tokens(folder):
+    model = load(folder)
+    model.resize_token_embeddings(50)
+    model.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (without_tokenizer, "model: holds no tokenizer (tokenizer.json"),
+        (without_a_tensor, "model: lacks the tensors model.norm.weight"),
+        (with_few_tokens, "and the model knows 50 tokens"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_refused(spoil, problem, tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    spoil(folder)
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        compress(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.work").exists()

@@ -6,13 +6,27 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
+import transformers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 START = 200
 # What models call the length of their context; that of most is found under the first name, whatever they call it.
 CONTEXT_LENGTHS = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions", "seq_length")
+
+
+# Without one of these transformers makes up a tokenizer that knows no words.
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+
+
+def tokenizer_of(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model's folder, which may have files of other names where the folder brings its own code."""
+    if not trust_remote_code and not any((folder / name).is_file() for name in TOKENIZERS):
+        raise ValueError(f"{folder}: holds no tokenizer ({', '.join(TOKENIZERS)})")
+    return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
 @dataclasses.dataclass(frozen=True)

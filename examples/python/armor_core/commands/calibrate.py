@@ -41,15 +41,13 @@ PROBED = 8
 
 def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The text as batches of token numbers and attention masks, cut to the context length of the model."""
-    import transformers
-
-    from armor_core.calibration.text import batches, context_length, first_tokens, sequences
+    from armor_core.calibration.text import batches, context_length, first_tokens, sequences, tokenizer_of
 
     try:
         words = options.text.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"--text: {options.text} is not UTF-8, from byte {error.start} on: {error.reason}") from error
-    tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+    tokenizer = tokenizer_of(options.model)
     numbers = tokenizer(words, add_special_tokens=False, verbose=False).input_ids[: options.tokens]
     if not numbers:
         raise ValueError(f"--text: {options.text} holds no token")

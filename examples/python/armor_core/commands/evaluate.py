@@ -77,9 +77,9 @@ def bits(text: str) -> int:
 
 def read_texts(options: argparse.Namespace, kind: ModuleType, config: transformers.PretrainedConfig) -> list[Text]:
     """The texts, cut into what the models are run on; refuses tokenizers that differ."""
-    from armor_core.calibration.text import context_length
+    from armor_core.calibration.text import context_length, tokenizer_of
     from armor_core.evaluation import language
-    from armor_core.evaluation.texts import lines, tokenizer_of, windows
+    from armor_core.evaluation.texts import lines, windows
 
     length, context = options.sequence, context_length(config)
     if context is not None and context < length:

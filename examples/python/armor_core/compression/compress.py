@@ -13,7 +13,7 @@ import transformers
 
 from armor_core.calibration.choice import summary
 from armor_core.calibration.names import Checkpoint
-from armor_core.calibration.text import Frame, context_length, frame
+from armor_core.calibration.text import Frame, context_length, frame, tokenizer_of
 from armor_core.commands.calibrate import choose, find_on_disk
 from armor_core.commands.terminal import say
 from armor_core.compression.bar import LayersBar
@@ -123,8 +123,7 @@ def tell_result(options: argparse.Namespace, report: dict[str, Any]) -> None:
 
 def read_sequences(options: argparse.Namespace, module: torch.nn.Module) -> list[list[int]]:
     """The texts as sequences of token numbers, cut to the context length of the model."""
-    trusted = options.trust_remote_code
-    tokenizer = transformers.AutoTokenizer.from_pretrained(options.model, trust_remote_code=trusted)
+    tokenizer = tokenizer_of(options.model, trust_remote_code=options.trust_remote_code)
     texts = [Text.parse(given) for given in options.text]
     length, context = options.sequence, context_length(module.config)
     if context is not None and context < length:
@@ -133,7 +132,11 @@ def read_sequences(options: argparse.Namespace, module: torch.nn.Module) -> list
     around = frame(tokenizer, "A text.")
     if module.can_generate():  # sequences come from the middle of a text, which a final token would deny
         around = Frame(around.before, [])
-    return make_sequences(texts, tokenizer, around, (options.tokens, length), say)
+    sequences = make_sequences(texts, tokenizer, around, (options.tokens, length), say)
+    rows, largest = module.get_input_embeddings().weight.shape[0], max(map(max, sequences))
+    if largest >= rows:
+        raise ValueError(f"{options.model}: the tokenizer gives token {largest}, and the model knows {rows} tokens")
+    return sequences
 
 
 def probe(module: torch.nn.Module, layers: dict[str, Layer], tokens: list[int]) -> list[Stage]:

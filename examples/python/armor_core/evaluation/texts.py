@@ -5,17 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-import transformers
-
 from armor_core.calibration.text import first_tokens, sequences
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
-
-# Without one of these transformers makes up a tokenizer that knows no words.
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
 @dataclasses.dataclass
@@ -35,13 +30,6 @@ class Text:
     pieces: list[Piece]
     available: int
     cut: int = 0
-
-
-def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model's folder."""
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise ValueError(f"{folder}: holds no tokenizer ({', '.join(TOKENIZERS)})")
-    return transformers.AutoTokenizer.from_pretrained(folder)
 
 
 def read(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -60,7 +60,9 @@ def load_dense(
         auto = transformers.AutoModelForCausalLM
         model = auto.from_pretrained(folder, dtype=dtype, trust_remote_code=True)
     else:
-        model = family(folder).model_class.from_pretrained(folder, dtype=dtype)
+        made = family(folder)
+        model, info = made.model_class.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        refuse_missing(folder, made, info)
     model.set_experts_implementation("eager")  # as while experts are observed, so that every pass computes the same
     return model.to(device).eval()
 
@@ -91,9 +93,14 @@ def load(
         model, info = made.model_class.from_pretrained(
             None, config=made.config, state_dict=tensors, dtype=wanted or "auto", output_loading_info=True
         )
+    refuse_missing(stored.folder, made, info)
+    return model.to(device).eval()
+
+
+def refuse_missing(folder: Path, made: Family, info: dict[str, Any]) -> None:
+    """A ValueError names the tensors that the folder lacks, for which transformers has put random numbers."""
     # The output of an encoder's pooler is not read.
     missing = sorted(name for name in info["missing_keys"] if made.has_head or not name.startswith("pooler."))
     if missing:
         more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
-        raise ValueError(f"{stored.folder}: lacks the tensors {', '.join(missing[:LISTED])}{more}")
-    return model.to(device).eval()
+        raise ValueError(f"{folder}: lacks the tensors {', '.join(missing[:LISTED])}{more}")
