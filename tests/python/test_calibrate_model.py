@@ -2,10 +2,23 @@
 
 import numpy as np
 import pytest
-from armor_core.commands import calibrate
 from armor_core.commands.arguments import UsageError
 from test_job import finish
-from tiny_models import check, collect, inputs_of, layers, load, pieces, rows, save, torch, transformers, watch, weights
+from tiny_models import (
+    check,
+    collect,
+    inputs_of,
+    layers,
+    load,
+    load_module,
+    pieces,
+    rows,
+    save,
+    torch,
+    transformers,
+    watch,
+    weights,
+)
 
 pytestmark = pytest.mark.field
 
@@ -74,7 +87,7 @@ def test_a_glob_that_matches_nothing_is_refused(folder, tmp_path, option):
 
 
 def test_the_output_is_checked_before_the_model_is_loaded(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibrate, "load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(load_module, "load_dense", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(UsageError, match="is there and is no file"):
         collect(folder, tmp_path)
     assert not list(tmp_path.iterdir())
