@@ -364,3 +364,65 @@ def test_a_folder_that_is_not_whole_is_refused(spoil, problem, tmp_path):
     with pytest.raises(ValueError, match=re.escape(problem)):
         compress(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--no-propagation", "--correction", "0"), "--correction changes nothing: every layer gets the inputs of the"),
+        (("--no-propagation", "--ridge", "0.1"), "--ridge changes nothing: every layer gets the inputs of the dense"),
+        (("--objective", "diagonal", "--shrinkage", "0.1"), "--shrinkage changes nothing: the objective is diagonal"),
+        (("--all-experts",), "--all-experts changes nothing: no layer has stacked experts"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_said(given, said, tmp_path, capsys):
+    folder = save(tmp_path / "model", "llama")
+    compress(folder, tmp_path / "out", *given)
+    assert f"warning: {said}" in capsys.readouterr().err
+    compress(folder, tmp_path / "other", "--correction", 0.2, "--ridge", 0.1, "--shrinkage", 0.1)
+    assert "changes nothing" not in capsys.readouterr().err
+
+
+def test_experts_that_no_token_reached_are_said(tmp_path, capsys):
+    folder = save(tmp_path / "model", "qwen2_moe")
+    compress(folder, tmp_path / "out")
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert min(layer["tokens"] for layer in report["layers"]) == 0
+    said = capsys.readouterr().err
+    assert "no token reached it, so all its inputs counted alike: model.layers.*.mlp.experts." in said
+    compress(folder, tmp_path / "other", "--all-experts", "--tokens", 10, "--sequence", 10)
+    said = capsys.readouterr().err
+    assert "no token reached it" not in said
+    assert "on fewer tokens than it has inputs" in said
+
+
+def interrupted(monkeypatch, layers, *given):
+    """Compresses, and stops before the layer after so many."""
+    run, done = job_module.Job.run_layer_on, []
+
+    def stop(self, *arguments):
+        if len(done) == layers:
+            raise KeyboardInterrupt
+        done.append(run(self, *arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module.Job, "run_layer_on", stop)
+        with pytest.raises(KeyboardInterrupt):
+            compress(*given)
+
+
+def test_a_run_goes_on_with_its_own_configuration_and_hidden_states_alone(tmp_path, monkeypatch):
+    folder, out = save(tmp_path / "model", "llama"), tmp_path / "out"
+    interrupted(monkeypatch, 9, folder, out)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace("1e-06", "1e-02"))
+    with pytest.raises(ValueError, match="holds another run: config_sha256 is"):
+        compress(folder, out, "--resume")
+    (folder / "config.json").write_text(config)
+    shutil.rmtree(out)
+    with pytest.raises(ValueError, match=r"ahead of .*out, which lacks model\.layers\.0\."):
+        compress(folder, out, "--resume")
+    shutil.rmtree(tmp_path / "out.work")
+    compress(folder, out, "--resume")
+    compress(folder, tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")

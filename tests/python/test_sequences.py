@@ -115,7 +115,8 @@ def test_short_texts_are_said_or_refused(tmp_path, tokens):
     made, said = make([Text(long, 1.0), Text(short, 1.0)], tokens, (100, 20))
     assert {len(sequence) for sequence in made} == {7}
     assert any("7 tokens of text instead of 20" in line for line in said)
-    assert any("holds 1 of the 2 sequences that are its share" in line for line in said)
+    assert any("holds 1 of the 7 sequences that are its share" in line for line in said)
+    assert len(made) == 8
     with pytest.raises(ValueError, match="holds 1 tokens"):
         make([Text(written(tmp_path, "one.txt", "a"), 1.0)], tokens, (100, 20))
     bad = tmp_path / "bad.txt"
@@ -161,3 +162,11 @@ def test_what_is_no_file_is_named(tmp_path):
         Text(tmp_path, 1.0).check()
     with pytest.raises(ValueError, match=r"none\.txt is not there"):
         Text(tmp_path / "none.txt", 1.0).check()
+
+
+def test_more_tokens_than_wanted_are_said(tmp_path, tokens):
+    texts = [Text(written(tmp_path, name, "a" * 200), 1.0) for name in ("a.txt", "b.txt")]
+    assert make(texts, tokens, (45, 20)) == (make(texts, tokens, (40, 20))[0], [])
+    made, said = make(texts, tokens, (10, 20))
+    assert len(made) == 2
+    assert said == ["--tokens: 40 instead of 10, so that every text has a sequence of 20"]

@@ -46,12 +46,11 @@ class LayersBar:
 
     def say_part(self, text: str) -> None:
         """Tells that a part of the job is done, with the time left, where there is no bar."""
-        new = self._done - self._before
+        new, missing = self._done - self._before, self._total - self._done
         if self._bar.disable:
-            seconds = time.monotonic() - self._begun
-            left = seconds * (self._total - self._done) / new if new else 0.0
-            share = self._done / self._total
-            say(f"{text}; {share:.0%} of the weights are done, {tqdm.format_interval(left)} left")
+            seconds = (time.monotonic() - self._begun) * missing / new if new else None
+            left = "an unknown time" if missing and not new else tqdm.format_interval(seconds or 0)
+            say(f"{text}; {self._done / self._total:.0%} of the weights are done, {left} left")
 
     def progress(self, place: Place) -> ProgressFunction:
         """What observes the run of a layer."""

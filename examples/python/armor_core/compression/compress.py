@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from armor_core.calibration.layers import Layer
     from armor_core.calibration.output import Stored
     from armor_core.compression.blocks import Call
+    from armor_core.compression.places import Place
     from armor_core.compression.stages import Stage
     from armor_core.compression.workers import Workers
 
@@ -88,6 +89,7 @@ def compress(options: argparse.Namespace) -> None:
         return
     for warning in job.plan()["warnings"]:
         say(f"warning: {warning}")
+    say_unused(options, model.layers, walked=route is not None)
     record = record_of(options, sequences, walked=route is not None)
     is_finished = (options.out / "report.json").exists()
     if is_finished and not options.work.exists():
@@ -108,8 +110,29 @@ def compress(options: argparse.Namespace) -> None:
     tell_result(options, report)
 
 
+def say_unused(options: argparse.Namespace, layers: dict[str, Layer], *, walked: bool) -> None:
+    """Says which of the given options change nothing, and why."""
+    pairs = walked and not options.no_propagation
+    of_dense = "every layer gets the inputs of the dense model"
+    for option, used, reason in (
+        ("correction", pairs, of_dense),
+        ("ridge", pairs, of_dense),
+        ("shrinkage", options.objective == "full", "the objective is diagonal"),
+        ("all_experts", any(layer.experts for layer in layers.values()), "no layer has stacked experts"),
+    ):
+        value = getattr(options, option)
+        if value is not None and value is not False and not used:
+            say(f"warning: --{option.replace('_', '-')} changes nothing: {reason}")
+
+
 def tell_result(options: argparse.Namespace, report: dict[str, Any]) -> None:
-    """Prints what became of the weights, and says which of them have grown."""
+    """Prints what became of the weights; says which were calibrated on few tokens, and which have grown."""
+    idle = [layer["name"] for layer in report["layers"] if not layer["tokens"]]
+    scarce = [layer["name"] for layer in report["layers"] if 0 < layer["tokens"] < layer["cols"]]
+    if idle:
+        say(f"warning: no token reached it, so all its inputs counted alike: {summary(idle)}")
+    if scarce:
+        say(f"warning: on fewer tokens than it has inputs, more of them help (--tokens): {summary(scarce)}")
     grown = [layer["name"] for layer in report["layers"] if layer["bytes_after"] > layer["bytes_before"]]
     if grown:
         say(f"warning: larger than before, smaller blocks (--block) or --exclude help: {summary(grown)}")
@@ -198,6 +221,7 @@ def job_settings(options: argparse.Namespace, stored: list[Stored]) -> dict[str,
 def record_of(options: argparse.Namespace, sequences: list[list[int]], *, walked: bool) -> dict[str, Any]:
     """What a run and its results depend on beside the job: two runs with one record go on with one another's work."""
     return {
+        "config_sha256": hashlib.sha256((options.model / "config.json").read_bytes()).hexdigest(),
         "writer": writer(),
         "threads": torch.get_num_threads(),
         "texts": [[text.path.name, text.weight, text.sha256()] for text in map(Text.parse, options.text)],
@@ -245,6 +269,12 @@ def run_job(
             return []
         propagate = not options.no_propagation
         states = HiddenStates(to.folder.folder, (DENSE, COMPRESSED) if propagate else (DENSE,), len(sequences))
+        for place in places_before(states.block or 0, route, places):
+            if not to.job.is_done(place.index):
+                raise ValueError(
+                    f"--work: {to.folder.folder} is of another run, ahead of {options.out}, which lacks {place.name}; "
+                    "remove it, and --resume begins with the first block again"
+                )
         if states.block is None:
             bar.say("embedding")
             states.begin(lambda index: route.blocks.before(sequences[index]))
@@ -262,6 +292,12 @@ def run_job(
             lambda errors: bar.say_part(described(errors)),
         )
         return walk.run()
+
+
+def places_before(block: int, route: Route, places: dict[str, list[Place]]) -> list[Place]:
+    """The places of the layers in the first blocks."""
+    names = [name for stages in route.stages[:block] for stage in stages for name in stage.layers]
+    return [place for name in names for place in places.get(name, [])]
 
 
 def described(errors: dict[str, Any]) -> str:

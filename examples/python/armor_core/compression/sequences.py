@@ -129,7 +129,7 @@ def make_sequences(
 ) -> list[list[int]]:
     """The texts as sequences of equal length, from all over each text; `size` is (tokens in all, tokens of a sequence).
 
-    Where every text is shorter than that, the sequences are as long as the shortest text.
+    Where a text is shorter than that, all sequences are as long as the shortest text.
     """
     tokens, length = size
     numbers = [text.numbers(tokenizer, say) for text in texts]
@@ -142,9 +142,12 @@ def make_sequences(
     shortest = min(map(len, numbers))
     if shortest < room:
         say(f"the sequences have {shortest} tokens of text instead of {room}: the shortest text has no more")
-        room = shortest
+        room, length = shortest, length - room + shortest
+    count = max(len(texts), round(tokens / length))
+    if count * length > tokens + length / 2:
+        say(f"--tokens: {count * length} instead of {tokens}, so that every text has a sequence of {length}")
     made = []
-    wanted = shares([text.weight for text in texts], max(len(texts), round(tokens / length)))
+    wanted = shares([text.weight for text in texts], count)
     for text, found, count in zip(texts, numbers, wanted):
         pieces = [found[start : start + room] for start in range(0, len(found) - room + 1, room)]
         if len(pieces) < count:
