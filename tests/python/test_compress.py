@@ -18,8 +18,8 @@ from small_model import contents
 from tiny_models import CONFIGS, inputs_of, load, save, torch, transformers, weights
 
 pytestmark = pytest.mark.field
-job_module, compress_module = (
-    importlib.import_module(f"armor_core.{name}") for name in ("job", "compression.compress")
+job_module, compress_module, record_module = (
+    importlib.import_module(f"armor_core.{name}") for name in ("job", "compression.compress", "compression.record")
 )
 main = importlib.import_module("armor_core.commands.main")
 
@@ -426,3 +426,17 @@ def test_a_run_goes_on_with_its_own_configuration_and_hidden_states_alone(tmp_pa
     compress(folder, out, "--resume")
     compress(folder, tmp_path / "whole")
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+    folder = record_module.RunFolder(tmp_path / "work", {"a": 1}, resume=False)
+    with pytest.raises(ValueError, match="another process is at work in"):
+        record_module.RunFolder(tmp_path / "work", {"a": 1}, resume=True)
+    folder.remove()
+    folder = record_module.RunFolder(tmp_path / "work", {"a": 1}, resume=True)
+    folder.put_errors([{"own": 0.5}])
+    del folder
+    assert record_module.RunFolder(tmp_path / "work", {"a": 1}, resume=True).errors(1) == [{"own": 0.5}]
+    (tmp_path / "work/run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json is damaged: .*; remove the folder"):
+        record_module.RunFolder(tmp_path / "work", {"a": 1}, resume=True)

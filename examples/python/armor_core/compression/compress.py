@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import transformers
 
 from armor_core.calibration.choice import summary
 from armor_core.calibration.names import Checkpoint
