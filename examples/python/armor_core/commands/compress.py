@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     layers = parser.add_argument_group("layers")
     layers.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="by their names in memory")
     layers.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="but not")
-    layers.add_argument("--head-and-routers", action="store_true", help="also the output head, routers and the like")
+    layers.add_argument("--head-and-routers", action="store_true", help="also routers and the like")
     factors = parser.add_argument_group("factors")
     factors.add_argument("--block", type=positive, metavar="N", help="size of the wrappers' blocks (default: 64)")
     factors.add_argument("--iterations", type=positive, metavar="N", help="most iterations of a layer (default: 120)")
