@@ -1,6 +1,7 @@
 """What a compressed model has lost is measured as a few lines of numpy measure it. Skipped without PyTorch."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -254,6 +255,25 @@ def test_texts_that_cannot_be_used_are_refused(pair, tmp_path, capsys):
         assert found[1].endswith(words)
 
 
+def test_a_text_is_read_without_its_byte_order_mark(pair, tmp_path, capsys):
+    model, out = pair
+    text = tmp_path / "text.jsonl"
+    text.write_bytes(b"\xef\xbb\xbf" + (model / "text.txt").read_bytes())
+    assert evaluate(out, model, texts=[text])["perplexity"] == evaluate(out, model)["perplexity"]
+    assert "text.jsonl: is measured as the text that it is, without a chat template" in capsys.readouterr().err
+
+
+def test_tokens_that_the_model_does_not_know_are_refused(pair, tmp_path, capsys):
+    folder = tmp_path / "few"
+    shutil.copytree(pair[0], folder)
+    few = load(folder)
+    few.resize_token_embeddings(50)
+    few.save_pretrained(folder)
+    code, told = refusal(capsys, "evaluate", folder, "--against", folder, "--text", folder / "text.txt")
+    assert code == 1
+    assert told.endswith("and the model knows 50 tokens")
+
+
 def test_windows_are_cut_to_the_context_of_the_model(pair, capsys):
     model, out = pair
     assert evaluate(out, model, "--sequence", 100)["tokens"] == TOKENS - 2
@@ -310,8 +330,12 @@ def test_options_that_cannot_be_used_are_refused(pair, tmp_path, capsys):
     model, out = pair
     given = ["evaluate", out, "--against", model, "--text", model / "text.txt"]
     assert refusal(capsys, *given, "--round-to", "9")[1].endswith("9 is not among 2 to 8 bits")
-    assert refusal(capsys, *given, "--json", tmp_path)[1].endswith("is there and is no file, and one pass writes one")
+    assert refusal(capsys, *given, "--json", tmp_path)[1].endswith("is there and is no file")
     assert refusal(capsys, *given, "--sequence", "0")[0] == 2
+    assert refusal(capsys, *given, "--sequence", "1")[1].endswith("windows of 1 leave no token to predict")
+    assert refusal(capsys, *given, "--tokens", "1")[1].endswith(
+        "--tokens 1 and windows of 64 leave no token to predict"
+    )
     assert refusal(capsys, *given, "--dtype", "int8")[0] == 2
 
 

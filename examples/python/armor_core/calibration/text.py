@@ -29,6 +29,13 @@ def tokenizer_of(folder: Path, *, trust_remote_code: bool = False) -> PreTrained
     return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
+def check_tokens(folder: Path, model: transformers.PreTrainedModel, sequences: list[list[int]]) -> None:
+    """Refuses tokens that the model does not know."""
+    rows, largest = model.get_input_embeddings().weight.shape[0], max(map(max, sequences))
+    if largest >= rows:
+        raise ValueError(f"{folder}: the tokenizer gives token {largest}, and the model knows {rows} tokens")
+
+
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """The tokens that a tokenizer puts before a text and after it, such as BOS and EOS, or [CLS] and [SEP]."""

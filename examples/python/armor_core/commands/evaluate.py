@@ -94,6 +94,8 @@ def read_texts(options: argparse.Namespace, kind: ModuleType, config: transforme
             raise ValueError(f"the tokenizers of {options.out} and {options.against} differ: {path}")
         if cut is windows and text.available < options.tokens:
             say(f"{path}: has {text.available} tokens, fewer than --tokens {options.tokens}")
+        if path.suffix == ".jsonl":
+            say(f"{path}: is measured as the text that it is, without a chat template")
         if text.cut:
             say(f"{path}: {text.cut} of {len(text.pieces)} lines are cut to {length} tokens")
         texts.append(text)
@@ -149,6 +151,7 @@ def run(options: argparse.Namespace) -> None:
     """Measures and prints."""
     import transformers
 
+    from armor_core.calibration.text import check_tokens
     from armor_core.evaluation import language, sentences
     from armor_core.evaluation.measure import measure
     from armor_core.evaluation.report import entry, table
@@ -167,6 +170,7 @@ def run(options: argparse.Namespace) -> None:
     kind = language if wanted.has_head else sentences
     texts = read_texts(options, kind, wanted.config)
     dense = load(stored, options.dtype, options.device)
+    check_tokens(options.against, dense, [piece.tokens for text in texts for piece in text.pieces])
     variants = choose(options, out, stored, dense)
     sums = measure(kind, dense, variants, texts, options.at_once)
     size = stored.bytes()

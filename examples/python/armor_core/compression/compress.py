@@ -12,7 +12,7 @@ import torch
 
 from armor_core.calibration.choice import summary
 from armor_core.calibration.names import Checkpoint
-from armor_core.calibration.text import Frame, context_length, frame, tokenizer_of
+from armor_core.calibration.text import Frame, check_tokens, context_length, frame, tokenizer_of
 from armor_core.commands.calibrate import choose, find_on_disk
 from armor_core.commands.terminal import say
 from armor_core.compression.bar import LayersBar
@@ -155,9 +155,7 @@ def read_sequences(options: argparse.Namespace, module: torch.nn.Module) -> list
     if module.can_generate():  # sequences come from the middle of a text, which a final token would deny
         around = Frame(around.before, [])
     sequences = make_sequences(texts, tokenizer, around, (options.tokens, length), say)
-    rows, largest = module.get_input_embeddings().weight.shape[0], max(map(max, sequences))
-    if largest >= rows:
-        raise ValueError(f"{options.model}: the tokenizer gives token {largest}, and the model knows {rows} tokens")
+    check_tokens(options.model, module, sequences)
     return sequences
 
 

@@ -35,7 +35,7 @@ class Text:
 def read(path: Path) -> str:
     """Reads a text in UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # without a byte order mark
     except UnicodeDecodeError as error:
         raise ValueError(f"--text: {path} is not UTF-8, from byte {error.start} on: {error.reason}") from error
 
@@ -48,7 +48,10 @@ def windows(path: Path, tokenizer: PreTrainedTokenizerBase, most: int, length: i
         raise ValueError(f"--text: {path} is shorter than two tokens")
     first = first_tokens(tokenizer, words)
     made = [Piece(window, len(first)) for window in sequences(numbers[:most], first, length)]
-    return Text(path, [piece for piece in made if len(piece.tokens) > max(piece.own, 1)], len(numbers))
+    pieces = [piece for piece in made if len(piece.tokens) > max(piece.own, 1)]
+    if not pieces:
+        raise ValueError(f"--text: {path}: --tokens {most} and windows of {length} leave no token to predict")
+    return Text(path, pieces, len(numbers))
 
 
 def lines(path: Path, tokenizer: PreTrainedTokenizerBase, most: int, length: int) -> Text:
