@@ -1,6 +1,7 @@
 """Hidden states in files: whole or not there, whatever happens while they are written."""
 
 import pickle
+import signal
 
 import pytest
 
@@ -50,20 +51,37 @@ def test_they_begin_equal_and_advance_apart(tmp_path):
     assert names == [f"block-00001-{path}-{shard:05}.npy" for path in sorted(BOTH) for shard in range(3)]
 
 
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_a_damaged_file_is_named(tmp_path, content):
+    states = begun(tmp_path)
+    file = states.shards()[1].file("dense")
+    file.write_bytes(file.read_bytes()[:150] if content is None else content)
+    with pytest.raises(ValueError, match=rf"--work: .*{file.name} is damaged; remove"):
+        values(states, "dense")
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    states = begun(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+    try:
+        with pytest.raises(OSError, match=r"--work: .*block-00001-dense-00000.npy cannot be written"):
+            advance(states, {"dense": 1, "compressed": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_a_run_that_was_stopped_goes_on_where_all_shards_are_whole(tmp_path):
     states = begun(tmp_path)
-
-    def stops(rows):
-        for index, row in enumerate(rows):
-            if index == 2:
-                raise KeyboardInterrupt
-            yield row + 1
-
     (done, path), (stopped, _) = states.missing(1)[:2]
     done.write(path, (rows + 1 for rows in done.before().read(path)))
-    with pytest.raises(KeyboardInterrupt):
-        stopped.write(path, stops(stopped.before().read(path)))
-    assert len(list(tmp_path.glob("unfinished-*"))) == 1
+    name = stopped.file(path).name
+    (tmp_path / f"unfinished-{name}-0").write_bytes(b"what a kill leaves")
     again = HiddenStates(tmp_path, BOTH, COUNT)
     assert again.block == 0 and not list(tmp_path.glob("unfinished-*"))
     assert values(again, "dense") == list(range(COUNT))

@@ -98,7 +98,7 @@ def compress(options: argparse.Namespace) -> None:
         return
     run_folder = RunFolder(options.work, record, resume=options.resume)
     if is_finished:
-        errors = run_folder.errors(len(layers))
+        errors = run_folder.errors(len(route.blocks.modules) if route else 0)
     else:
         workers = find_workers(options, settings, record)
         errors = run_job(options, model, route, sequences, Target(job, run_folder, workers))
@@ -228,6 +228,7 @@ def record_of(options: argparse.Namespace, sequences: list[list[int]], *, walked
         "block_by_block": walked,
         "propagation": walked and not options.no_propagation,
         "all_experts": options.all_experts,
+        "settings": {name: getattr(options, name) for name in (*SETTINGS, "correction", "ridge") if name != "threads"},
     }
 
 

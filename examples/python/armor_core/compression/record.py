@@ -57,8 +57,12 @@ class RunFolder:
         unfinished.replace(self.folder / name)
 
     def errors(self, blocks: int) -> list[dict[str, Any]]:
-        """What is known of the first `blocks` blocks."""
-        return read(self.folder / ERRORS)[:blocks] if (self.folder / ERRORS).is_file() else []
+        """What is known of the first `blocks` blocks; a ValueError says that something is missing."""
+        path = self.folder / ERRORS
+        found = read(path)[:blocks] if path.is_file() else []
+        if len(found) < blocks:
+            raise ValueError(f"--work: {path} has {len(found)} of {blocks} blocks; remove {self.folder}")
+        return found
 
     def put_errors(self, errors: list[dict[str, Any]]) -> None:
         """Keeps what is known of the blocks so far."""

@@ -39,18 +39,30 @@ class Shard:
 
     def read(self, path: str) -> Iterator[torch.Tensor]:
         """The hidden states of one sequence after another, (1, tokens, width)."""
-        rows = np.load(self.file(path), mmap_mode="r")
+        file = self.file(path)
+        try:
+            rows = np.load(file, mmap_mode="r")
+        except (EOFError, ValueError) as error:  # what numpy says of a file that is cut or is none of its own
+            raise ValueError(
+                f"--work: {file} is damaged; remove {self.folder}, and --resume begins with the first block again"
+            ) from error
         return (torch.tensor(rows[index : index + 1]) for index in range(len(rows)))
 
     def write(self, path: str, rows: Iterable[torch.Tensor]) -> None:
         """Writes the hidden states, complete or not at all, whoever else does the same at the same time."""
         file = self.file(path)
         unfinished = file.with_name(f"{UNFINISHED}{file.name}-{uuid.uuid4().hex}")
-        with unfinished.open("wb") as opened:
-            np.save(opened, torch.cat(list(rows)).numpy())
-            opened.flush()
-            os.fsync(opened.fileno())
-        unfinished.replace(file)
+        values = torch.cat(list(rows)).numpy()
+        try:
+            with unfinished.open("wb") as opened:
+                np.save(opened, values)
+                opened.flush()
+                os.fsync(opened.fileno())
+            unfinished.replace(file)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            reason = error.strerror or "the disk is full"  # numpy says only how many numbers it has written
+            raise OSError(f"--work: {file} cannot be written: {reason}") from error
 
     def before(self) -> Shard:
         """The same sequences in front of the block before."""
