@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 
+from armor_core.commands.terminal import say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 START = 200
 # What models call the length of their context; that of most is found under the first name, whatever they call it.
 CONTEXT_LENGTHS = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions", "seq_length")
-
-
 # Without one of these transformers makes up a tokenizer that knows no words.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 
@@ -57,6 +57,23 @@ def frame(tokenizer: PreTrainedTokenizerBase, text: str) -> Frame:
 def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The tokens that the tokenizer puts before a text, such as BOS."""
     return frame(tokenizer, text).before
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """The text of a file in UTF-8, without a byte order mark, its lines ended by a line feed alone."""
+    try:
+        return data.decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--text: {path} is not UTF-8, from byte {error.start} on: {error.reason}") from error
+
+
+def within_context(length: int, config: PretrainedConfig) -> int:
+    """The option --sequence, cut to the context length of the model, which is said."""
+    context = context_length(config)
+    if context is None or length <= context:
+        return length
+    say(f"--sequence: {length} is cut to {context}, the context length of the model")
+    return context
 
 
 def context_length(config: PretrainedConfig) -> int | None:

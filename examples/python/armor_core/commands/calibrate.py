@@ -41,23 +41,16 @@ PROBED = 8
 
 def read(options: argparse.Namespace, model: transformers.PreTrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The text as batches of token numbers and attention masks, cut to the context length of the model."""
-    from armor_core.calibration.text import batches, context_length, first_tokens, sequences, tokenizer_of
+    from armor_core.calibration.text import batches, decoded, first_tokens, sequences, tokenizer_of, within_context
 
-    try:
-        words = options.text.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--text: {options.text} is not UTF-8, from byte {error.start} on: {error.reason}") from error
+    words = decoded(options.text, options.text.read_bytes())
     tokenizer = tokenizer_of(options.model)
     numbers = tokenizer(words, add_special_tokens=False, verbose=False).input_ids[: options.tokens]
     if not numbers:
         raise ValueError(f"--text: {options.text} holds no token")
     if len(numbers) < options.tokens:
         say(f"the text has {len(numbers)} tokens, fewer than --tokens {options.tokens}")
-    length = options.sequence
-    context = context_length(model.config)
-    if context is not None and context < length:
-        say(f"--sequence: {length} is cut to {context}, the context length of the model")
-        length = context
+    length = within_context(options.sequence, model.config)
     return batches(sequences(numbers, first_tokens(tokenizer, words), length), options.batch)
 
 

@@ -77,14 +77,11 @@ def bits(text: str) -> int:
 
 def read_texts(options: argparse.Namespace, kind: ModuleType, config: transformers.PretrainedConfig) -> list[Text]:
     """The texts, cut into what the models are run on; refuses tokenizers that differ."""
-    from armor_core.calibration.text import context_length, tokenizer_of
+    from armor_core.calibration.text import tokenizer_of, within_context
     from armor_core.evaluation import language
     from armor_core.evaluation.texts import lines, windows
 
-    length, context = options.sequence, context_length(config)
-    if context is not None and context < length:
-        say(f"--sequence: {length} is cut to {context}, the context length of the model")
-        length = context
+    length = within_context(options.sequence, config)
     cut = windows if kind is language else lines
     tokenizer, other = tokenizer_of(options.against), tokenizer_of(options.out)
     texts = []

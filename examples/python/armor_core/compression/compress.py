@@ -12,7 +12,7 @@ import torch
 
 from armor_core.calibration.choice import summary
 from armor_core.calibration.names import Checkpoint
-from armor_core.calibration.text import Frame, check_tokens, context_length, frame, tokenizer_of
+from armor_core.calibration.text import Frame, check_tokens, frame, tokenizer_of, within_context
 from armor_core.commands.calibrate import choose, find_on_disk
 from armor_core.commands.terminal import say
 from armor_core.compression.bar import LayersBar
@@ -147,10 +147,7 @@ def read_sequences(options: argparse.Namespace, module: torch.nn.Module) -> list
     """The texts as sequences of token numbers, cut to the context length of the model."""
     tokenizer = tokenizer_of(options.model, trust_remote_code=options.trust_remote_code)
     texts = [Text.parse(given) for given in options.text]
-    length, context = options.sequence, context_length(module.config)
-    if context is not None and context < length:
-        say(f"--sequence: {length} is cut to {context}, the context length of the model")
-        length = context
+    length = within_context(options.sequence, module.config)
     around = frame(tokenizer, "A text.")
     if module.can_generate():  # sequences come from the middle of a text, which a final token would deny
         around = Frame(around.before, [])

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
+from armor_core.calibration.text import decoded
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -64,11 +66,7 @@ class Text:
         if len(data) > MOST_BYTES:
             say(f"{self.path}: the first {MOST_BYTES >> 20} MiB are read, of {len(data) >> 20}")
             data = whole_start(data)
-        try:
-            words = data.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"--text: {self.path} is not UTF-8, from byte {error.start} on: {error.reason}") from error
-        words = words.removeprefix("\ufeff")  # a byte order mark, which is no part of the text
+        words = decoded(self.path, data)
         if self.path.suffix == ".jsonl":
             # not splitlines(): a string of JSON may hold what that takes for the end of a line, such as U+2028
             words = "".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from armor_core.calibration.text import first_tokens, sequences
+from armor_core.calibration.text import decoded, first_tokens, sequences
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,17 +32,9 @@ class Text:
     cut: int = 0
 
 
-def read(path: Path) -> str:
-    """Reads a text in UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig")  # without a byte order mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--text: {path} is not UTF-8, from byte {error.start} on: {error.reason}") from error
-
-
 def windows(path: Path, tokenizer: PreTrainedTokenizerBase, most: int, length: int) -> Text:
     """The windows of a text, each with the tokenizer's first tokens and up to `length` tokens, of at most `most`."""
-    words = read(path)
+    words = decoded(path, path.read_bytes())
     numbers = tokenizer(words, add_special_tokens=False, verbose=False).input_ids
     if len(numbers) < 2:
         raise ValueError(f"--text: {path} is shorter than two tokens")
@@ -56,7 +48,7 @@ def windows(path: Path, tokenizer: PreTrainedTokenizerBase, most: int, length: i
 
 def lines(path: Path, tokenizer: PreTrainedTokenizerBase, most: int, length: int) -> Text:
     """The lines of a text that are not empty, cut to `length` tokens, until they have `most` tokens."""
-    found = [line.strip() for line in read(path).splitlines() if line.strip()]
+    found = [line.strip() for line in decoded(path, path.read_bytes()).splitlines() if line.strip()]
     if not found:
         raise ValueError(f"--text: {path} holds no line that is not empty")
     text, total = Text(path, [], len(found)), 0
