@@ -138,7 +138,7 @@ def _store(
         if name in stored:
             stored[name].layers.append(layer)
         else:
-            stored[name] = Stored(name, [layer], experts, part.transposed, stacked, part.start, part.step)
+            stored[name] = Stored(name, [layer], experts, part.transposed, stacked, part.start, part.step, part.name)
 
 
 def _parts(wanted: Wanted, checkpoint: Checkpoint) -> list[Part]:

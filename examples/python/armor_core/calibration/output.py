@@ -25,7 +25,7 @@ class Stored:
 
     It has several layers where it is used in several places. It is [in, out] if `transposed`, [out, in] if that is
     False, and either if it is None, for inputs that something else has stored. Where it is a part of a layer's weight,
-    its outputs are every `step`th of the layer's from `start` on.
+    its outputs are every `step`th of the layer's from `start` on. `tensor` is its whole name on disk.
     """
 
     stem: str
@@ -35,6 +35,7 @@ class Stored:
     stacked: bool = False
     start: int = 0
     step: int = 1
+    tensor: str | None = None
 
     def places(self) -> list[tuple[str, ...]]:
         """The accumulators of its inputs, for each expert where it has some."""

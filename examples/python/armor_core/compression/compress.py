@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from armor_core.calibration.choice import summary
-from armor_core.calibration.names import Checkpoint
 from armor_core.calibration.text import Frame, check_tokens, frame, tokenizer_of, within_context
 from armor_core.commands.calibrate import choose, find_on_disk
 from armor_core.commands.terminal import say
@@ -195,16 +194,12 @@ def find_route(model: Model, stages: list[Stage], sequences: list[list[int]]) ->
 
 def job_settings(options: argparse.Namespace, stored: list[Stored]) -> dict[str, Any]:
     """The settings of the job that compresses the weights on disk."""
-    shapes = Checkpoint(options.model).shapes
-    names = {
-        weight.stem: f"{weight.stem}.weight" if f"{weight.stem}.weight" in shapes else weight.stem for weight in stored
-    }
     settings = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     return {
         "checkpoint": options.model,
         "out": options.out,
-        "include": sorted(names.values()),
-        "transposed": sorted(names[weight.stem] for weight in stored if weight.transposed),
+        "include": sorted(weight.tensor for weight in stored),
+        "transposed": sorted(weight.tensor for weight in stored if weight.transposed),
         "correction": options.correction,
         "correction_ridge": options.ridge,
         "resume": options.resume,

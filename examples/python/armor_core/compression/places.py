@@ -46,10 +46,10 @@ class Place:
 
 def find_places(plan: dict[str, Any], stored: list[Stored]) -> dict[str, list[Place]]:
     """The places of each layer in memory, from the plan of a job and the weights on disk."""
-    weights = {weight.stem: weight for weight in stored}
+    weights = {weight.tensor: weight for weight in stored}
     found: dict[str, list[Place]] = {}
     for index, layer in enumerate(plan["layers"]):
-        weight = weights[layer["tensor"].removesuffix(".weight")]
+        weight = weights[layer["tensor"]]
         expert = layer["slice"] if weight.stacked else weight.experts[0] if weight.experts else None
         place = Place(index, layer["name"], layer["rows"] * layer["cols"], weight, expert)
         for name in weight.layers:
