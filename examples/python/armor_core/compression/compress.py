@@ -74,7 +74,7 @@ def compress(options: argparse.Namespace) -> None:
     """Compresses the model, and writes the report."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    module = load_dense(options.model, trust_remote_code=options.trust_remote_code)
+    module = load_dense(options.model, trust_remote_code=options.trust_remote_code, complete=True)
     layers = choose(options, module)
     sequences = read_sequences(options, module)
     stages = probe(module, layers, sequences[0][:PROBED])
@@ -253,7 +253,7 @@ def run_job(
         bar.start([place for place in distinct.values() if to.job.is_done(place.index)])
         compression = Compression(to.job, places, kind, to.workers, bar.progress, bar.done)
         if route is None:
-            whole = load_dense(options.model, trust_remote_code=options.trust_remote_code)
+            whole = load_dense(options.model, trust_remote_code=options.trust_remote_code, complete=True)
             layers = {name: rebound(layer, whole) for name, layer in model.layers.items()}
             compress_whole(whole, layers, sequences, compression, all_experts=options.all_experts)
             return []

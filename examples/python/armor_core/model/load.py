@@ -50,11 +50,17 @@ def family(folder: Path) -> Family:
 
 
 def load_dense(
-    folder: Path, dtype: str | torch.dtype = "auto", device: str = "cpu", *, trust_remote_code: bool = False
+    folder: Path,
+    dtype: str | torch.dtype = "auto",
+    device: str = "cpu",
+    *,
+    trust_remote_code: bool = False,
+    complete: bool = False,
 ) -> transformers.PreTrainedModel:
     """Loads a model that is not compressed, to observe its layers; of one for images and text the language part runs.
 
-    With `trust_remote_code` the folder may bring code of its own.
+    With `trust_remote_code` the folder may bring code of its own. With `complete` a ValueError names tensors that the
+    folder lacks; transformers makes these up otherwise.
     """
     if trust_remote_code:
         auto = transformers.AutoModelForCausalLM
@@ -62,7 +68,8 @@ def load_dense(
     else:
         made = family(folder)
         model, info = made.model_class.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-        refuse_missing(folder, made, info)
+        if complete:
+            refuse_missing(folder, made, info)
     model.set_experts_implementation("eager")  # as while experts are observed, so that every pass computes the same
     return model.to(device).eval()
 
