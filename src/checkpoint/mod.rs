@@ -15,10 +15,10 @@
 //!
 //! ```no_run
 //! use armor_core::checkpoint::{Calibration, CheckpointError, Job, JobSettings};
-//! use armor_core::HessianAccumulator;
+//! use armor_core::{HessianAccumulator, HessianKind};
 //! use std::ops::ControlFlow;
 //!
-//! # fn inputs_of(_: &str) -> HessianAccumulator { unimplemented!() }
+//! # fn inputs_of(_: &str) -> HessianAccumulator { HessianAccumulator::new(64, HessianKind::Diagonal) }
 //! let job = Job::open(JobSettings::calibrated_by_caller("model", ["model.layers.*_proj.weight"], "compressed"))?;
 //! for (index, layer) in job.layers().iter().enumerate() {
 //!     let inputs: HessianAccumulator = inputs_of(&layer.name);
