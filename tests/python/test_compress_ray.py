@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import json
 import shutil
-import subprocess
 
 import psutil
 import pytest
@@ -12,7 +11,7 @@ from conftest import armor, command
 from safetensors.numpy import load_file, save_file
 from small_model import contents
 from test_compress import gemma3n
-from test_ray import end, kill_all, wait_for
+from test_ray import end, kill_all, launched, wait_for
 from tiny_models import TEXT, save
 from tokenizers.pre_tokenizers import ByteLevel
 
@@ -32,9 +31,7 @@ def start():
     begun = []
 
     def start(folder, out, *more):
-        words, environment = command("compress", folder, out, "--text", folder / "text.txt", *more)
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        begun.append(psutil.Popen(words, env=environment, **output))
+        begun.append(launched(*command("compress", folder, out, "--text", folder / "text.txt", *more)))
         return begun[-1]
 
     yield start

@@ -37,13 +37,18 @@ def start():
         path = Path(settings["out"]).with_suffix(".json")
         path.write_text(json.dumps(settings))
         words, environment = command("compress-ray", path, "--workers", "2", *more)
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        begun.append(psutil.Popen(words, env=environment, **output))
+        begun.append(launched(words, environment))
         return begun[-1]
 
     yield start
     for process in begun:
         kill_all(process)
+
+
+def launched(words, environment):
+    """Starts a program; what it prints is kept for `end`."""
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return psutil.Popen(words, env=environment, **output)
 
 
 def kill_all(process):
