@@ -36,6 +36,8 @@ pub use descent::core_update::update::CoreUpdate;
 pub use descent::mask_selector::scores::{Magnitude, NoWagP, Wanda};
 pub use descent::mask_selector::selector::MaskSelector;
 pub use descent::mask_selector::sparse_gpt::SparseGpt;
+#[cfg(feature = "serde")]
+pub use descent::options::changes::OptionChanges;
 pub use descent::options::{Method, Objective, Options};
 pub use descent::progress::{Phase, Progress};
 pub use descent::run::{Descent, factorize};

@@ -13,7 +13,7 @@ use super::selection::Selection;
 use super::settings::JobSettings;
 use super::side_files::SideFiles;
 use super::source::{LoadedLayer, Source};
-use crate::descent::options::{Objective, Options};
+use crate::descent::options::Objective;
 use crate::error::Error;
 use crate::input::hessian::Hessian;
 use crate::kernels::pool;
@@ -42,8 +42,6 @@ impl JobFiles {
 /// An open job.
 pub(super) struct JobContext {
     pub settings: JobSettings,
-    /// The options of every layer's run. They name no number of threads: a job keeps one pool for all its layers.
-    pub options: Options,
     pub config: Option<ModelConfig>,
     pub checkpoint: Source,
     /// `None` where the caller calibrates.
@@ -80,7 +78,6 @@ impl JobContext {
             _ => Some(pool_of(threads)?),
         };
         Ok(JobContext {
-            options: settings.options.clone().threads(0),
             settings,
             config: files.config,
             checkpoint: files.checkpoint,
@@ -130,7 +127,7 @@ impl JobContext {
         let selected = &self.selection.layers[index];
         let hessian = match (&self.hessians, &selected.hessian) {
             (Some(hessians), Some(name)) => {
-                hessians.hessian(name, selected.slice, self.options.objective == Objective::Full)?
+                hessians.hessian(name, selected.slice, selected.options.objective == Objective::Full)?
             }
             _ => Hessian::identity(selected.cols),
         };

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::digest;
 use super::error::CheckpointError;
+use super::overrides::differing_options;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
 use super::source::Source;
@@ -15,8 +16,8 @@ use crate::bytes::reader::{WRITER, other_format};
 const SAMPLE: usize = 4096;
 
 /// The format of `job.json`. Records before format 2 have no such number; format 3 adds the orientation of every weight,
-/// format 4 jobs that their callers calibrate.
-const FORMAT: &str = "4";
+/// format 4 jobs that their callers calibrate, format 5 the options of a layer that differ from those of the job.
+const FORMAT: &str = "5";
 
 /// The key of how the layers are stored, which counts where the caller calibrates.
 const STORED: &str = "stored";
@@ -39,8 +40,10 @@ impl Fingerprint {
         (checkpoint, hessians): (&Source, Option<&Source>),
         layers: &[SelectedTensor],
     ) -> Result<Self, CheckpointError> {
-        let layers: Vec<_> =
-            layers.iter().map(|layer| json!([layer.name, layer.hessian_key(), layer.transposed])).collect();
+        let layers: Vec<_> = layers
+            .iter()
+            .map(|layer| json!([layer.name, layer.hessian_key(), layer.transposed, differing_options(layer, settings)]))
+            .collect();
         Ok(Self::of(json!({
             "format": FORMAT,
             "writer": WRITER,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::error::{CheckpointError, file_error, tensor_error};
+use super::overrides::Overrides;
 use super::settings::JobSettings;
 use super::source::Source;
 use super::tensor_names::{HESSIAN_ENDINGS, is_hessian, stem, stem_of_hessian};
@@ -24,6 +25,7 @@ pub struct UnmatchedHessian {
 /// The names of the weights and of the Hessians of a job.
 pub(super) struct HessianNames<'a> {
     settings: &'a JobSettings,
+    overrides: &'a Overrides<'a>,
     checkpoint: &'a Source,
     hessians: &'a Source,
     unmatched: OnceCell<Vec<UnmatchedHessian>>,
@@ -35,11 +37,11 @@ impl<'a> HessianNames<'a> {
     /// # Errors
     /// An alias or a new name that applies to no weight, or leads to no Hessian.
     pub fn new(
-        settings: &'a JobSettings,
+        (settings, overrides): (&'a JobSettings, &'a Overrides<'a>),
         checkpoint: &'a Source,
         hessians: &'a Source,
     ) -> Result<Self, CheckpointError> {
-        let names = HessianNames { settings, checkpoint, hessians, unmatched: OnceCell::new() };
+        let names = HessianNames { settings, overrides, checkpoint, hessians, unmatched: OnceCell::new() };
         let has_part =
             |source: &Source, part: &str| source.tensors().any(|name| name.split('.').any(|found| found == part));
         let has_start = |source: &Source, start: &str| source.tensors().any(|name| name.starts_with(start));
@@ -62,9 +64,9 @@ impl<'a> HessianNames<'a> {
         Ok(names)
     }
 
-    /// The endings of the Hessians that serve the objective, the better first.
-    fn endings(&self) -> &'static [&'static str] {
-        match self.settings.options.objective {
+    /// The endings of the Hessians that serve the objective of a weight, the better first.
+    fn endings(&self, weight: &str) -> &'static [&'static str] {
+        match self.overrides.options_of(weight).objective {
             Objective::Diagonal => &HESSIAN_ENDINGS,
             Objective::Full => &HESSIAN_ENDINGS[1..],
         }
@@ -90,8 +92,9 @@ impl<'a> HessianNames<'a> {
         for at in 0..own {
             stems.extend(aliased(&stems[at]));
         }
+        let endings = self.endings(weight);
         stems.iter().find_map(|stem| {
-            let names = self.endings().iter().map(|ending| format!("{stem}.{ending}"));
+            let names = endings.iter().map(|ending| format!("{stem}.{ending}"));
             names.into_iter().find(|name| self.hessians.shard(name).is_some())
         })
     }
@@ -99,7 +102,8 @@ impl<'a> HessianNames<'a> {
     /// The error of a weight that is to be compressed, but has no Hessian.
     pub fn absent(&self, weight: &str) -> CheckpointError {
         let file = self.checkpoint.file_of(weight);
-        let names: Vec<String> = self.endings().iter().map(|ending| format!("{}.{ending}", stem(weight))).collect();
+        let names: Vec<String> =
+            self.endings(weight).iter().map(|ending| format!("{}.{ending}", stem(weight))).collect();
         let (file_of, names) = (self.hessians.path().display(), names.join(" or "));
         let mut problem = format!("is selected, but {file_of} has no {names}, and no alias leads to another");
         if let Some(found) = self.unmatched().iter().find(|found| found.similar.as_deref() == Some(weight)) {

@@ -4,6 +4,7 @@ use safetensors::Dtype;
 
 use super::error::{CheckpointError, tensor_error};
 use super::orientation::{Claims, Orientation};
+use super::overrides::Overrides;
 use super::scales::scale_of;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
@@ -24,6 +25,7 @@ fn own_precision(dtype: Dtype) -> Precision {
 pub(super) struct Inputs<'a> {
     pub settings: &'a JobSettings,
     pub claims: Claims,
+    pub overrides: &'a Overrides<'a>,
     pub checkpoint: &'a Source,
     /// `None` where the caller calibrates.
     pub hessians: Option<&'a Source>,
@@ -57,7 +59,11 @@ impl Inputs<'_> {
         let transposed = orientation == Orientation::Transposed;
         let [rows, cols] = if transposed { [matrix[1], matrix[0]] } else { matrix };
         let dtype = self.settings.dtype.unwrap_or_else(|| own_precision(info.dtype).into());
-        let pattern = self.settings.options.pattern;
+        let options = self.overrides.options_of(name);
+        if let Err(error) = options.validate() {
+            return refuse(format!("its options do not fit: {error}"));
+        }
+        let pattern = options.pattern;
         if !cols.is_multiple_of(pattern.m()) {
             return refuse(format!("{cols} columns are not a multiple of {}, the group of {pattern}", pattern.m()));
         }
@@ -81,6 +87,7 @@ impl Inputs<'_> {
             rows,
             cols,
             transposed,
+            options: options.clone(),
             is_orientation_assumed: orientation == Orientation::Assumed,
             dtype,
             bytes: rows * cols * info.dtype.bitsize() / 8,

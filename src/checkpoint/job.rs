@@ -196,7 +196,7 @@ impl Job {
         observer: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<(), CheckpointError> {
         assert!(index < self.layers().len(), "no layer {index}");
-        self.context.run_layer(index, calibration, Descent::new(&self.context.options)?.observer(observer))
+        self.context.run_layer(index, calibration, Descent::new(&self.layers()[index].options)?.observer(observer))
     }
 
     /// Refuses a call that passes a calibration where files have the Hessians, or none where the caller calibrates.

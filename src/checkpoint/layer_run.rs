@@ -52,11 +52,12 @@ impl JobContext {
     ) -> Result<(), CheckpointError> {
         let part = self.with_layer_under(index, hessian.clone(), |loaded| {
             let (layer, inputs) = (&loaded.layer, loaded.digests());
+            let options = &self.selection.layers[index].options;
             self.check_inputs(index, &inputs)?;
             let result = self.descend(index, layer, descent)?;
             let stored = self.stored(index, result.clone())?;
             let (loss, output_error) =
-                self.in_pool(index, || Ok((stored.loss(layer, &self.options)?, stored.output_error(layer))))?;
+                self.in_pool(index, || Ok((stored.loss(layer, options)?, stored.output_error(layer))))?;
             let report = CallerReport {
                 calibration: CalibrationKind::Hessian,
                 output_error: Some(output_error),
@@ -80,7 +81,7 @@ impl JobContext {
             let result = self.descend(index, &corrected, descent)?;
             let stored = self.stored(index, result.clone())?;
             let (loss, output_error) = self.in_pool(index, || {
-                let loss = stored.loss(&corrected, &self.options)?;
+                let loss = stored.loss(&corrected, &self.selection.layers[index].options)?;
                 Ok((loss, pairs.output_error(weight(), &stored.dense().view())?))
             })?;
             let finite = |value: f64| value.is_finite().then_some(value);

@@ -50,10 +50,9 @@ pub(super) fn by_size(layer: &SelectedTensor, settings: &JobSettings) -> Option<
     }
     // The other formats store a dense matrix, and are chosen for other reasons than size.
     let is_compact = matches!(settings.format, Format::Factors | Format::SparseBitmask | Format::Cutlass);
-    let after = compact_bytes(layer, &settings.options);
+    let after = compact_bytes(layer, &layer.options);
     let grows = is_compact && after >= layer.bytes;
-    grows
-        .then(|| format!("would grow from {} to {after} bytes in blocks of {}", layer.bytes, blocks(&settings.options)))
+    grows.then(|| format!("would grow from {} to {after} bytes in blocks of {}", layer.bytes, blocks(&layer.options)))
 }
 
 fn blocks(options: &Options) -> String {

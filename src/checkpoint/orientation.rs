@@ -1,9 +1,8 @@
 //! Whether a weight is stored as [outputs, inputs], as `torch.nn.Linear` stores it, or as [inputs, outputs], as the
 //! `Conv1D` of GPT-2 does.
 
-use globset::GlobMatcher;
-
 use super::error::{CheckpointError, tensor_error};
+use super::globs::Globs;
 use super::model_config::ModelConfig;
 use super::source::Source;
 use super::tensor_names::beside;
@@ -14,7 +13,7 @@ const CONV1D_MODELS: [&str; 6] = ["gpt2", "openai-gpt", "ctrl", "imagegpt", "dec
 /// What settings and configuration say of the orientation of the weights.
 pub(super) struct Claims {
     /// The globs of the setting `transposed`, where it is given.
-    transposed: Option<Vec<GlobMatcher>>,
+    transposed: Option<Globs>,
     /// The `model_type` of a model, or of a part of one, with modules of the class `Conv1D`.
     conv1d_model: Option<String>,
 }
@@ -32,7 +31,7 @@ pub(super) enum Orientation {
 
 impl Claims {
     /// Takes the globs, and what `config.json` says of the model.
-    pub fn new(transposed: Option<Vec<GlobMatcher>>, config: Option<&ModelConfig>) -> Self {
+    pub fn new(transposed: Option<Globs>, config: Option<&ModelConfig>) -> Self {
         let models = config.map_or_else(Vec::new, ModelConfig::model_types);
         let conv1d_model = models.into_iter().find(|model| CONV1D_MODELS.contains(&model.as_str()));
         Claims { transposed, conv1d_model }
@@ -49,7 +48,7 @@ impl Claims {
 
     /// What the setting `transposed` says, if it is given.
     fn setting(&self, name: &str) -> Option<bool> {
-        self.transposed.as_ref().map(|globs| globs.iter().any(|glob| glob.is_match(name)))
+        self.transposed.as_ref().map(|globs| globs.is_match(name))
     }
 
     /// Finds how the weight `name`, whose matrix is stored with this shape, is stored: as calibration recorded it beside

@@ -1,11 +1,12 @@
 //! `config.json` of the output: it says in the ecosystem's own place, `quantization_config`, what the files are.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::context::JobContext;
 use super::model_config::{ModelConfig, WEIGHTS};
 use super::selected_tensor::SelectedTensor;
 use crate::bytes::reader::{FORMAT, WRITER};
+use crate::descent::options::Options;
 use crate::result::formats::format::Format;
 
 /// The key that describes how weights are stored.
@@ -32,6 +33,7 @@ pub(super) fn changed(job: &JobContext, config: &ModelConfig) -> Option<String> 
         "pattern": options.pattern.to_string(),
         "left_block": options.left_block,
         "right_block": options.right_block,
+        "exceptions": exceptions(job),
         "dtype": job.settings.dtype,
         "tensors": compressed(job, |_| true),
         "transposed": compressed(job, |layer| layer.transposed),
@@ -42,6 +44,17 @@ pub(super) fn changed(job: &JobContext, config: &ModelConfig) -> Option<String> 
     config.keys.remove(WEIGHTS);
     config.keys.insert(KEY.to_owned(), description);
     Some(config.text())
+}
+
+/// Pattern and blocks of the tensors that have others than most.
+fn exceptions(job: &JobContext) -> Map<String, Value> {
+    let shape = |options: &Options| {
+        let pattern = options.pattern.to_string();
+        json!({"pattern": pattern, "left_block": options.left_block, "right_block": options.right_block})
+    };
+    let of_job = shape(&job.settings.options);
+    let shapes = job.selection.layers.iter().map(|layer| (layer.tensor.clone(), shape(&layer.options)));
+    shapes.filter(|(_, shape)| *shape != of_job).collect()
 }
 
 /// The names of the tensors that are compressed and have the property `has`.

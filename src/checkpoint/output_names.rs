@@ -56,7 +56,8 @@ mod tests {
     fn names_are_those_of_the_tensors() -> Result<(), Error> {
         let weight = ndarray::Array2::from_shape_fn((32, 32), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
         let layer = Layer::new(&weight, Hessian::identity(32))?;
-        let result = factorize(&layer, &Options::exact().block(16).iterations(1))?;
+        let options = Options::exact().block(16).iterations(1);
+        let result = factorize(&layer, &options)?;
         let text = || "a.b.weight".to_owned();
         let selected = SelectedTensor {
             name: text(),
@@ -68,6 +69,7 @@ mod tests {
             rows: 32,
             cols: 32,
             transposed: false,
+            options,
             is_orientation_assumed: false,
             dtype: Precision::F16.into(),
             bytes: 4096,

@@ -85,7 +85,7 @@ impl<'a> OutputShard<'a> {
             job.check_inputs(index, &digests)?;
             match &part.measured {
                 Some(measured) => Ok(measured.loss),
-                None => job.in_pool(index, || stored.loss(&loaded.layer, &job.options)),
+                None => job.in_pool(index, || stored.loss(&loaded.layer, &layer.options)),
             }
         })?;
         let history = format!("{}.armor.history", layer.stem());

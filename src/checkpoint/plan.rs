@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::context::JobContext;
+use super::overrides::differing_options;
 use super::selected_tensor::SelectedTensor;
 use super::source::Source;
 
@@ -30,11 +31,11 @@ pub(super) fn decisions(job: &JobContext) -> Map<String, Value> {
 pub(super) fn text(job: &JobContext) -> String {
     let mut plan = decisions(job);
     plan.insert("warnings".to_owned(), json!(job.all_warnings().collect::<Vec<_>>()));
-    plan.insert("layers".to_owned(), job.selection.layers.iter().map(layer).collect());
+    plan.insert("layers".to_owned(), job.selection.layers.iter().map(|layer| description(layer, job)).collect());
     format!("{:#}\n", Value::Object(plan))
 }
 
-fn layer(layer: &SelectedTensor) -> Value {
+fn description(layer: &SelectedTensor, job: &JobContext) -> Value {
     json!({
         "name": layer.name,
         "tensor": layer.tensor,
@@ -45,6 +46,7 @@ fn layer(layer: &SelectedTensor) -> Value {
         "cols": layer.cols,
         "transposed": layer.transposed,
         "dtype": layer.dtype,
+        "options": differing_options(layer, &job.settings),
         "tokens": layer.tokens,
         "bytes": layer.bytes,
     })

@@ -34,7 +34,7 @@ impl JobContext {
         if !chosen.is_some_and(|types| types.contains(&Precision::F16)) {
             return Ok(self.near_the_end(index, loaded));
         }
-        let options = self.options.clone().objective(Objective::Diagonal);
+        let options = layer.options.clone().objective(Objective::Diagonal);
         let (exact, stored) = self.in_pool(index, || self.losses(index, loaded, &options))?;
         let is_lossy = stored > (1.0 + SHARE) * exact + STEP * STEP;
         let lossy = is_lossy.then(|| {

@@ -12,6 +12,7 @@ use super::error::{CheckpointError, file_error, io_error};
 use super::fingerprint::{Fingerprint, differing};
 use super::folder::JobFolder;
 use super::output_files::REPORT;
+use super::overrides::differing_options;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
 use super::{digest, plan, shard};
@@ -37,6 +38,9 @@ pub(super) struct LayerReport {
     pub loss: f64,
     /// The loss before values were rounded to the dtype.
     pub loss_in_f32: f64,
+    /// The options that differ from those of the job.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub options: Map<String, Value>,
     pub iterations: usize,
     pub stop_reason: &'static str,
     /// Inputs that were zero on every calibration token; where these are all of them, the identity stood in for the
@@ -80,6 +84,7 @@ impl LayerReport {
             nowag_p_loss: result.nowag_p_loss(),
             loss,
             loss_in_f32: result.loss(),
+            options: differing_options(layer, &job.settings),
             iterations: result.iterations(),
             stop_reason: result.stop_reason().as_str(),
             dead_inputs: result.dead_inputs(),
@@ -95,7 +100,7 @@ impl LayerReport {
 impl JobContext {
     /// Says that a layer which the caller has calibrated has fewer tokens than inputs, where the objective needs more.
     fn warning_of_few_tokens(&self, layer: &SelectedTensor, tokens: u64) -> Option<String> {
-        let is_short = self.options.objective == Objective::Full && tokens < layer.cols as u64;
+        let is_short = layer.options.objective == Objective::Full && tokens < layer.cols as u64;
         is_short.then(|| format!("{}: has {tokens} calibration tokens and {} inputs", layer.name, layer.cols))
     }
 }
@@ -127,6 +132,7 @@ fn settings_of(settings: &JobSettings) -> Value {
     let mut all = settings.decisive();
     all.insert("format".to_owned(), json!(settings.format));
     all.insert("dtype".to_owned(), json!(settings.dtype));
+    all.insert("overrides".to_owned(), json!(settings.overrides));
     all.into()
 }
 

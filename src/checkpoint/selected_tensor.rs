@@ -1,10 +1,11 @@
 //! A weight that a job compresses, as the headers describe it.
 
 use super::tensor_names::{key_of, stem};
+use crate::descent::options::Options;
 use crate::factors::precision::FactorPrecision;
 
 /// A weight that a job compresses: a tensor of two axes, or one slice of a tensor of three, such as an expert's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SelectedTensor {
     /// The name of the layer: that of the tensor, or, of slice 3 of `T` or `T.weight`, `T.3` or `T.3.weight`.
@@ -27,6 +28,8 @@ pub struct SelectedTensor {
     pub transposed: bool,
     /// Whether the tensor is square and nothing says how it is stored.
     pub(super) is_orientation_assumed: bool,
+    /// The options of its run, without a number of threads.
+    pub options: Options,
     /// The number types that the factors are stored in.
     pub dtype: FactorPrecision,
     /// Bytes of the weight in the checkpoint.

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use globset::{Glob, GlobMatcher};
 use safetensors::tensor::TensorInfo;
 use serde::Serialize;
 
-use super::error::{CheckpointError, file_error, setting_error, tensor_error};
+use super::error::{CheckpointError, file_error, tensor_error};
+use super::globs::Globs;
 use super::hessian_names::{HessianNames, UnmatchedHessian};
 use super::inputs::Inputs;
 use super::left_alone;
 use super::model_config::ModelConfig;
 use super::orientation::Claims;
+use super::overrides::Overrides;
 use super::scales::weight_of_scale;
 use super::selected_tensor::SelectedTensor;
 use super::settings::JobSettings;
@@ -59,7 +60,8 @@ pub(super) fn select(
     (checkpoint, config): (&Source, Option<&ModelConfig>),
     hessians: Option<&Source>,
 ) -> Result<Selection, CheckpointError> {
-    let chooser = Chooser::new(settings, (checkpoint, config), hessians)?;
+    let overrides = Overrides::new(settings, checkpoint)?;
+    let chooser = Chooser::new((settings, &overrides), (checkpoint, config), hessians)?;
     let (mut layers, mut copied, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for name in checkpoint.tensors() {
         match chooser.decide(name) {
@@ -79,11 +81,12 @@ pub(super) fn select(
     if layers.is_empty() {
         return Err(nothing_selected(&chooser, &copied));
     }
+    overrides.check_used(&layers)?;
     layers.sort_by_cached_key(|layer| natural(&layer.name));
     copied.sort_by_cached_key(|tensor| natural(&tensor.name));
     let dropped = drop_scales(&layers, &mut copied, checkpoint);
     check_plain(settings, &copied, checkpoint)?;
-    let warnings = warnings(settings, &layers, &unmatched, names.map_or(0, HessianNames::count));
+    let warnings = warnings(&layers, &unmatched, names.map_or(0, HessianNames::count));
     Ok(Selection { layers, copied, dropped, unmatched, warnings })
 }
 
@@ -114,37 +117,37 @@ fn check_plain(settings: &JobSettings, copied: &[CopiedTensor], checkpoint: &Sou
 /// The rules of a selection, and what they are applied to.
 struct Chooser<'a> {
     inputs: Inputs<'a>,
-    include: Vec<GlobMatcher>,
-    exclude: Vec<GlobMatcher>,
+    include: Globs,
+    exclude: Globs,
     /// `None` where the caller calibrates.
     names: Option<HessianNames<'a>>,
 }
 
 impl<'a> Chooser<'a> {
     fn new(
-        settings: &'a JobSettings,
+        (settings, overrides): (&'a JobSettings, &'a Overrides<'a>),
         (checkpoint, config): (&'a Source, Option<&ModelConfig>),
         hessians: Option<&'a Source>,
     ) -> Result<Self, CheckpointError> {
-        let globs = |key: &str, texts: &[String]| globs(key, texts, checkpoint);
+        let globs = |key: &str, texts: &[String]| Globs::new(key, texts, checkpoint);
         let include = globs("include", &settings.include)?;
         let exclude = globs("exclude", &settings.exclude)?;
         let transposed = settings.transposed.as_ref().map(|texts| globs("transposed", texts)).transpose()?;
-        let names = hessians.map(|hessians| HessianNames::new(settings, checkpoint, hessians)).transpose()?;
-        let claims = Claims::new(transposed, config);
-        Ok(Chooser { inputs: Inputs { settings, claims, checkpoint, hessians }, include, exclude, names })
+        let names = hessians.map(|hessians| HessianNames::new((settings, overrides), checkpoint, hessians));
+        let (names, claims) = (names.transpose()?, Claims::new(transposed, config));
+        Ok(Chooser { inputs: Inputs { settings, claims, overrides, checkpoint, hessians }, include, exclude, names })
     }
 
     fn decide(&self, name: &str) -> Result<Decision, CheckpointError> {
         let copy = |reason: &str| Ok(Decision::Copy(reason.to_owned()));
-        if self.exclude.iter().any(|glob| glob.is_match(name)) {
+        if self.exclude.is_match(name) {
             return copy("is excluded");
         }
         if let Some(weight) = weight_of_scale(self.inputs.checkpoint, name) {
             return Ok(Decision::Copy(format!("belongs to {weight}")));
         }
         let by_default = self.include.is_empty();
-        if !by_default && !self.include.iter().any(|glob| glob.is_match(name)) {
+        if !by_default && !self.include.is_match(name) {
             return copy("is not included");
         }
         let (_, info) = self.inputs.checkpoint.info(name).expect("the name comes from the source");
@@ -167,18 +170,6 @@ impl<'a> Chooser<'a> {
             None => Ok(Decision::Compress(layers)),
         }
     }
-}
-
-/// Compiles globs, each of which must match a tensor.
-fn globs(key: &str, texts: &[String], checkpoint: &Source) -> Result<Vec<GlobMatcher>, CheckpointError> {
-    let compile = |text: &String| {
-        let glob = Glob::new(text).map_err(|error| setting_error(key, error))?.compile_matcher();
-        match checkpoint.tensors().any(|name| glob.is_match(name)) {
-            true => Ok(glob),
-            false => Err(file_error(checkpoint.path(), format!("{key}: \"{text}\" matches no tensor"))),
-        }
-    };
-    texts.iter().map(compile).collect()
 }
 
 /// Says why a tensor without a Hessian is copied.
@@ -218,12 +209,7 @@ fn similar_names(found: &UnmatchedHessian) -> String {
     }
 }
 
-fn warnings(
-    settings: &JobSettings,
-    layers: &[SelectedTensor],
-    unmatched: &[UnmatchedHessian],
-    hessians: usize,
-) -> Vec<String> {
+fn warnings(layers: &[SelectedTensor], unmatched: &[UnmatchedHessian], hessians: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(found) = unmatched.iter().find(|found| found.similar.is_some()).or(unmatched.first()) {
         let names = similar_names(found);
@@ -245,10 +231,12 @@ fn warnings(
         warnings
             .push(format!("no calibration token reached {count} layers, whose inputs all count alike, such as {name}"));
     }
-    let is_short =
-        |layer: &&SelectedTensor| layer.tokens.is_some_and(|tokens| (1..layer.cols as u64).contains(&tokens));
+    let is_short = |layer: &&SelectedTensor| {
+        let is_full = layer.options.objective == Objective::Full;
+        is_full && layer.tokens.is_some_and(|tokens| (1..layer.cols as u64).contains(&tokens))
+    };
     let short: Vec<&SelectedTensor> = layers.iter().filter(is_short).collect();
-    if let Some(layer) = short.first().filter(|_| settings.options.objective == Objective::Full) {
+    if let Some(layer) = short.first() {
         let (count, name, tokens, cols) = (short.len(), &layer.name, layer.tokens.unwrap_or(0), layer.cols);
         let example = format!("{name} with {tokens} tokens and {cols} inputs");
         warnings.push(format!("{count} layers have fewer calibration tokens than inputs, such as {example}"));

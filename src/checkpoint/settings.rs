@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::{CheckpointError, setting_error};
+use super::overrides::Override;
 use crate::bytes::json;
 use crate::descent::options::Options;
 use crate::error::Error;
@@ -62,10 +63,13 @@ pub struct JobSettings {
     /// [`CorrectionOptions::ridge`](field@CorrectionOptions::ridge). `None` for 0.01.
     #[serde(default)]
     pub correction_ridge: Option<f64>,
-    /// The options of every layer's run; in JSON each option has a key of the job's object.
+    /// The options of the layers' runs; in JSON each option has a key of the job's object.
     /// [`Options::threads`](field@Options::threads) is the number of worker threads of this process, 0 for one a core.
     #[serde(flatten)]
     pub options: Options,
+    /// Other options for some tensors. Of two that change the same option of a tensor, the later one counts.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
     /// The format of a compressed weight.
     #[serde(default = "default_format")]
     pub format: Format,
@@ -107,6 +111,7 @@ impl JobSettings {
             correction: None,
             correction_ridge: None,
             options: Options::exact(),
+            overrides: Vec::new(),
             format: default_format(),
             dtype: None,
             resume: false,
@@ -221,7 +226,7 @@ impl JobSettings {
     }
 }
 
-fn object(value: &impl Serialize) -> Map<String, Value> {
+pub(super) fn object(value: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(value) {
         Ok(Value::Object(keys)) => keys,
         other => unreachable!("settings and options are objects of texts and numbers, not {other:?}"),

@@ -1,6 +1,8 @@
 //! The options of a run: presets, fields, setters and ranges.
 
 #[cfg(feature = "serde")]
+pub(crate) mod changes;
+#[cfg(feature = "serde")]
 mod json;
 
 use std::time::Duration;

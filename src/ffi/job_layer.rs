@@ -63,9 +63,9 @@ pub unsafe extern "C" fn armor_job_run_layer_on_hessian(
         // SAFETY: the caller keeps the module's contract.
         let ((job, _), hessian) = unsafe { (opaque::borrow("job", job)?, &input("hessian", hessian, 1)?[0]) };
         check(job, index)?;
-        let objective = job.settings().options.objective;
+        let layer = &job.layers()[index];
         // SAFETY: the caller keeps the module's contract.
-        let (hessian, _) = unsafe { hessian.hessian(job.layers()[index].cols, objective)? };
+        let (hessian, _) = unsafe { hessian.hessian(layer.cols, layer.options.objective)? };
         let calibration = Calibration::Hessian { hessian: &hessian, tokens };
         Ok(job.run_layer_on(index, calibration, observer(progress, user))?)
     })

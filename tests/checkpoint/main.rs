@@ -17,6 +17,7 @@ mod model;
 mod names;
 mod number_types;
 mod orientation;
+mod overrides;
 mod refusals;
 mod settings;
 mod side_files;

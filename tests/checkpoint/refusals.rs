@@ -278,19 +278,19 @@ fn another_job_in_the_folder() {
     let mut old: serde_json::Value = serde_json::from_str(&written).expect("JSON");
     let keys = old.as_object_mut().expect("an object");
     let this = concat!("armor-core ", env!("CARGO_PKG_VERSION"));
-    assert_eq!((keys.remove("format"), keys.remove("writer")), (Some("4".into()), Some(this.into())));
+    assert_eq!((keys.remove("format"), keys.remove("writer")), (Some("5".into()), Some(this.into())));
     std::fs::write(&record, old.to_string()).expect("can be written");
     let mut resumed = settings.clone();
     resumed.resume = true;
-    let by = format!("is \"1\", written by armor-core before format 2; this version, {this}, reads format 4 only");
+    let by = format!("is \"1\", written by armor-core before format 2; this version, {this}, reads format 5 only");
     assert_eq!(open(&resumed), format!("{out}: holds a job.json whose format {by}"));
-    old["format"] = 4.into();
+    old["format"] = 5.into();
     old["layers"] = 7.into();
     std::fs::write(&record, old.to_string()).expect("can be written");
     assert!(open(&resumed).starts_with(&format!("{out}: holds another job: ")), "{}", open(&resumed));
-    old["format"] = 5.into();
+    old["format"] = 6.into();
     std::fs::write(&record, old.to_string()).expect("can be written");
-    let by = format!("is \"5\", written by an unknown version; this version, {this}, reads format 4 only");
+    let by = format!("is \"6\", written by an unknown version; this version, {this}, reads format 5 only");
     assert_eq!(open(&resumed), format!("{out}: holds a job.json whose format {by}"));
     std::fs::write(&record, written).expect("can be written");
 

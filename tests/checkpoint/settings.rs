@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use armor_core::checkpoint::{CheckpointError, Job, JobSettings};
-use armor_core::{FactorPrecision, Format, Method, Objective, Options, Pattern, Precision, RowWeighting};
+use armor_core::checkpoint::{CheckpointError, Job, JobSettings, Override};
+use armor_core::{
+    FactorPrecision, Format, Method, Objective, OptionChanges, Options, Pattern, Precision, RowWeighting,
+};
 use serde_json::{Value, json};
 
 use crate::model::{Model, run};
@@ -55,6 +57,8 @@ fn settings_survive_the_way_through_json() {
     settings.transposed = Some(vec!["*.c_attn.weight".to_owned()]);
     settings.rename = [("model.".to_owned(), String::new())].into();
     (settings.resume, settings.check_values) = (true, false);
+    let changes = OptionChanges::from_json(br#"{"preset": "paper", "block": [8, 16], "seed": 3}"#).expect("sound");
+    settings.overrides = vec![Override::new(["a", "b.{0..3}"], changes)];
     assert_eq!(JobSettings::from_json(settings.to_json().as_bytes()).expect("sound"), settings);
 }
 
@@ -68,6 +72,7 @@ fn the_report_holds_the_options_in_the_words_of_the_settings() {
     expected["row_weighting"] = json!("nowag");
     expected["format"] = json!("factors");
     expected["dtype"] = Value::Null;
+    expected["overrides"] = json!([]);
     let report: Value = serde_json::from_str(&run(settings).report().expect("finished")).expect("JSON");
     assert_eq!(report["settings"], expected);
 }

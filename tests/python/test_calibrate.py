@@ -3,7 +3,7 @@
 import armor_core
 import numpy as np
 import pytest
-from armor_core.calibration.choice import summary
+from armor_core.calibration.choice import matches, spelt_out, summary
 from armor_core.calibration.output import SUFFIXES, Stored, component, hessians, write
 from conftest import armor
 from safetensors.numpy import load_file
@@ -173,3 +173,13 @@ def test_experts_apart_share_and_those_without_tokens_are_left_out():
     made = hessians(sums, {}, stored, "diagonal", share=True)
     assert sorted(made.tensors) == ["e.1.w1.hessian_diag", "e.1.w1.tokens"]
     assert (made.aliases, made.idle) == ({"w3": "w1"}, ["e.0.w1", "e.0.w3"])
+
+
+def test_a_glob_may_have_ranges_and_alternatives():
+    assert spelt_out("a.{9..11}.{b,c}") == [f"a.{number}.{word}" for number in (9, 10, 11) for word in "bc"]
+    assert spelt_out("a.[0-3].*") == ["a.[0-3].*"]
+    assert matches("model.layers.11.x", "model.layers.{0..11}.*") and matches("a", "{a,b}")
+    assert not matches("model.layers.12.x", "model.layers.{0..11}.*")
+    for glob in ("{3..2}", "{0..10000}"):
+        with pytest.raises(ValueError, match="no range of 1 to 10000 numbers"):
+            spelt_out(glob)

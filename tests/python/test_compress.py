@@ -171,6 +171,52 @@ def test_propagation_lowers_the_drift(tmp_path):
     assert drifts["propagated"] < drifts["apart"]
 
 
+def test_overrides_reach_the_tensors_on_disk(tmp_path):
+    folder = save(tmp_path / "model", "mixtral")
+    overrides = [
+        "--override",
+        "model.layers.{1..5}.*",
+        "block=8",
+        "seed=3",
+        "--override",
+        "*.gate_up_proj",
+        "pattern=1:4",
+    ]
+    compress(folder, tmp_path / "out", *overrides, "--override", "*.o_proj", "objective=diagonal")
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    for layer in report["layers"]:
+        expected = {}
+        if layer["name"].startswith("model.layers.1."):
+            expected |= {"left_block": 8, "right_block": 8, "seed": 3}
+        if re.search(r"\.w[13]\.weight$", layer["name"]):
+            expected |= {"pattern": "1:4"}
+        if ".o_proj." in layer["name"]:
+            expected |= {"objective": "diagonal"}
+        assert layer.get("options", {}) == expected, layer["name"]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["*.q_proj"], "--override *.q_proj: no KEY=VALUE follows"),
+        (["*.q_proj", "block"], "'block' is not of the form KEY=VALUE"),
+        (["*.q_proj", "block=8", "block=4"], "block is given twice"),
+        (["*.{3..1}", "block=8"], "3..1 is no range"),
+        (["*.nothing", "block=8"], "--override *.nothing: matches no layer that is compressed"),
+        (["*.q_proj", "blok=8"], "blok"),
+        (["*.q_proj", "block=0"], "left_block"),
+        (["*.q_proj", "threads=1"], "threads"),
+    ],
+)
+def test_a_wrong_override_is_refused(given, problem, tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    words = ["compress", folder, tmp_path / "out", "--text", folder / "text.txt", *SIZE, "--override", *given]
+    status, _, told = armor(*words)
+    assert status in (1, 2)
+    assert problem in told and "Traceback" not in told
+    assert not (tmp_path / "out").exists()
+
+
 def gemma3n(folder):
     """A model that uses some layers of a block twice."""
     from tiny_models import TEXT, small, tokenizer

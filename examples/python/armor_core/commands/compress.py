@@ -70,6 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     factors.add_argument("--seed", type=not_negative, metavar="N", help="of every random choice (default: 0)")
     factors.add_argument("--format", help="factors, reconstructed, … (default: factors)")
     factors.add_argument("--dtype", help="number type of the factors (default: each weight's own)")
+    factors.add_argument(
+        "--override",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("GLOB", "KEY=VALUE"),
+        help="other options for the layers of this name in memory, "
+        "such as: --override 'model.layers.{0..3}.*' block=128 iterations=300",
+    )
     running = parser.add_argument_group("running")
     running.add_argument(
         "--threads", type=threads, default=0, metavar="N", help="0 for one a core, with --ray for one a task"
@@ -101,13 +110,16 @@ def run(options: argparse.Namespace) -> None:
         options.threads = options.threads or 1
     from armor_core.calibration.output import obstacle
     from armor_core.compression.compress import compress
+    from armor_core.compression.overrides import Override
     from armor_core.compression.sequences import Text
 
     try:
         for given in options.text:
             Text.parse(given).check()
+        overrides = [Override.parse(given) for given in options.override]
     except ValueError as error:
         raise UsageError(str(error)) from error
+    options.override = overrides
     out = options.out.resolve()
     work = options.work.resolve() if options.work else out.with_name(f"{out.name}.work")
     if work == out or work in out.parents or out in work.parents:

@@ -202,6 +202,7 @@ def job_settings(options: argparse.Namespace, stored: list[Stored]) -> dict[str,
         "transposed": sorted(weight.tensor for weight in stored if weight.transposed),
         "correction": options.correction,
         "correction_ridge": options.ridge,
+        "overrides": [override.setting(stored) for override in options.override],
         "resume": options.resume,
         **settings,
     }
@@ -220,6 +221,7 @@ def record_of(options: argparse.Namespace, sequences: list[list[int]], *, walked
         "block_by_block": walked,
         "propagation": walked and not options.no_propagation,
         "all_experts": options.all_experts,
+        "overrides": [[override.glob, override.options] for override in options.override],
         "settings": {name: getattr(options, name) for name in (*SETTINGS, "correction", "ridge") if name != "threads"},
     }
 
@@ -248,7 +250,8 @@ def run_job(
     """Compresses all layers; gives what each block lost, if the model was run block by block."""
     places = find_places(to.job.plan(), model.stored)
     distinct = {place.index: place for some in places.values() for place in some}
-    kind = "full" if options.objective == "full" else "diagonal"
+    objectives = {options.objective, *(override.options.get("objective") for override in options.override)}
+    kind = "full" if "full" in objectives else "diagonal"
     with LayersBar(list(distinct.values())) as bar:
         bar.start([place for place in distinct.values() if to.job.is_done(place.index)])
         compression = Compression(to.job, places, kind, to.workers, bar.progress, bar.done)
