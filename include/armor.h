@@ -20,7 +20,7 @@
 
 // The version of the ABI that this header describes. It grows by one whenever the ABI changes. docs/c-api.md says
 // which changes also change the library's soname.
-#define ARMOR_ABI_VERSION 4
+#define ARMOR_ABI_VERSION 5
 
 // The library has the functions armor_job_*: it was built with the feature `checkpoint`.
 #define ARMOR_FEATURE_CHECKPOINT 1
@@ -855,6 +855,12 @@ uint32_t armor_packed_create(const struct armor_factorization *factorization,
 
 // Frees a packed factorisation; NULL is allowed. No other call may be using the handle.
 uint32_t armor_packed_free(struct armor_packed *packed);
+
+// Unpacks a factorisation, and writes its handle to out; free it with armor_factorization_free. It is the one that was
+// packed, with the numbers of each factor rounded to its dtype, and with 0 as the time of its report. The packed
+// factorisation does not change. Fails with ARMOR_THREADS.
+uint32_t armor_packed_unpack(const struct armor_packed *packed,
+                             struct armor_factorization **out);
 
 // Writes shapes, bytes and dtypes of a packed factorisation to out, whose struct_size the caller has set.
 uint32_t armor_packed_get_sizes(const struct armor_packed *packed, struct armor_packed_sizes *out);

@@ -480,6 +480,13 @@ public:
         return y;
     }
 
+    // Gives back the factorisation that was packed, with the numbers of each factor rounded to its dtype.
+    factorization unpack() const {
+        armor_factorization *made = nullptr;
+        detail::check(armor_packed_unpack(handle_.get(), &made));
+        return factorization(made);
+    }
+
     // For armor_packed_apply and armor_packed_apply_batch, which allocate nothing.
     const armor_packed *get() const noexcept { return handle_.get(); }
 

@@ -69,7 +69,7 @@ pub use options::{
 };
 pub use packed::{
     PackedHandle, PackedSizes, armor_packed_apply, armor_packed_apply_batch, armor_packed_create, armor_packed_free,
-    armor_packed_get_sizes, armor_packed_scratch_len,
+    armor_packed_get_sizes, armor_packed_scratch_len, armor_packed_unpack,
 };
 pub use pair_accumulator::{
     CorrectionReport, PairAccumulatorHandle, armor_pair_accumulator_add, armor_pair_accumulator_copy_hessian,

@@ -164,6 +164,29 @@ pub unsafe extern "C" fn armor_packed_free(packed: *mut PackedHandle) -> u32 {
     guard(|| unsafe { opaque::free("packed", packed) })
 }
 
+/// Unpacks a factorisation, and writes its handle to out; free it with armor_factorization_free. It is the one that was
+/// packed, with the numbers of each factor rounded to its dtype, and with 0 as the time of its report. The packed
+/// factorisation does not change. Fails with ARMOR_THREADS.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_packed_unpack(packed: *const PackedHandle, out: *mut *mut FactorizationHandle) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let (PackedLayer { layer, pool, threads }, memory) = unsafe { opaque::borrow("packed", packed)? };
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
+        let factorization = match pool {
+            Some(pool) => pool.install(|| layer.unpack()),
+            None if *threads == 1 => layer.unpack(),
+            None => {
+                pool::start()?;
+                layer.unpack()
+            }
+        };
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { out.write(opaque::create(factorization)) };
+        Ok(())
+    })
+}
+
 /// Writes shapes, bytes and dtypes of a packed factorisation to out, whose struct_size the caller has set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn armor_packed_get_sizes(packed: *const PackedHandle, out: *mut PackedSizes) -> u32 {

@@ -6,7 +6,7 @@ use super::guard::guard;
 
 /// The version of the ABI that this header describes. It grows by one whenever the ABI changes. docs/c-api.md says
 /// which changes also change the library's soname.
-pub const ARMOR_ABI_VERSION: u32 = 4;
+pub const ARMOR_ABI_VERSION: u32 = 5;
 
 /// The library has the functions armor_job_*: it was built with the feature `checkpoint`.
 pub const ARMOR_FEATURE_CHECKPOINT: u32 = 1;

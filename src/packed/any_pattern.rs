@@ -1,8 +1,11 @@
 //! Cores of other patterns than 2:4, which are multiplied row by row without SIMD kernels.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 
 use crate::factors::groups::columns;
+use crate::factors::partition::Partition;
 use crate::factors::pattern::Pattern;
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
@@ -48,6 +51,20 @@ impl AnyPatternCore {
             Precision::Bf16 => KeptValues::Bf16(values.into_iter().map(bf16::from_f32).collect()),
         };
         AnyPatternCore { pattern, rows, groups, values, masks }
+    }
+
+    /// Gives the core back, its values as they were rounded, for a right wrapper with these blocks.
+    pub fn unpack(&self, blocks: Partition) -> SparseCore {
+        let values: Cow<'_, [f32]> = match &self.values {
+            KeptValues::F32(values) => values.into(),
+            KeptValues::F16(values) => values.iter().map(|value| value.to_f32()).collect(),
+            KeptValues::Bf16(values) => values.iter().map(|value| value.to_f32()).collect(),
+        };
+        let mut core = SparseCore::zeros(self.rows, blocks, self.pattern);
+        for (at, (&mask, values)) in self.masks.iter().zip(values.chunks_exact(self.pattern.n())).enumerate() {
+            core.set_group(at / self.groups, at % self.groups, mask, values).expect("the mask is of a packed core");
+        }
+        core
     }
 
     /// Gives the number type of the kept values.

@@ -1,5 +1,6 @@
 //! The packed core, in one of two forms.
 
+use crate::factors::partition::Partition;
 use crate::factors::pattern::Pattern;
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
@@ -19,6 +20,14 @@ impl PackedCore {
         match core.pattern() {
             Pattern::TWO_FOUR => PackedCore::TwoFour(TwoFourCore::new(core, precision, threads)),
             _ => PackedCore::AnyPattern(AnyPatternCore::new(core, precision)),
+        }
+    }
+
+    /// Gives the core back, its values as they were rounded, for a right wrapper with these blocks.
+    pub fn unpack(&self, blocks: Partition) -> SparseCore {
+        match self {
+            PackedCore::TwoFour(core) => core.unpack(blocks),
+            PackedCore::AnyPattern(core) => core.unpack(blocks),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A factorised layer that is ready to be applied.
 
+use std::time::Duration;
+
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
 use crate::error::Error;
@@ -15,6 +17,7 @@ use crate::packed::multiply::multiply;
 use crate::packed::stages::ProductRun;
 use crate::packed::workspace;
 use crate::result::factorization::Factorization;
+use crate::result::record::RunRecord;
 
 /// A factorised layer, ready to be applied: A, S and B in panels, each in f32, f16 or bf16.
 ///
@@ -40,6 +43,8 @@ use crate::result::factorization::Factorization;
 pub struct PackedFactorization {
     factors: PackedFactors,
     pattern: Pattern,
+    losses: (f64, f64),
+    record: RunRecord,
 }
 
 /// Fails to compile unless threads may share a packed layer.
@@ -75,7 +80,25 @@ impl PackedFactorization {
         Ok(PackedFactorization {
             factors: PackedFactors::new(factors, precision, threads),
             pattern: factors.core.pattern(),
+            losses: (factorization.loss(), factorization.nowag_p_loss()),
+            record: factorization.record().clone(),
         })
+    }
+
+    /// Gives back the factorization that was packed, each factor rounded to its number type: nothing else is lost, but the
+    /// wall time is 0. Packing the result gives the same layer.
+    ///
+    /// ```
+    /// use armor_core::{Hessian, Layer, Options, PackedFactorization, Precision, factorize};
+    /// # let weight = ndarray::Array2::from_shape_fn((32, 64), |(i, j)| ((7 * i + 3 * j) % 23) as f32 - 11.0);
+    /// # let layer = Layer::new(&weight, Hessian::identity(64))?;
+    /// let factors = factorize(&layer, &Options::exact().block(16).iterations(2))?;
+    /// let packed = PackedFactorization::new(&factors, Precision::Bf16)?;
+    /// assert_eq!(packed.unpack(), factors.rounded(Precision::Bf16)?);
+    /// # Ok::<(), armor_core::Error>(())
+    /// ```
+    pub fn unpack(&self) -> Factorization {
+        Factorization::new(self.factors.unpack(), self.losses, self.record.clone(), Duration::ZERO)
     }
 
     /// Packs the factorisation of tensor `name` in a safetensors file.

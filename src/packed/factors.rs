@@ -32,6 +32,15 @@ impl PackedFactors {
         }
     }
 
+    /// Gives the factors back, their numbers as they were rounded, on the current pool.
+    pub fn unpack(&self) -> Factors {
+        let (left, (core, right)) = rayon::join(
+            || self.left.unpack(),
+            || rayon::join(|| self.core.unpack(self.right.partition()), || self.right.unpack()),
+        );
+        Factors { left, core, right }
+    }
+
     /// Gives the number type of each factor.
     pub fn precision(&self) -> FactorPrecision {
         FactorPrecision { left: self.left.precision(), core: self.core.precision(), right: self.right.precision() }

@@ -21,6 +21,21 @@ impl Precision {
             Precision::Bf16 => PackedBf16::push(lines, pairs),
         }
     }
+
+    /// Reads the two numbers of one row of a panel from the lines that `push` appended.
+    pub(super) fn read(self, lines: &[CacheLine], row: usize) -> [f32; 2] {
+        match self {
+            Precision::F32 => [lines[0].0[row], lines[1].0[row]].map(f32::from_bits),
+            Precision::F16 => {
+                let halves: [[u16; ROWS]; 2] = bytemuck::cast(lines[0].0);
+                halves.map(|half| f16::from_bits(half[row]).to_f32())
+            }
+            Precision::Bf16 => {
+                let halves: [u16; 2] = [lines[0].0[row] as u16, (lines[0].0[row] >> 16) as u16];
+                halves.map(|half| bf16::from_bits(half).to_f32())
+            }
+        }
+    }
 }
 
 /// A number type that kernels are compiled for: it keeps two numbers of every row of a panel in one line or two.

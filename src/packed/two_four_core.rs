@@ -1,11 +1,13 @@
 //! The packed form of a 2:4 core.
 
+use crate::factors::partition::Partition;
+use crate::factors::pattern::Pattern;
 use crate::factors::precision::Precision;
 use crate::factors::sparse_core::SparseCore;
 use crate::kernels::cache_line::CacheLine;
 use crate::packed::large_pages::PackedLines;
 use crate::packed::strip::{PANELS, PackedStrip, ROWS, STRIP_ROWS};
-use crate::packed::two_four_codes::{GROUPS_PER_WORD, code};
+use crate::packed::two_four_codes::{GROUPS_PER_WORD, code, first_column, second_column};
 
 /// A 2:4 matrix in strips.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,24 @@ impl TwoFourCore {
             strip.copy_from_slice(&pack_strip(core, index * STRIP_ROWS, precision));
         });
         TwoFourCore { rows, cols, precision, lines }
+    }
+
+    /// Gives the core back, its values as they were rounded, for a right wrapper with these blocks.
+    pub fn unpack(&self, blocks: Partition) -> SparseCore {
+        let mut core = SparseCore::zeros(self.rows, blocks, Pattern::TWO_FOUR);
+        let (width, groups) = (self.precision.lines(), core.groups());
+        for strip in (0..self.strips()).map(|index| self.strip(index)) {
+            let panels = strip.panels();
+            let whole = panels * (1 + GROUPS_PER_WORD * width);
+            for (row, group) in (0..strip.rows).flat_map(|row| (0..groups).map(move |group| (row, group))) {
+                let chunk = &strip.lines[group / GROUPS_PER_WORD * whole..];
+                let (panel, lane, place) = (row / ROWS, row % ROWS, group % GROUPS_PER_WORD);
+                let values = self.precision.read(&chunk[panels + (place * panels + panel) * width..], lane);
+                let (mask, kept) = in_order_of_columns(chunk[panel].0[lane] >> (3 * place), values);
+                core.set_group(strip.start + row, group, mask, &kept).expect("a code stands for two of four columns");
+            }
+        }
+        core
     }
 
     /// Gives the number type of the kept values.
@@ -84,6 +104,13 @@ fn pack_strip(core: &SparseCore, start: usize, precision: Precision) -> Vec<Cach
 /// Counts the lines of a panel of so many groups.
 fn lines_of_panel(groups: usize, precision: Precision) -> usize {
     groups.div_ceil(GROUPS_PER_WORD) + groups * precision.lines()
+}
+
+/// Gives the mask of a group and its values by column, from its code in the lowest bits and the packed values.
+fn in_order_of_columns(codes: u32, [first, second]: [f32; 2]) -> (u8, [f32; 2]) {
+    let columns = (first_column(codes), second_column(codes));
+    let mask = 1 << columns.0 | 1 << columns.1;
+    (mask, if columns.0 < columns.1 { [first, second] } else { [second, first] })
 }
 
 /// Gives the values of a group in the order that its code prescribes.

@@ -30,6 +30,25 @@ impl PackedWrapper {
         PackedWrapper { partition, precision, lines }
     }
 
+    /// Gives the wrapper back, its numbers as they were rounded.
+    pub fn unpack(&self) -> BlockDiagonal {
+        let mut wrapper = BlockDiagonal::identity(self.partition.len, self.partition.block);
+        for strip in (0..self.strips()).map(|index| self.strip(index)) {
+            let (first, size) = strip.cols;
+            let mut block = wrapper.block_mut(first / self.partition.block);
+            for (row, j) in (0..strip.rows).flat_map(|row| (0..size).map(move |j| (row, j))) {
+                let at = (j / 2 * strip.panels() + row / ROWS) * self.precision.lines();
+                block[[strip.start - first + row, j]] = self.precision.read(&strip.lines[at..], row % ROWS)[j % 2];
+            }
+        }
+        wrapper
+    }
+
+    /// Gives the blocks.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
     /// Gives the number type.
     pub fn precision(&self) -> Precision {
         self.precision

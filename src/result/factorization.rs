@@ -52,6 +52,11 @@ impl Factorization {
         &self.factors
     }
 
+    /// Returns the record of the run.
+    pub(crate) fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
     /// Rounds every factor to the nearest numbers of its type. [`Factorization::loss`] and the history remain those of
     /// the factors before rounding.
     ///

@@ -130,6 +130,7 @@ fn the_memory_of_a_handle() {
         let expected = "out: overlaps packed";
         assert_refused(armor_packed_get_sizes(packed, packed.cast()), ARMOR_OVERLAP, expected);
         assert_refused(armor_packed_scratch_len(packed, 1, packed.cast()), ARMOR_OVERLAP, expected);
+        assert_refused(armor_packed_unpack(packed, packed.cast()), ARMOR_OVERLAP, expected);
         let (x, y) = (x.as_ptr(), packed.cast::<f32>());
         let status = armor_packed_apply(packed, x, 16, y, 12, ptr::null_mut(), 0);
         assert_refused(status, ARMOR_OVERLAP, "y: overlaps packed");

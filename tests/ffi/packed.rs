@@ -89,6 +89,21 @@ fn it_outlives_the_factorisation_and_tells_its_sizes() {
 }
 
 #[test]
+fn a_packed_layer_gives_its_factors_back() {
+    for threads in [0, 1, 2] {
+        let packed = packed(&Small::new().in_c(), [ARMOR_DTYPE_F32, ARMOR_DTYPE_BF16, ARMOR_DTYPE_F16], threads);
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the handle is alive and out a local.
+        assert_ok(unsafe { armor_packed_unpack(packed.pointer, &mut pointer) });
+        let unpacked = Owned { pointer, free: armor_factorization_free };
+        let mixed = FactorPrecision { left: Precision::F32, core: Precision::Bf16, right: Precision::F16 };
+        let expected = Small::new().in_rust().rounded(mixed).expect("fits");
+        let expected: Vec<u32> = expected.reconstruct().into_iter().map(f32::to_bits).collect();
+        assert_eq!(reconstruction(&unpacked), expected);
+    }
+}
+
+#[test]
 fn what_cannot_be_packed() {
     let factorization = Small::new().in_c();
     let mut out = ptr::without_provenance_mut(0x5a5a);
@@ -181,6 +196,8 @@ fn pointers_that_cannot_be() {
         null("packed", armor_packed_scratch_len(ptr::null(), 1, &mut len));
         null("out", armor_packed_scratch_len(handle, 1, ptr::null_mut()));
         null("out", armor_packed_get_sizes(handle, ptr::null_mut()));
+        null("packed", armor_packed_unpack(ptr::null(), words.as_mut_ptr().cast()));
+        null("out", armor_packed_unpack(handle, ptr::null_mut()));
         null("x", armor_packed_apply(handle, ptr::null(), 16, floats, 12, none, 0));
         null("x", armor_packed_apply_batch(handle, ptr::null(), floats, 12, 24, none, 0));
         null("x.data", armor_packed_apply_batch(handle, &empty, floats, 12, 24, none, 0));

@@ -11,3 +11,4 @@ mod mixed;
 mod setup;
 mod special;
 mod twin;
+mod unpack;

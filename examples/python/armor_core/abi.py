@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-ABI = 4
+ABI = 5
 FEATURES = {"checkpoint": 1, "lapack": 2}
 BUFFER_TOO_SMALL = 11
 DTYPES = {"float32": 1, "float64": 2, "float16": 3, "bfloat16": 4}
@@ -140,6 +140,7 @@ ARGUMENTS = {
     "armor_packed_create": (HANDLE, U32, U32, U32, SIZE, OUT),
     "armor_packed_free": (HANDLE,),
     "armor_packed_get_sizes": (HANDLE, ctypes.POINTER(PackedSizes)),
+    "armor_packed_unpack": (HANDLE, OUT),
     "armor_packed_scratch_len": (HANDLE, SIZE, SIZE_OUT),
     "armor_packed_apply_batch": (HANDLE, ctypes.POINTER(Matrix), HANDLE, SIZE, SIZE, HANDLE, SIZE),
     "armor_accumulator_create": (SIZE, U32, OUT),

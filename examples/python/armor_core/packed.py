@@ -9,13 +9,12 @@ import numpy as np
 
 from armor_core.abi import DTYPES, HANDLE, PackedSizes
 from armor_core.arrays import matrix_view
+from armor_core.factorization import Factorization
 from armor_core.library import Handle, check, load_library
 from armor_core.options import constant, not_negative
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-    from armor_core.factorization import Factorization
 
 
 class Packed(Handle):
@@ -40,6 +39,18 @@ class Packed(Handle):
         sizes = PackedSizes(ctypes.sizeof(PackedSizes))
         check(load_library().armor_packed_get_sizes(self, ctypes.byref(sizes)))
         return sizes
+
+    @property
+    def dtypes(self) -> tuple[str, str, str]:
+        """The dtypes of A, S and B."""
+        names, sizes = {number: name for name, number in DTYPES.items()}, self.sizes
+        return names[sizes.left_dtype], names[sizes.core_dtype], names[sizes.right_dtype]
+
+    def unpack(self) -> Factorization:
+        """The layer that was packed, with the numbers of each factor rounded to its dtype."""
+        out = HANDLE()
+        check(load_library().armor_packed_unpack(self, ctypes.byref(out)))
+        return Factorization(out)
 
     def apply(self, x: ArrayLike) -> np.ndarray:
         """A · (S · (B · x)) of one input (k,), or of every row of a batch (batch, k): (m,) or (batch, m) of f32."""

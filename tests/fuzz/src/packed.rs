@@ -15,6 +15,7 @@ type Floats = (Place, Count);
 #[derive(Arbitrary, Debug)]
 pub enum PackedCall {
     Create { factorization: Which, dtypes: [Dtype; 3], threads: u8, out: Place },
+    Unpack { packed: Which, out: Place },
     Free(Which),
     Sizes { packed: Which, out: Place },
     ScratchLen { packed: Which, batch: u16, huge: bool, out: Place },
@@ -34,6 +35,14 @@ impl PackedCall {
                     let status = armor_packed_create(factorization, left, core, right, count(threads), out);
                     if status == ARMOR_OK {
                         handles.packed.push(out.read());
+                    }
+                    status
+                }
+                PackedCall::Unpack { packed, out } => {
+                    let out = memory.pointer(out, 1);
+                    let status = armor_packed_unpack(handles.packed(packed), out);
+                    if status == ARMOR_OK {
+                        handles.factorizations.push(out.read());
                     }
                     status
                 }
