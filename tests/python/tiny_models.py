@@ -59,6 +59,7 @@ def qwen3_vl_moe():
 
 CONFIGS = {
     "llama": lambda: transformers.LlamaConfig(**small()),
+    "qwen2": lambda: transformers.Qwen2Config(**small()),
     "phi3": lambda: transformers.Phi3Config(**small()),
     "gpt2": lambda: transformers.GPT2Config(
         vocab_size=260, n_embd=16, n_inner=16, n_layer=2, n_head=4, n_positions=64, bos_token_id=BOS, eos_token_id=257

@@ -18,6 +18,9 @@ from armor_core.options import Options
 from armor_core.packed import Packed
 from armor_core.pair_accumulator import PairAccumulator
 from armor_core.progress import Progress, ProgressFunction
+from armor_core.registration import await_transformers
+
+await_transformers()
 
 __version__ = "0.1.0"  # that of the Rust crate
 __all__ = [

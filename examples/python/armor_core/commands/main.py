@@ -26,6 +26,7 @@ COMMANDS = {
     "compress": "compress a model block by block",
     "compress-ray": "compress a checkpoint on Ray, by settings in a file",
     "evaluate": "measure what a compressed model has lost",
+    "generate": "go on with a text, with the factors of a compressed model",
 }
 # The extra of pyproject.toml that installs a package.
 EXTRAS = {

@@ -6,12 +6,15 @@ docs/formats.md has the layout of the formats. A · S · B is computed in f32.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+
+from armor_core.model.layer_file import LayerFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +27,8 @@ CORES = {
 }
 WRAPPERS = (".armor.left", ".armor.right")
 HISTORY = ".armor.history"
+# The metadata of a file that are of all its layers.
+WORDS_OF_FILE = ("armor.format", "armor.writer")
 # The columns that a nibble of CUTLASS's metadata keeps.
 KEPT = {0x4: (0, 1), 0x8: (0, 2), 0x9: (1, 2), 0xC: (0, 3), 0xD: (1, 3), 0xE: (2, 3)}
 
@@ -54,7 +59,7 @@ class StoredModel:
         written = isinstance(description, dict) and description.get("quant_method") == "armor"
         self._description = description if written else {}
         self.format: str | None = self._description.get("format")
-        self.paths = sorted(folder.glob("armor-*.safetensors")) if written else weight_files(folder)
+        self.paths = compressed_files(folder) if written else weight_files(folder)
         if written:
             self._check_description()
         self._files: dict[str, Any] = {}
@@ -76,8 +81,6 @@ class StoredModel:
                 f"{self.folder}: its other tensors are quantised ({self._description['base'].get('quant_method')}), "
                 "and such a model cannot be run here"
             )
-        if not self.paths:
-            raise ValueError(f"{self.folder}: holds no armor-*.safetensors, where its config.json says that it should")
 
     def _factored(self) -> dict[str, Compressed]:
         """The tensors that are stored as factors."""
@@ -122,6 +125,30 @@ class StoredModel:
         """The bytes of a tensor, of one that is stored as factors those of wrappers and cores."""
         parts = [part for layer in self._layers(name) for part in self._of(layer) if not part.endswith(HISTORY)]
         return sum(self._files[part].get_tensor(part).nbytes for part in parts or [name])
+
+    def layer_file(self, layer: str) -> LayerFile:
+        """A layer that is stored in the format `factors`; `layer` is one of `compressed`'s."""
+        names = [layer + suffix for suffix in (*WRAPPERS, *CORES["factors"], HISTORY)]
+        tensors = {name.removeprefix(f"{layer}."): self._part(name) for name in names}
+        return LayerFile(tensors, self._words()[layer])
+
+    def layer_shape(self, layer: str) -> tuple[int, int]:
+        """Outputs and inputs of a layer that is stored in the format `factors`."""
+        rows, columns = self._part(layer + CORES["factors"][2]).tolist()
+        return rows, columns
+
+    @functools.cache  # noqa: B019 - there is one model, which lives as long as the program needs it
+    def _words(self) -> dict[str, dict[str, str]]:
+        """The metadata of every layer, by its name, with those of its file."""
+        found: dict[str, dict[str, str]] = {}
+        for file in {id(file): file for file in self._files.values()}.values():
+            metadata = file.metadata() or {}
+            of_all = {name: metadata[name] for name in WORDS_OF_FILE if name in metadata}
+            for key, word in metadata.items():
+                layer, armor, rest = key.rpartition(".armor.")
+                if armor:
+                    found.setdefault(layer, dict(of_all))[f"armor.{rest}"] = word
+        return found
 
     def shape(self, name: str) -> list[int]:
         """The shape of a tensor that is not stored as factors."""
@@ -204,6 +231,17 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         raise ValueError(f"{folder}: holds neither {whole.name} nor {index.name}")
     return [folder / name for name in sorted(set(read_object(index)["weight_map"].values()))]
+
+
+def compressed_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model that a job wrote, or `save_pretrained` after it."""
+    found = sorted(folder.glob("armor-*.safetensors"))
+    if found:
+        return found
+    try:
+        return weight_files(folder)
+    except ValueError:
+        raise ValueError(f"{folder}: holds no armor-*.safetensors, where its config.json says that it should") from None
 
 
 def times_blocks(blocks: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
