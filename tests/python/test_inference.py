@@ -177,6 +177,16 @@ def test_training_changes_the_factors_and_keeps_the_mask(llama, tmp_path):
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours if name.endswith("compressed"))
 
 
+def test_the_core_that_is_kept_for_products_follows_its_values(llama):
+    layer = inference.unpack(from_pretrained(llama)).model.layers[0].mlp.up_proj
+    x = torch.randn(3, 16)
+    with torch.no_grad():
+        before = layer(x)
+        layer.values.mul_(2)
+        torch.testing.assert_close(layer(x), 2 * before)
+        torch.testing.assert_close(layer.double()(x.double()).float(), 2 * before)
+
+
 @pytest.mark.parametrize("train", ["some", None])
 def test_what_to_train_is_named(train, llama):
     with pytest.raises(ValueError, match="expected one of all, wrappers, none"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,8 +39,14 @@ class _Finder:
 
 def register() -> None:
     """Imports the quantizer, which registers itself; where PyTorch is missing, there is no model to run."""
-    if importlib.util.find_spec("torch") is not None:
+    if importlib.util.find_spec("torch") is None:
+        return
+    try:
         importlib.import_module(QUANTIZER)
+    except ImportError as error:
+        warnings.warn(
+            f"armor_core: compressed models cannot be loaded by this version of transformers ({error})", stacklevel=2
+        )
 
 
 def await_transformers() -> None:

@@ -35,7 +35,7 @@ class FactorLinear(torch.nn.Module):
         self.register_buffer("columns", columns)
         self.bias = bias
         self.dtypes, self.record = stored
-        self._compressed: torch.Tensor | None = None
+        self._core: tuple[int, torch.Tensor] | None = None  # S as products take it, and the version of the values
 
     def core(self) -> torch.Tensor:
         """S with its zeros, (out, in)."""
@@ -53,11 +53,13 @@ class FactorLinear(torch.nn.Module):
 
     def _times_core(self, x: torch.Tensor) -> torch.Tensor:
         """S x of every vector, by the sparse units of the device where it has some that take this shape."""
-        if torch.is_grad_enabled() or not self.takes_sparse(x):
+        if torch.is_grad_enabled():
             return x @ self.core().T
-        if self._compressed is None:
-            self._compressed = torch.sparse.to_sparse_semi_structured(self.core().contiguous())
-        return torch.nn.functional.linear(x, self._compressed)
+        version = self.values._version  # an optimizer's step changes it
+        if self._core is None or self._core[0] != version:
+            core = self.core()
+            self._core = version, torch.sparse.to_sparse_semi_structured(core) if self.takes_sparse(x) else core
+        return torch.nn.functional.linear(x, self._core[1])
 
     def takes_sparse(self, x: torch.Tensor) -> bool:
         """Whether the core is 2:4, and x of a type and on a device with sparse units; rows and columns divide by 64."""
@@ -65,13 +67,8 @@ class FactorLinear(torch.nn.Module):
         sizes = self.out_features % 64 == 0 and self.in_features % 64 == 0
         return x.is_cuda and two_four and sizes and x.dtype in SEMI_STRUCTURED
 
-    def train(self, mode: bool = True) -> FactorLinear:
-        """Begins or ends training; the values may be others afterwards."""
-        self._compressed = None
-        return super().train(mode)
-
     def _apply(self, *arguments: object, **named: object) -> FactorLinear:
-        self._compressed = None
+        self._core = None
         return super()._apply(*arguments, **named)
 
     def extra_repr(self) -> str:
