@@ -1031,6 +1031,27 @@ uint32_t armor_job_layer_weight(const struct armor_job *job,
                                 size_t capacity,
                                 size_t *needed);
 
+// Writes a handle of the factors of a finished layer to out; free it with armor_factorization_free. They are the factors
+// in float as they were computed. After armor_job_finish, the call reads the output, which it can in the format factors.
+//
+// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails like
+// armor_job_layer_weight.
+uint32_t armor_job_layer_factorization(const struct armor_job *job,
+                                       size_t index,
+                                       struct armor_factorization **out);
+
+// Puts other factors in the place of those of a finished layer, for a program that trains them further. They must have the
+// shape, the pattern and the block sizes of the layer. The losses in the report are those of the factorisation, and if
+// the caller calibrates the job, the report marks the layer as replaced. The factorisation does not change.
+//
+// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with
+// ARMOR_JOB_UNFINISHED if the layer is not finished or the whole job is, with ARMOR_NO_SUCH_LAYER, ARMOR_INVALID_SHAPE,
+// ARMOR_OPTION_OUT_OF_RANGE (another pattern or block size), ARMOR_UNREPRESENTABLE if a value is outside the range of the
+// dtype, or ARMOR_FILE. The layer then keeps its factors.
+uint32_t armor_job_replace_layer(const struct armor_job *job,
+                                 size_t index,
+                                 const struct armor_factorization *factorization);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -562,6 +562,18 @@ public:
         });
     }
 
+    // The factors of a finished layer, in float as they were computed.
+    factorization layer_factorization(std::size_t index) const {
+        armor_factorization *made = nullptr;
+        detail::check(armor_job_layer_factorization(handle_.get(), index, &made));
+        return factorization(made);
+    }
+
+    // Puts other factors of the same shape, pattern and blocks in the place of those of a finished layer.
+    void replace_layer(std::size_t index, const factorization &factors) const {
+        detail::check(armor_job_replace_layer(handle_.get(), index, factors.get()));
+    }
+
     // Writes the compressed checkpoint, once all layers are done.
     void finish() const { detail::check(armor_job_finish(handle_.get())); }
 

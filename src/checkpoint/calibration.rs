@@ -44,6 +44,17 @@ pub(super) struct CallerReport {
     pub irreducible: Option<f64>,
     /// The ridge that was really used, relative to the mean of the diagonal of Ĥ.
     pub correction_ridge: Option<f64>,
+    /// Whether the caller has put other factors in the place of those that were computed; the losses are then those that
+    /// the factors were recorded with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+}
+
+impl CallerReport {
+    /// The same of other factors, whose output error nobody has measured.
+    pub fn replaced(self) -> Self {
+        CallerReport { output_error: None, replaced: true, ..self }
+    }
 }
 
 /// What can be measured of a layer only while its caller's calibration is there. The part of the layer keeps it.

@@ -60,9 +60,8 @@ impl Inputs<'_> {
         let [rows, cols] = if transposed { [matrix[1], matrix[0]] } else { matrix };
         let dtype = self.settings.dtype.unwrap_or_else(|| own_precision(info.dtype).into());
         let options = self.overrides.options_of(name);
-        if let Err(error) = options.validate() {
-            return refuse(format!("its options do not fit: {error}"));
-        }
+        let misfit = |error| tensor_error(&file, name, format!("its options do not fit: {error}"));
+        options.validate().map_err(misfit)?;
         let pattern = options.pattern;
         if !cols.is_multiple_of(pattern.m()) {
             return refuse(format!("{cols} columns are not a multiple of {}, the group of {pattern}", pattern.m()));

@@ -22,6 +22,7 @@ use super::{output, output_names, plan, report};
 use crate::descent::progress::Progress;
 use crate::descent::run::Descent;
 use crate::error::Error;
+use crate::result::factorization::Factorization;
 
 /// An event of a layer that [`Job::run`] reports to its observer.
 #[derive(Clone, Debug)]
@@ -234,6 +235,39 @@ impl Job {
     pub fn layer_weight(&self, index: usize) -> Result<Array2<f32>, CheckpointError> {
         assert!(index < self.layers().len(), "no layer {index}");
         self.context.layer_weight(index)
+    }
+
+    /// Returns the factors of a finished layer: in f32 as they were computed, or, once the job is finished in the format
+    /// [`Format::Factors`], as they are stored. Any process may have done the layer.
+    ///
+    /// # Errors
+    /// As [`Job::layer_weight`].
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    ///
+    /// [`Format::Factors`]: crate::Format::Factors
+    pub fn layer_factors(&self, index: usize) -> Result<Factorization, CheckpointError> {
+        assert!(index < self.layers().len(), "no layer {index}");
+        self.context.layer_factors(index)
+    }
+
+    /// Puts other factors in the place of those of a finished layer, for a program that trains them further. They must have
+    /// the shape, the pattern and the blocks of the layer; which entries the core keeps may differ. The losses in the report
+    /// are those that the factors were recorded with, except that of a rounded layer whose Hessian is in a file, which is
+    /// measured. In a job that its caller calibrates, the report marks the layer as `replaced`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unfinished`] where the layer is not done, and where the whole job is finished;
+    /// [`CheckpointError::InTensor`] with [`Error::Length`] or [`Error::Option`] for factors of another shape, pattern or
+    /// other blocks, and with [`Error::Overflow`] where a value does not fit [`JobSettings::dtype`]; in these cases the layer
+    /// keeps its factors. [`CheckpointError::Io`]; [`CheckpointError::File`] for a damaged result.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn replace_layer(&self, index: usize, factors: &Factorization) -> Result<(), CheckpointError> {
+        assert!(index < self.layers().len(), "no layer {index}");
+        self.context.replace_layer(index, factors)
     }
 
     /// Compresses all layers that are not done, up to `in_flight` at a time.

@@ -64,6 +64,7 @@ impl JobContext {
                 drift: None,
                 irreducible: None,
                 correction_ridge: None,
+                replaced: false,
             };
             Ok(LayerPart { result, inputs, measured: Some(MeasuredLayer { tokens, loss, report }) })
         })?;
@@ -91,6 +92,7 @@ impl JobContext {
                 drift: finite(correction.drift),
                 irreducible: finite(correction.irreducible),
                 correction_ridge: Some(correction.ridge),
+                replaced: false,
             };
             let measured = MeasuredLayer { tokens: pairs.tokens(), loss, report };
             Ok(LayerPart { result, inputs, measured: Some(measured) })
@@ -112,7 +114,8 @@ impl JobContext {
         self.in_pool(index, || StoredLayer::new(result, &self.selection.layers[index], self.settings.format))
     }
 
-    fn keep_part(&self, index: usize, part: &LayerPart) -> Result<(), CheckpointError> {
+    /// Writes the result of a layer.
+    pub fn keep_part(&self, index: usize, part: &LayerPart) -> Result<(), CheckpointError> {
         let stem = self.selection.layers[index].stem();
         self.keep_layer(index, &part.to_bytes(stem, self.fingerprint.digest())?)
     }

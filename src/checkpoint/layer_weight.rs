@@ -13,6 +13,29 @@ use crate::result::factorization::Factorization;
 use crate::result::formats::format::Format;
 
 impl JobContext {
+    /// Returns the factors of a finished layer: as they were computed, or, once the job is finished, as they are stored.
+    pub fn layer_factors(&self, index: usize) -> Result<Factorization, CheckpointError> {
+        if self.folder.has_layer(index) {
+            match self.part(index) {
+                // Another process may have finished the job since the check above, and removed the part.
+                Err(CheckpointError::Io { .. }) if self.is_finished() => {}
+                part => return Ok(part?.result),
+            }
+        }
+        let layer = &self.selection.layers[index];
+        if !self.is_finished() {
+            return Err(CheckpointError::Unfinished { problem: format!("layer {index}, {}, is not done", layer.name) });
+        }
+        let shard = Shard::open(&self.settings.out.join(&*output_name(&layer.file, self.settings.format)))?;
+        match self.settings.format {
+            Format::Factors => factors_of(&shard, layer),
+            other => {
+                let problem = format!("is stored in the format {other}, whose factors are not read back");
+                Err(tensor_error(&shard.name(), &layer.name, problem))
+            }
+        }
+    }
+
     /// Returns A · S · B of a finished layer as it is stored, m × k.
     pub fn layer_weight(&self, index: usize) -> Result<Array2<f32>, CheckpointError> {
         if self.folder.has_layer(index) {
@@ -42,15 +65,19 @@ impl JobContext {
     }
 
     fn product_of(&self, shard: &Shard, layer: &SelectedTensor) -> Result<Array2<f32>, CheckpointError> {
-        let file = shard.whole()?;
-        let factors = Factorization::from_safetensors(file.as_slice(), layer.stem()).map_err(|error| match error {
-            Error::Bytes { key, problem } => tensor_error(&shard.name(), &key, problem),
-            other => other.into(),
-        })?;
-        let shape = (factors.core().rows(), factors.core().cols());
-        check_shape(shard, layer, shape)?;
+        let factors = factors_of(shard, layer)?;
         Ok(self.install(|| factors.reconstruct()))
     }
+}
+
+fn factors_of(shard: &Shard, layer: &SelectedTensor) -> Result<Factorization, CheckpointError> {
+    let file = shard.whole()?;
+    let factors = Factorization::from_safetensors(file.as_slice(), layer.stem()).map_err(|error| match error {
+        Error::Bytes { key, problem } => tensor_error(&shard.name(), &key, problem),
+        other => other.into(),
+    })?;
+    check_shape(shard, layer, (factors.core().rows(), factors.core().cols()))?;
+    Ok(factors)
 }
 
 /// Reads a dense weight.

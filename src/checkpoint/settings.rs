@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::{CheckpointError, setting_error};
-use super::overrides::Override;
+use super::layer_override::Override;
 use crate::bytes::json;
 use crate::descent::options::Options;
 use crate::error::Error;

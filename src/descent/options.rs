@@ -4,6 +4,8 @@
 pub(crate) mod changes;
 #[cfg(feature = "serde")]
 mod json;
+#[cfg(feature = "serde")]
+mod json_values;
 
 use std::time::Duration;
 
@@ -101,7 +103,7 @@ pub struct Options {
     ///
     /// The run ends after the first iteration that passes this time, and annealing cools in time to finish. A run that a
     /// budget shortens is not repeatable to the bit.
-    #[cfg_attr(feature = "serde", serde(with = "json::seconds"))]
+    #[cfg_attr(feature = "serde", serde(with = "json_values::seconds"))]
     pub time_budget: Option<Duration>,
     /// Relative fall of the loss that counts as progress. Default: 1e-6. Range: 0 to below 1.
     pub tolerance: f64,

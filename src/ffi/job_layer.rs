@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 
 use super::buffer::Buffer;
+use super::factorization::handle::FactorizationHandle;
 use super::guard::guard;
 use super::job::{JobHandle, check, observer};
 use super::locked::lock;
@@ -131,5 +132,51 @@ pub unsafe extern "C" fn armor_job_layer_weight(
         let weight = || Ok(job.layer_weight(index)?.into_raw_vec_and_offset().0);
         // SAFETY: the caller keeps the module's contract.
         unsafe { buffer.fill(layer.rows * layer.cols, weight) }
+    })
+}
+
+/// Writes a handle of the factors of a finished layer to out; free it with armor_factorization_free. They are the factors
+/// in float as they were computed. After armor_job_finish, the call reads the output, which it can in the format factors.
+///
+/// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails like
+/// armor_job_layer_weight.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_job_layer_factorization(
+    job: *const JobHandle,
+    index: usize,
+    out: *mut *mut FactorizationHandle,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let (job, memory) = unsafe { opaque::borrow("job", job)? };
+        let out = Out::new("out", out)?.apart_from(&[memory])?;
+        check(job, index)?;
+        let factors = job.layer_factors(index)?;
+        // SAFETY: the caller keeps the module's contract.
+        unsafe { out.write(opaque::create(factors)) };
+        Ok(())
+    })
+}
+
+/// Puts other factors in the place of those of a finished layer, for a program that trains them further. They must have the
+/// shape, the pattern and the block sizes of the layer. The losses in the report are those of the factorisation, and if
+/// the caller calibrates the job, the report marks the layer as replaced. The factorisation does not change.
+///
+/// Only a library with the feature `checkpoint` has this function; see armor_job. The call fails with
+/// ARMOR_JOB_UNFINISHED if the layer is not finished or the whole job is, with ARMOR_NO_SUCH_LAYER, ARMOR_INVALID_SHAPE,
+/// ARMOR_OPTION_OUT_OF_RANGE (another pattern or block size), ARMOR_UNREPRESENTABLE if a value is outside the range of the
+/// dtype, or ARMOR_FILE. The layer then keeps its factors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn armor_job_replace_layer(
+    job: *const JobHandle,
+    index: usize,
+    factorization: *const FactorizationHandle,
+) -> u32 {
+    guard(|| {
+        // SAFETY: the caller keeps the module's contract.
+        let ((job, _), (factorization, _)) =
+            unsafe { (opaque::borrow("job", job)?, opaque::borrow("factorization", factorization)?) };
+        check(job, index)?;
+        Ok(job.replace_layer(index, factorization)?)
     })
 }

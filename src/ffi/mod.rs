@@ -54,7 +54,8 @@ pub use job::{
 };
 #[cfg(feature = "checkpoint")]
 pub use job_layer::{
-    armor_job_layer_shape, armor_job_layer_weight, armor_job_run_layer_on_hessian, armor_job_run_layer_on_pairs,
+    armor_job_layer_factorization, armor_job_layer_shape, armor_job_layer_weight, armor_job_replace_layer,
+    armor_job_run_layer_on_hessian, armor_job_run_layer_on_pairs,
 };
 pub use messages::{armor_last_error_message, armor_status_message};
 pub use options::{

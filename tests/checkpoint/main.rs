@@ -19,6 +19,7 @@ mod number_types;
 mod orientation;
 mod overrides;
 mod refusals;
+mod replacement;
 mod settings;
 mod side_files;
 mod small;

@@ -160,6 +160,17 @@ fn a_layer_on_pairs_is_that_of_the_crate() {
         let mut weight = vec![0.0_f32; 64 * 96];
         assert_ok(armor_job_layer_weight(job.pointer, 0, weight.as_mut_ptr(), weight.len(), ptr::null_mut()));
         assert!(weight == rust.layer_weight(0).expect("done").into_raw_vec_and_offset().0);
+
+        let mut factors = ptr::null_mut();
+        let told = "job: layer 1, model.layers.0.mlp.gate_proj.weight, is not done";
+        assert_refused(armor_job_layer_factorization(job.pointer, 1, &mut factors), ARMOR_JOB_UNFINISHED, told);
+        assert_ok(armor_job_layer_factorization(job.pointer, 0, &mut factors));
+        let factors = Owned::new(factors, armor_factorization_free);
+        assert_refused(armor_job_replace_layer(job.pointer, 1, factors.pointer), ARMOR_JOB_UNFINISHED, told);
+        assert_ok(armor_job_replace_layer(job.pointer, 0, factors.pointer));
+        let mut again = vec![0.0_f32; 64 * 96];
+        assert_ok(armor_job_layer_weight(job.pointer, 0, again.as_mut_ptr(), again.len(), ptr::null_mut()));
+        assert!(again == weight);
     }
 }
 
@@ -202,6 +213,13 @@ fn what_is_wrong_with_a_call_on_a_layer() {
         assert_refused(same, ARMOR_OVERLAP, "cols: overlaps rows");
         let beyond_weight = armor_job_layer_weight(job.pointer, 24, ptr::null_mut(), 0, places);
         assert_refused(beyond_weight, ARMOR_NO_SUCH_LAYER, beyond);
+        let mut factors = ptr::null_mut();
+        let beyond_factors = armor_job_layer_factorization(job.pointer, 24, &mut factors);
+        assert_refused(beyond_factors, ARMOR_NO_SUCH_LAYER, beyond);
+        let null = armor_job_layer_factorization(job.pointer, 0, ptr::null_mut());
+        assert_refused(null, ARMOR_NULL_POINTER, "out: is NULL");
+        let null = armor_job_replace_layer(job.pointer, 0, ptr::null());
+        assert_refused(null, ARMOR_NULL_POINTER, "factorization: is NULL");
         let null = armor_job_layer_weight(job.pointer, 0, ptr::null_mut(), 1, ptr::null_mut());
         assert_refused(null, ARMOR_NULL_POINTER, "buffer: is NULL");
     }

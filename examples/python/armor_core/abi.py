@@ -188,6 +188,8 @@ JOB_ARGUMENTS = {
     "armor_job_run_layer_on_hessian": (HANDLE, SIZE, ctypes.POINTER(Hessian), ctypes.c_uint64, WATCH, HANDLE),
     "armor_job_run_layer_on_pairs": (HANDLE, SIZE, HANDLE, WATCH, HANDLE),
     "armor_job_layer_weight": (HANDLE, SIZE, HANDLE, SIZE, SIZE_OUT),
+    "armor_job_layer_factorization": (HANDLE, SIZE, OUT),
+    "armor_job_replace_layer": (HANDLE, SIZE, HANDLE),
     "armor_job_finish": (HANDLE,),
     "armor_job_plan": (HANDLE, HANDLE, SIZE, SIZE_OUT),
     "armor_job_report": (HANDLE, HANDLE, SIZE, SIZE_OUT),

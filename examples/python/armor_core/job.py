@@ -11,6 +11,7 @@ import numpy as np
 
 from armor_core.abi import HANDLE, SIZE, U32
 from armor_core.arrays import hessian_view
+from armor_core.factorization import Factorization
 from armor_core.library import Handle, check, copied_text, features, load_library
 from armor_core.pair_accumulator import PairAccumulator
 from armor_core.progress import ProgressFunction, run_with_progress
@@ -87,6 +88,19 @@ class Job(Handle):
         array = np.empty((rows.value, cols.value), np.float32)
         check(load_library().armor_job_layer_weight(self, index, array.ctypes.data, array.size, None))
         return array
+
+    def layer_factors(self, index: int) -> Factorization:
+        """The factors of a layer that is done, in f32 as they were computed."""
+        index, out = self._layer(index), HANDLE()
+        check(load_library().armor_job_layer_factorization(self, index, ctypes.byref(out)))
+        return Factorization(out)
+
+    def replace_layer(self, index: int, factors: Factorization) -> None:
+        """Puts other factors of the same shape, pattern and blocks in the place of those of a layer that is done.
+
+        In a job without `hessians` the report marks the layer as `replaced`, with the losses that the factors have.
+        """
+        check(load_library().armor_job_replace_layer(self, self._layer(index), factors))
 
     def finish(self) -> None:
         """Writes the checkpoint and the reports, once every layer is done; waits where another process does so.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{given, seconds};
+use super::json_values::{given, seconds};
 use super::{Method, Objective, Options};
 use crate::factors::pattern::Pattern;
 use crate::problem::proxy_loss::output_error::RowWeighting;

@@ -71,6 +71,16 @@ pub enum JobCall {
         capacity: Count,
         needed: Place,
     },
+    LayerFactorization {
+        job: Which,
+        index: Index,
+        out: Place,
+    },
+    ReplaceLayer {
+        job: Which,
+        index: Index,
+        factorization: Which,
+    },
     Finish(Which),
     Plan {
         job: Which,
@@ -261,6 +271,18 @@ impl JobCall {
                     let len = Memory::count::<f32>(buffer, capacity, None);
                     let (buffer, needed) = (memory.pointer(buffer, len), memory.pointer(needed, 1));
                     armor_job_layer_weight(handles.job(job), index.get(), buffer, len, needed)
+                }
+                JobCall::LayerFactorization { job, index, out } => {
+                    let out = memory.pointer(out, 1);
+                    let status = armor_job_layer_factorization(handles.job(job), index.get(), out);
+                    if status == ARMOR_OK {
+                        handles.factorizations.push(out.read());
+                    }
+                    status
+                }
+                JobCall::ReplaceLayer { job, index, factorization } => {
+                    let (job, factorization) = (handles.job(job), handles.factorization(factorization));
+                    armor_job_replace_layer(job, index.get(), factorization)
                 }
                 JobCall::Finish(which) => armor_job_finish(handles.job(which)),
                 JobCall::Plan { job, buffer, capacity, needed } => {
