@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::descent::options::changes::OptionChanges;
 
-/// Other options for some layers of a job: changes of [`JobSettings::options`].
+/// Other options for some layers of a job: changes of [`JobSettings::options`](field@super::JobSettings::options).
 ///
 /// ```
 /// use armor_core::checkpoint::{JobSettings, Override};
