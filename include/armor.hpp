@@ -374,6 +374,8 @@ public:
     const armor_factorization *get() const noexcept { return handle_.get(); }
 
 private:
+    friend class packed;
+    friend class job;
     friend factorization factorize(const armor_matrix &, const armor_hessian &, const options &, const progress_fn &);
 
     explicit factorization(armor_factorization *made) : handle_(made) {}

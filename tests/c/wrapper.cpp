@@ -176,6 +176,7 @@ int main() {
     const auto sizes = mixed.sizes();
     CHECK(sizes.left_dtype == ARMOR_DTYPE_F32 && sizes.core_dtype == ARMOR_DTYPE_BF16);
     CHECK(sizes.right_dtype == ARMOR_DTYPE_F16 && mixed.apply(armor::matrix(inputs.data(), 3, 16)).size() == 3 * 12);
+    CHECK(packed.unpack().reconstruct() == moved.reconstruct());
     CHECK(status_of([&] { armor::packed(moved, ARMOR_DTYPE_F64); }) == ARMOR_UNKNOWN_DTYPE);
     CHECK(status_of([] { armor::job("{}"); }) == ARMOR_INVALID_SETTINGS);
     CHECK(status_of([] { armor::job("{\"checkpoint\": \"nowhere\", \"out\": \"nowhere\"}"); }) == ARMOR_INVALID_SETTINGS);
