@@ -217,6 +217,66 @@ def test_a_wrong_override_is_refused(given, problem, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "gpt_oss"])
+def test_tuning_lowers_the_error_of_blocks_and_the_output_is_what_was_tuned(family, tmp_path):
+    from armor_core.model.load import load as load_stored
+    from armor_core.model.stored import StoredModel
+
+    folder = save(tmp_path / "model", family)
+    compress(folder, tmp_path / "out", "--tune", 8, "--dtype", "bf16")
+    report = json.loads((tmp_path / "out/compression.json").read_text())
+    errors = [(block["tuning_error_before"], block["tuning_error_after"]) for block in report["blocks"]]
+    assert all(after <= before for before, after in errors) and any(after < before for before, after in errors)
+    for index, (before, after) in enumerate(errors):
+        layers = [layer for layer in report["layers"] if f".{index}." in layer["name"].split(".experts.")[0] + "."]
+        assert {layer.get("replaced", False) for layer in layers} == {after < before}
+    dense, model = load(folder), load_stored(StoredModel(tmp_path / "out"))
+    options = main.parse(["compress", str(folder), "x", "--text", str(folder / "text.txt"), *map(str, SIZE)])
+    sequences = compress_module.read_sequences(options, dense)
+    block = report["blocks"][-1]
+    pairs = [(output_of(dense, block["block"], s), output_of(model, block["block"], s)) for s in sequences]
+    assert distance(pairs) == pytest.approx(block["drift"], rel=1e-3)
+
+
+def test_tuning_that_makes_it_worse_changes_nothing(tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "llama")
+    compress(folder, tmp_path / "plain")
+    monkeypatch.setattr(importlib.import_module("armor_core.compression.tune"), "RATE", 10)
+    compress(folder, tmp_path / "out", "--tune", 2)
+    report = json.loads((tmp_path / "out/compression.json").read_text())
+    assert all(block["tuning_error_before"] == block["tuning_error_after"] for block in report["blocks"])
+    outputs = [(tmp_path / out / "armor-model.safetensors").read_bytes() for out in ("out", "plain")]
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize("calls", [0, 3, 9])
+def test_a_run_that_ends_while_it_puts_tuned_factors_goes_on(calls, tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "llama")
+    compress(folder, tmp_path / "whole", "--tune", 1)
+    left = [calls]
+    replace = job_module.Job.replace_layer
+
+    def interrupted_replace(self, index, factors):
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        replace(self, index, factors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module.Job, "replace_layer", interrupted_replace)
+        with pytest.raises(KeyboardInterrupt):
+            compress(folder, tmp_path / "out", "--tune", 1)
+    compress(folder, tmp_path / "out", "--tune", 1, "--resume")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_tuning_needs_a_sequence_to_hold_out(tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    with pytest.raises(ValueError, match="--tune: needs two sequences"):
+        compress(folder, tmp_path / "out", "--tune", 1, "--tokens", 40)
+
+
 def gemma3n(folder):
     """A model that uses some layers of a block twice."""
     from tiny_models import TEXT, small, tokenizer

@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ridge", type=number, metavar="L", help="ridge of the correction, over the mean of diag(H) (default: 0.01)"
     )
     calibration.add_argument("--all-experts", action="store_true", help="let every token count for every expert")
+    calibration.add_argument(
+        "--tune",
+        type=not_negative,
+        metavar="N",
+        help="then train the factors of each block for N passes over the tokens (default: 0)",
+    )
     layers = parser.add_argument_group("layers")
     layers.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="by their names in memory")
     layers.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="but not")

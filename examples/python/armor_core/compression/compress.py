@@ -77,6 +77,8 @@ def compress(options: argparse.Namespace) -> None:
     module = load_dense(options.model, trust_remote_code=options.trust_remote_code, complete=True)
     layers = choose(options, module)
     sequences = read_sequences(options, module)
+    if options.tune and len(sequences) == 1:
+        raise ValueError("--tune: needs two sequences, one of them to hold out: more --tokens, or a shorter --sequence")
     stages = probe(module, layers, sequences[0][:PROBED])
     model = Model(module, layers, find_on_disk(options, layers))
     route = find_route(model, stages, sequences)
@@ -116,6 +118,7 @@ def say_unused(options: argparse.Namespace, layers: dict[str, Layer], *, walked:
         ("correction", pairs, of_dense),
         ("ridge", pairs, of_dense),
         ("shrinkage", options.objective == "full", "the objective is diagonal"),
+        ("tune", walked, "only blocks that run one by one are tuned"),
         ("all_experts", any(layer.experts for layer in layers.values()), "no layer has stacked experts"),
     ):
         value = getattr(options, option)
@@ -221,6 +224,7 @@ def record_of(options: argparse.Namespace, sequences: list[list[int]], *, walked
         "block_by_block": walked,
         "propagation": walked and not options.no_propagation,
         "all_experts": options.all_experts,
+        "tune": (options.tune or 0) if walked else 0,
         "overrides": [[override.glob, override.options] for override in options.override],
         "settings": {name: getattr(options, name) for name in (*SETTINGS, "correction", "ridge") if name != "threads"},
     }
@@ -282,6 +286,9 @@ def run_job(
             to.workers,
             propagate,
             options.all_experts,
+            options.tune or 0,
+            options.seed or 0,
+            bar.say,
             lambda errors: bar.say_part(described(errors)),
         )
         return walk.run()
@@ -296,7 +303,11 @@ def places_before(block: int, route: Route, places: dict[str, list[Place]]) -> l
 def described(errors: dict[str, Any]) -> str:
     """What a block lost, in words."""
     drift = "" if errors["drift"] is None else f", of all blocks up to it {errors['drift']:.2e}"
-    return f"{errors['block']}: relative squared error of its output {errors['own']:.2e}{drift}"
+    tuned = ""
+    if "tuning_error_before" in errors:
+        before, after = errors["tuning_error_before"], errors["tuning_error_after"]
+        tuned = f"; tuning took it from {before:.2e} to {after:.2e} on sequences held out"
+    return f"{errors['block']}: relative squared error of its output {errors['own']:.2e}{drift}{tuned}"
 
 
 def rebound(layer: Layer, module: torch.nn.Module) -> Layer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable
 
 import torch
@@ -38,10 +39,14 @@ class Place:
 
     def put(self, layer: Layer, values: np.ndarray) -> None:
         """Writes a compressed weight, [out, in], over the dense one."""
-        matrix = layer.weight if self.expert is None else layer.weight[self.expert]
-        matrix = matrix.mT if layer.transposed else matrix
         with torch.no_grad():
-            matrix[self.stored.start :: self.stored.step][: len(values)] = torch.from_numpy(values)
+            self.write(layer.weight, layer, torch.from_numpy(values))
+
+    def write(self, weight: torch.Tensor, layer: Layer, values: torch.Tensor) -> None:
+        """Writes these outputs, [out, in], over those of a weight that lies in memory as the layer's does."""
+        matrix = weight if self.expert is None else weight[self.expert]
+        matrix = matrix.mT if layer.transposed else matrix
+        matrix[self.stored.start :: self.stored.step][: len(values)] = values
 
 
 def find_places(plan: dict[str, Any], stored: list[Stored]) -> dict[str, list[Place]]:
@@ -71,6 +76,11 @@ class Compression:
     progress: Callable[[Place], ProgressFunction | None]
     tell: Callable[[Place], None]
 
+    @cached_property
+    def dtypes(self) -> list[tuple[str, str, str]]:
+        """The number types in which A, S and B of each layer of the job are stored."""
+        return [types_of(layer["dtype"]) for layer in self.job.plan()["layers"]]
+
     def run(
         self, layers: Mapping[str, Layer], inputs: Callable[[], Mapping[str, Calibration]], *, put: bool = True
     ) -> None:
@@ -93,3 +103,11 @@ class Compression:
     def _nothing(self, layer: Layer) -> Accumulator:
         """The sums over no token."""
         return Accumulator(layer.weight.shape[-2 if layer.transposed else -1], self.kind)
+
+
+def types_of(dtype: str | dict[str, str]) -> tuple[str, str, str]:
+    """PyTorch's names of the number types of A, S and B."""
+    names = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+    factors = dtype if isinstance(dtype, dict) else dict.fromkeys(("left", "core", "right"), dtype)
+    left, core, right = (names[factors[factor]] for factor in ("left", "core", "right"))
+    return left, core, right

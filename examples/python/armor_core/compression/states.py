@@ -39,14 +39,22 @@ class Shard:
 
     def read(self, path: str) -> Iterator[torch.Tensor]:
         """The hidden states of one sequence after another, (1, tokens, width)."""
+        rows = self._rows(path)
+        return (torch.tensor(rows[index : index + 1]) for index in range(len(rows)))
+
+    def sequence(self, path: str, index: int) -> torch.Tensor:
+        """Those of one sequence of the shard."""
+        return torch.tensor(self._rows(path)[index : index + 1])
+
+    def _rows(self, path: str) -> np.ndarray:
+        """Those of all sequences, in the file."""
         file = self.file(path)
         try:
-            rows = np.load(file, mmap_mode="r")
+            return np.load(file, mmap_mode="r")
         except (EOFError, ValueError) as error:  # what numpy says of a file that is cut or is none of its own
             raise ValueError(
                 f"--work: {file} is damaged; remove {self.folder}, and --resume begins with the first block again"
             ) from error
-        return (torch.tensor(rows[index : index + 1]) for index in range(len(rows)))
 
     def write(self, path: str, rows: Iterable[torch.Tensor]) -> None:
         """Writes the hidden states, complete or not at all, whoever else does the same at the same time."""

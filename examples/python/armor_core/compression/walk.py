@@ -14,9 +14,13 @@ import dataclasses
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable
 
+import torch
+
 from armor_core.compression.blocks import in_f32
 from armor_core.compression.stages import within
+from armor_core.compression.states import SEQUENCES
 from armor_core.compression.sums import Side, advance, drift, merge, own_error, pairs, ratio, watched
+from armor_core.compression.tune import Tuned, Tuner, parts_of, tuned_file
 
 if TYPE_CHECKING:
     from armor_core.calibration.layers import Layer
@@ -37,7 +41,9 @@ class Walk:
     """A walk through the blocks of a model.
 
     `calls` and `stages` have an entry for each block. Without `propagate` every layer is given the inputs of the dense
-    model, as if it were the only one that is compressed. `tell_block` gets what each block lost.
+    model, as if it were the only one that is compressed. With `tune` the factors of each block are trained for so many
+    passes over the sequences, in an order that `seed` decides. `say` gets what is being done, and `tell_block` what
+    each block lost.
     """
 
     blocks: Blocks
@@ -50,6 +56,9 @@ class Walk:
     workers: Workers
     propagate: bool
     all_experts: bool
+    tune: int
+    seed: int
+    say: Callable[[str], None]
     tell_block: Callable[[dict[str, Any]], None]
 
     def run(self) -> list[dict[str, Any]]:
@@ -65,7 +74,8 @@ class Walk:
         for index in range(self.states.block, len(self.blocks.modules)):
             block = Block(self, index)
             block.compress()
-            errors.append({"block": block.name, "own": block.own_error(), "drift": None})
+            tuned = block.tune() if self.tune else {}
+            errors.append({"block": block.name, "own": block.own_error(), "drift": None, **tuned})
             self.folder.put_errors(errors)
             block.advance()
             if self.propagate:
@@ -103,6 +113,37 @@ class Block:
             sums = self._of_experts if stage.experts else self._of_pairs
             run({name: layers[name] for name in stage.layers}, lambda sums=sums, stage=stage: sums(stage.layers))
 
+    def tune(self) -> dict[str, Any]:
+        """Trains the factors of all layers: the errors on the sequences that are held out, before and after it.
+
+        What the training gives is kept as a whole before it replaces the factors of the layers one by one, so that a
+        kill in between changes nothing.
+        """
+        states, compression = self.walk.states, self.walk.compression
+        self._advance((DENSE,))
+        kept = tuned_file(states.folder, states.block)
+        if not kept.is_file():
+            self.walk.say(f"{self.name}: tuning")
+            module = copy.deepcopy(self._compressed.module)
+            parts = parts_of(compression, within(self._compressed.layers.values(), self.name, module).values())
+            tuner = Tuner(module, self._compressed.call, parts, "cuda" if torch.cuda.is_available() else "cpu")
+            tuner.tune(self._pair, states.sequences, self.walk.tune, self.walk.seed + states.block).put(kept)
+        tuned = Tuned.read(kept)
+        for index, file in tuned.files.items():
+            compression.job.replace_layer(index, file.factorization())
+        for layer in self._compressed.layers.values():
+            for place in compression.places.get(layer.name, []):
+                place.put(layer, compression.job.layer_weight(place.index))
+        return {"tuning_error_before": tuned.before, "tuning_error_after": tuned.after}
+
+    def _pair(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the block is handed in the compressed model, and what the dense block gives in its own."""
+        states = self.walk.states
+        path = COMPRESSED if self.walk.propagate else DENSE
+        shard, place = divmod(index, SEQUENCES)
+        before, after = (states.shards(block)[shard] for block in (states.block, states.block + 1))
+        return before.sequence(path, place), after.sequence(DENSE, place)
+
     @cached_property
     def _sides(self) -> dict[str, Side]:
         """The block on both paths, once all of it is compressed."""
@@ -111,10 +152,17 @@ class Block:
     def advance(self) -> None:
         """Brings the hidden states in front of the next block."""
         states = self.walk.states
-        calls = ((shard, self._sides[path]) for shard, path in states.missing(states.block + 1))
-        for _ in self.walk.workers.map(advance, calls):
-            pass
+        self._advance(states.paths)
         states.move(states.block + 1)
+        tuned_file(states.folder, states.block - 1).unlink(missing_ok=True)
+
+    def _advance(self, paths: tuple[str, ...]) -> None:
+        """Computes the hidden states behind the block on some paths."""
+        states = self.walk.states
+        missing = [(shard, path) for shard, path in states.missing(states.block + 1) if path in paths]
+        sides = self._sides if COMPRESSED in {path for _, path in missing} else {DENSE: self._shared_dense}
+        for _ in self.walk.workers.map(advance, ((shard, sides[path]) for shard, path in missing)):
+            pass
 
     def own_error(self) -> float:
         """The error of the output of a few sequences that the block alone makes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,11 +52,31 @@ class LayerFile:
         left, core, right = (TYPES[self.tensors[name].dtype] for name in (LEFT, VALUES, RIGHT))
         return left, core, right
 
+    def to_bytes(self) -> bytes:
+        """A safetensors file of this layer alone."""
+        tensors = {f"{NAME}.{end}": tensor.contiguous() for end, tensor in self.tensors.items()}
+        return safetensors.torch.save(tensors, dict(self.words))
+
+    @staticmethod
+    def from_bytes(file: bytes) -> LayerFile:
+        """Reads what `to_bytes` wrote."""
+        length = int.from_bytes(file[:8], "little")
+        words = json.loads(file[8 : 8 + length])["__metadata__"]
+        tensors = safetensors.torch.load(file)
+        return LayerFile({name.removeprefix(f"{NAME}."): tensor for name, tensor in tensors.items()}, words)
+
+    def factorization(self) -> Factorization:
+        """The layer for the library, in f32."""
+        return Factorization.from_bytes(self.to_bytes(), NAME)
+
+    @staticmethod
+    def of_factorization(factors: Factorization) -> LayerFile:
+        """The layer in f32."""
+        return LayerFile.from_bytes(factors.to_bytes(NAME))
+
     def packed(self) -> Packed:
         """Packs the layer in its own number types."""
-        tensors = {f"{NAME}.{end}": tensor.contiguous() for end, tensor in self.tensors.items()}
-        file = safetensors.torch.save(tensors, dict(self.words))
-        return Packed(Factorization.from_bytes(file, NAME), self.dtypes)
+        return Packed(self.factorization(), self.dtypes)
 
     @staticmethod
     def of_packed(layer: Packed, record: Record) -> LayerFile:
