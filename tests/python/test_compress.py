@@ -217,13 +217,23 @@ def test_a_wrong_override_is_refused(given, problem, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "gpt_oss"])
-def test_tuning_lowers_the_error_of_blocks_and_the_output_is_what_was_tuned(family, tmp_path):
+@pytest.mark.parametrize(
+    ("family", "rate", "dtype"),
+    [
+        ("llama", 0.002, "bf16"),
+        ("llama", 0.03, "f32"),
+        ("gpt2", 0.002, "f32"),
+        ("mixtral", 0.01, "f32"),
+        ("gpt_oss", 0.002, "bf16"),
+    ],
+)
+def test_tuning_lowers_the_error_of_blocks_and_the_output_is_what_was_tuned(family, rate, dtype, tmp_path, monkeypatch):
     from armor_core.model.load import load as load_stored
     from armor_core.model.stored import StoredModel
 
     folder = save(tmp_path / "model", family)
-    compress(folder, tmp_path / "out", "--tune", 8, "--dtype", "bf16")
+    monkeypatch.setattr(importlib.import_module("armor_core.compression.tune"), "RATE", rate)
+    compress(folder, tmp_path / "out", "--tune", 8, "--dtype", dtype)
     report = json.loads((tmp_path / "out/compression.json").read_text())
     errors = [(block["tuning_error_before"], block["tuning_error_after"]) for block in report["blocks"]]
     assert all(after <= before for before, after in errors) and any(after < before for before, after in errors)
@@ -233,6 +243,10 @@ def test_tuning_lowers_the_error_of_blocks_and_the_output_is_what_was_tuned(fami
     dense, model = load(folder), load_stored(StoredModel(tmp_path / "out"))
     options = main.parse(["compress", str(folder), "x", "--text", str(folder / "text.txt"), *map(str, SIZE)])
     sequences = compress_module.read_sequences(options, dense)
+    # The first block is handed the same on both paths; the last sequence is held out.
+    path, after = report["blocks"][0]["block"], errors[0][1]
+    held_out = [(output_of(dense, path, sequences[-1]), output_of(model, path, sequences[-1]))]
+    assert distance(held_out) == pytest.approx(after, rel=1e-3)
     block = report["blocks"][-1]
     pairs = [(output_of(dense, block["block"], s), output_of(model, block["block"], s)) for s in sequences]
     assert distance(pairs) == pytest.approx(block["drift"], rel=1e-3)
@@ -269,6 +283,24 @@ def test_a_run_that_ends_while_it_puts_tuned_factors_goes_on(calls, tmp_path, mo
     compress(folder, tmp_path / "out", "--tune", 1, "--resume")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert not (tmp_path / "out.work").exists()
+
+
+def test_a_damaged_file_of_tuned_factors_is_named(tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "llama")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module.Job, "replace_layer", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            compress(folder, tmp_path / "out", "--tune", 1)
+    kept = tmp_path / "out.work/tuned-00000.safetensors"
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"tuned-00000\.safetensors is damaged"):
+        compress(folder, tmp_path / "out", "--tune", 1, "--resume")
+    kept.unlink()
+    compress(folder, tmp_path / "out", "--tune", 1, "--resume")
 
 
 def test_tuning_needs_a_sequence_to_hold_out(tmp_path):

@@ -177,14 +177,67 @@ def test_training_changes_the_factors_and_keeps_the_mask(llama, tmp_path):
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours if name.endswith("compressed"))
 
 
-def test_the_core_that_is_kept_for_products_follows_its_values(llama):
-    layer = inference.unpack(from_pretrained(llama)).model.layers[0].mlp.up_proj
+@pytest.mark.parametrize("train", ["all", "none"])
+def test_the_core_that_is_kept_for_products_follows_its_values(train, llama):
+    layer = inference.unpack(from_pretrained(llama), train=train).model.layers[0].mlp.up_proj
     x = torch.randn(3, 16)
     with torch.no_grad():
         before = layer(x)
         layer.values.mul_(2)
         torch.testing.assert_close(layer(x), 2 * before)
-        torch.testing.assert_close(layer.double()(x.double()).float(), 2 * before)
+        other = {"values": 2 * layer.values}
+        torch.testing.assert_close(torch.func.functional_call(layer, other, (x,)), 4 * before)
+        torch.testing.assert_close(layer(x), 2 * before)
+        layer.values = torch.nn.Parameter(3 * layer.values, requires_grad=layer.values.requires_grad)
+        torch.testing.assert_close(layer(x), 6 * before)
+        layer.values.data = layer.values.data / 6
+        torch.testing.assert_close(layer(x), before)
+        torch.testing.assert_close(layer.double()(x.double()).float(), before)
+    with torch.inference_mode():
+        model = inference.unpack(from_pretrained(llama), train="none")
+        torch.testing.assert_close(model.model.layers[0].mlp.up_proj(x), before)
+
+
+def test_what_is_stored_of_a_layer_stays_when_the_layer_is_trained(llama):
+    layer = inference.unpack(from_pretrained(llama)).model.layers[0].mlp.up_proj
+    file = importlib.import_module("armor_core.inference.unpack").file_of(layer, ("float32",) * 3)
+    before = {end: tensor.clone() for end, tensor in file.tensors.items()}
+    with torch.no_grad():
+        for tensor in layer.parameters():
+            tensor.add_(1)
+    assert all(torch.equal(tensor, before[end]) for end, tensor in file.tensors.items())
+
+
+def test_a_model_is_copied_and_pickled(llama):
+    import copy
+    import pickle
+
+    model = from_pretrained(llama)
+    expected = logits(model)
+    assert torch.equal(logits(copy.deepcopy(model)), expected)
+    assert torch.equal(logits(pickle.loads(pickle.dumps(model))), expected)
+    inference.unpack(model)
+    torch.testing.assert_close(logits(copy.deepcopy(model)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_is_saved_into_its_own_folder_is_the_one_that_is_loaded(llama, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(llama, tmp_path / "out")
+    model = inference.unpack(from_pretrained(folder))
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.values.mul_(2)
+    model.save_pretrained(folder)
+    torch.testing.assert_close(logits(from_pretrained(folder)), logits(model), rtol=1e-4, atol=1e-5)
+    expected = logits(load_module.load(stored_module.StoredModel(folder)))
+    torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_input_of_another_width_is_refused(llama):
+    layer = from_pretrained(llama).model.layers[0].mlp.up_proj
+    for count in (0, 3):
+        with pytest.raises(ValueError, match="the last dimension of x is 17, expected 16"):
+            layer(torch.randn(count, 17))
 
 
 @pytest.mark.parametrize("train", ["some", None])

@@ -117,13 +117,18 @@ def say_unused(options: argparse.Namespace, layers: dict[str, Layer], *, walked:
     for option, used, reason in (
         ("correction", pairs, of_dense),
         ("ridge", pairs, of_dense),
-        ("shrinkage", options.objective == "full", "the objective is diagonal"),
+        ("shrinkage", "full" in objectives_of(options), "the objective is diagonal"),
         ("tune", walked, "only blocks that run one by one are tuned"),
         ("all_experts", any(layer.experts for layer in layers.values()), "no layer has stacked experts"),
     ):
         value = getattr(options, option)
         if value is not None and value is not False and not used:
             say(f"warning: --{option.replace('_', '-')} changes nothing: {reason}")
+
+
+def objectives_of(options: argparse.Namespace) -> set[str | None]:
+    """The objectives of all layers."""
+    return {options.objective, *(override.options.get("objective") for override in options.override)}
 
 
 def tell_result(options: argparse.Namespace, report: dict[str, Any]) -> None:
@@ -254,8 +259,7 @@ def run_job(
     """Compresses all layers; gives what each block lost, if the model was run block by block."""
     places = find_places(to.job.plan(), model.stored)
     distinct = {place.index: place for some in places.values() for place in some}
-    objectives = {options.objective, *(override.options.get("objective") for override in options.override)}
-    kind = "full" if "full" in objectives else "diagonal"
+    kind = "full" if "full" in objectives_of(options) else "diagonal"
     with LayersBar(list(distinct.values())) as bar:
         bar.start([place for place in distinct.values() if to.job.is_done(place.index)])
         compression = Compression(to.job, places, kind, to.workers, bar.progress, bar.done)

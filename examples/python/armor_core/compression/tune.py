@@ -62,13 +62,18 @@ class Tuned:
     @staticmethod
     def read(path: Path) -> Tuned:
         """Reads what `put` wrote."""
-        with safetensors.safe_open(path, "pt") as file:
-            words = file.metadata()
-            before, after = (float(words.pop(key)) for key in ("before", "after"))
-            files = {
-                int(index): LayerFile({end: file.get_tensor(f"{index}.{end}") for end in ENDINGS}, json.loads(text))
-                for index, text in words.items()
-            }
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                words = file.metadata()
+                before, after = (float(words.pop(key)) for key in ("before", "after"))
+                files = {
+                    int(index): LayerFile({end: file.get_tensor(f"{index}.{end}") for end in ENDINGS}, json.loads(text))
+                    for index, text in words.items()
+                }
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"--work: {path} is damaged: {error}; remove it, and --resume trains the block again"
+            ) from error
         return Tuned(before, after, files)
 
 

@@ -35,7 +35,7 @@ class FactorLinear(torch.nn.Module):
         self.register_buffer("columns", columns)
         self.bias = bias
         self.dtypes, self.record = stored
-        self._core: tuple[int, torch.Tensor] | None = None  # S as products take it, and the version of the values
+        self._core: tuple[tuple, torch.Tensor] | None = None  # S as products take it, and the values that it is of
 
     def core(self) -> torch.Tensor:
         """S with its zeros, (out, in)."""
@@ -53,12 +53,15 @@ class FactorLinear(torch.nn.Module):
 
     def _times_core(self, x: torch.Tensor) -> torch.Tensor:
         """S x of every vector, by the sparse units of the device where it has some that take this shape."""
-        if torch.is_grad_enabled():
+        values = self.values
+        if torch.is_grad_enabled() or values.requires_grad or torch.compiler.is_compiling():
             return x @ self.core().T
-        version = self.values._version  # an optimizer's step changes it
-        if self._core is None or self._core[0] != version:
+        # A core is kept while nobody trains it: as long as it is the same memory, unchanged.
+        version = None if values.is_inference() else values._version
+        key = (id(values), values.data_ptr(), version)
+        if self._core is None or self._core[0] != key:
             core = self.core()
-            self._core = version, torch.sparse.to_sparse_semi_structured(core) if self.takes_sparse(x) else core
+            self._core = key, torch.sparse.to_sparse_semi_structured(core) if self.takes_sparse(x) else core
         return torch.nn.functional.linear(x, self._core[1])
 
     def takes_sparse(self, x: torch.Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -54,8 +54,22 @@ class ArmorLinear(PackedModule):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiplies."""
+        if x.shape[-1] != self.in_features:
+            raise ValueError(f"the last dimension of x is {x.shape[-1]}, expected {self.in_features}")
         y = operator.apply(x, self._number, self.out_features)
         return y if self.bias is None else y + self.bias
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: the factors as bytes."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("layer", "record", "_number")}
+        return state | {"_file": None if self.layer is None else self.file().to_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes the copy, which is packed anew."""
+        file = state.pop("_file")
+        super().__setstate__({**state, "layer": None, "record": None, "_number": -1})
+        if file is not None:
+            self.put(LayerFile.from_bytes(file))
 
     def extra_repr(self) -> str:
         """The shape, and the bytes of the factors."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 METHOD = "armor"
 FORMAT = "factors"
 WEIGHTS = ("armor-model.safetensors.index.json", "armor-model.safetensors")
+PLAIN = ("model.safetensors.index.json", "model.safetensors")
 
 
 @register_quantization_config(METHOD)
@@ -53,6 +54,7 @@ class ArmorQuantizer(HfQuantizer):
         """Takes the configuration."""
         super().__init__(quantization_config, **named)
         self._layers: dict[str, tuple[torch.nn.Module, str]] = {}
+        self._names_on_disk: dict[str, str] = {}
         self._stored: StoredModel | None = None
 
     def validate_environment(self, *_arguments: object, **named: Any) -> None:  # noqa: ANN401 - transformers' own
@@ -81,7 +83,8 @@ class ArmorQuantizer(HfQuantizer):
         """Names the file of the weights, and has experts run one by one: only these loops take the weights apart."""
         folder = Path(config.name_or_path)
         found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
-        if found is not None:
+        # What `save_pretrained` has written into the folder later has the names of any model.
+        if found is not None and not any((folder / name).is_file() for name in PLAIN):
             config.transformers_weights = found
         config._experts_implementation = "eager"
         return config
@@ -156,7 +159,9 @@ class ArmorQuantizer(HfQuantizer):
                 layer.put(self._stored.layer_file(stem))
             except ValueError as error:
                 raise ValueError(f"{self._stored.folder}: {path}: {error}") from error
-        self._stored = None
+        # The model alone keeps its layers.
+        self._names_on_disk = {path: stem for path, (_, stem) in self._layers.items()}
+        self._layers, self._stored = {}, None
         return model
 
     def get_state_dict_and_metadata(self, model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -165,7 +170,7 @@ class ArmorQuantizer(HfQuantizer):
 
         state = {name: tensor for name, tensor in model.state_dict().items() if not self._of_layers(name)}
         names, words = Names(model), {}
-        for path, (_, stem) in self._layers.items():
+        for path, stem in self._names_on_disk.items():
             file = file_in(model.get_submodule(path))
             for end, tensor in file.tensors.items():
                 state[f"{names.renamed(stem)}.{end}"] = tensor
@@ -175,7 +180,7 @@ class ArmorQuantizer(HfQuantizer):
     def _of_layers(self, name: str) -> bool:
         """Whether a tensor of the state is a factor, which is stored by its name on disk."""
         path, _, end = name.rpartition(".")
-        return path in self._layers and end != "bias"
+        return path in self._names_on_disk and end != "bias"
 
     @property
     def is_trainable(self) -> bool:

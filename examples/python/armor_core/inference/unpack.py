@@ -66,7 +66,7 @@ def file_of(layer: FactorLinear, dtypes: tuple[str, str, str]) -> LayerFile:
     mask = np.zeros((rows, cols // group, group), bool)
     np.put_along_axis(mask, columns.astype(np.int64), values=True, axis=2)
     factors = [
-        factor.detach().to("cpu", getattr(torch, kind))
+        factor.detach().to("cpu", getattr(torch, kind), copy=True)
         for factor, kind in zip((layer.left, layer.values, layer.right), dtypes, strict=True)
     ]
     left, values, right = factors

@@ -234,14 +234,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def compressed_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model that a job wrote, or `save_pretrained` after it."""
-    found = sorted(folder.glob("armor-*.safetensors"))
-    if found:
-        return found
+    """The safetensors files of a model that a job wrote, or that `save_pretrained` wrote into its folder later."""
     try:
         return weight_files(folder)
     except ValueError:
-        raise ValueError(f"{folder}: holds no armor-*.safetensors, where its config.json says that it should") from None
+        found = sorted(folder.glob("armor-*.safetensors"))
+        if not found:
+            raise ValueError(
+                f"{folder}: holds no armor-*.safetensors, where its config.json says that it should"
+            ) from None
+        return found
 
 
 def times_blocks(blocks: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
