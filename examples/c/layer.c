@@ -1,32 +1,11 @@
 #include "layer.h"
 
+#include "file.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Reads a whole file and ends it with a NUL, so that its header can be searched; NULL if it cannot be read. */
-static unsigned char *read_all(const char *path, size_t *len) {
-    FILE *file = fopen(path, "rb");
-    unsigned char *bytes = NULL;
-    long size;
-    if (file != NULL && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0) {
-        rewind(file);
-        *len = (size_t)size;
-        bytes = malloc(*len + 1);
-        if (bytes != NULL && fread(bytes, 1, *len, file) != *len) {
-            free(bytes);
-            bytes = NULL;
-        }
-        if (bytes != NULL) {
-            bytes[*len] = 0;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return bytes;
-}
 
 /* Finds a matrix of a type whose entries take size bytes; NULL unless the header tells of one that is in the file. */
 static const void *find(const unsigned char *file, size_t len, const char *name, const char *dtype, size_t size,
@@ -58,7 +37,7 @@ int layer_read(const char *path, struct layer *out) {
     size_t len = 0, square[2], shape[2];
     const char *end, *start;
     char hessian[sizeof out->name + 8];
-    out->file = read_all(path, &len);
+    out->file = file_read(path, &len);
     if (out->file == NULL || len < 8) {
         fprintf(stderr, "%s: cannot be read\n", path);
         layer_free(out);

@@ -1,7 +1,7 @@
 /*
  * Factorises the layer of a safetensors file, and prints what was gained, as the Rust example does:
  *
- *     cc -std=c99 main.c layer.c $(pkg-config --cflags --libs armor) -o factorize && ./factorize FILE
+ *     cc -std=c99 main.c layer.c file.c $(pkg-config --cflags --libs armor) -o factorize && ./factorize FILE
  */
 
 #include <armor.h>

@@ -2,7 +2,7 @@
  * Serves a stack of factorised layers from several threads, as an engine does: each layer is packed once, and every
  * thread sends its own vectors through all of them.
  *
- *     cc -std=c99 serve.c $(pkg-config --cflags --libs armor) -pthread -o serve
+ *     cc -std=c99 serve.c file.c $(pkg-config --cflags --libs armor) -pthread -o serve
  *     ./serve 4 1000 up.safetensors:up down.safetensors:down
  *
  * runs 4 threads with 1000 requests each through the layers `up` and `down`, files that armor_factorization_serialize or
@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "file.h"
 
 enum { BATCH = 8, MOST_LAYERS = 64, MOST_THREADS = 256 };
 
@@ -41,25 +43,6 @@ static int fail(const char *what) {
     return -1;
 }
 
-static unsigned char *read_all(const char *path, size_t *len) {
-    FILE *file = fopen(path, "rb");
-    unsigned char *bytes = NULL;
-    long size;
-    if (file != NULL && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0) {
-        rewind(file);
-        *len = (size_t)size;
-        bytes = malloc(*len + 1);
-        if (bytes != NULL && fread(bytes, 1, *len, file) != *len) {
-            free(bytes);
-            bytes = NULL;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return bytes;
-}
-
 /* Reads and packs FILE:NAME. The packed layer needs neither the file nor the factorisation. */
 static int load(const char *argument) {
     const uint32_t bf16 = ARMOR_DTYPE_BF16;
@@ -77,7 +60,7 @@ static int load(const char *argument) {
         return -1;
     }
     path[name - argument] = 0;
-    bytes = read_all(path, &len);
+    bytes = file_read(path, &len);
     sizes->struct_size = sizeof *sizes;
     if (bytes == NULL) {
         fprintf(stderr, "%s: cannot be read\n", path);

@@ -12,24 +12,22 @@ use crate::error::Error;
 use crate::result::factorization::Factorization;
 use crate::result::formats::format::Format;
 
+/// Where the result of a finished layer is.
+enum Finished {
+    /// In the part of the layer: its factors as they were computed.
+    Part(Factorization),
+    /// In this shard of the output.
+    Output(Shard),
+}
+
 impl JobContext {
     /// Returns the factors of a finished layer: as they were computed, or, once the job is finished, as they are stored.
     pub fn layer_factors(&self, index: usize) -> Result<Factorization, CheckpointError> {
-        if self.folder.has_layer(index) {
-            match self.part(index) {
-                // Another process may have finished the job since the check above, and removed the part.
-                Err(CheckpointError::Io { .. }) if self.is_finished() => {}
-                part => return Ok(part?.result),
-            }
-        }
         let layer = &self.selection.layers[index];
-        if !self.is_finished() {
-            return Err(CheckpointError::Unfinished { problem: format!("layer {index}, {}, is not done", layer.name) });
-        }
-        let shard = Shard::open(&self.settings.out.join(&*output_name(&layer.file, self.settings.format)))?;
-        match self.settings.format {
-            Format::Factors => factors_of(&shard, layer),
-            other => {
+        match (self.finished(index)?, self.settings.format) {
+            (Finished::Part(factors), _) => Ok(factors),
+            (Finished::Output(shard), Format::Factors) => factors_of(&shard, layer),
+            (Finished::Output(shard), other) => {
                 let problem = format!("is stored in the format {other}, whose factors are not read back");
                 Err(tensor_error(&shard.name(), &layer.name, problem))
             }
@@ -38,25 +36,18 @@ impl JobContext {
 
     /// Returns A · S · B of a finished layer as it is stored, m × k.
     pub fn layer_weight(&self, index: usize) -> Result<Array2<f32>, CheckpointError> {
-        if self.folder.has_layer(index) {
-            match self.part(index) {
-                // Another process may have finished the job since the check above, and removed the part.
-                Err(CheckpointError::Io { .. }) if self.is_finished() => {}
-                part => {
-                    let stored = self.stored(index, part?.result)?;
-                    return Ok(self.install(|| stored.dense().into_owned()));
-                }
-            }
-        }
         let layer = &self.selection.layers[index];
-        if !self.is_finished() {
-            return Err(CheckpointError::Unfinished { problem: format!("layer {index}, {}, is not done", layer.name) });
-        }
-        let shard = Shard::open(&self.settings.out.join(&*output_name(&layer.file, self.settings.format)))?;
-        match self.settings.format {
-            Format::Factors => self.product_of(&shard, layer),
-            Format::Reconstructed => dense(&shard, layer),
-            other => {
+        match (self.finished(index)?, self.settings.format) {
+            (Finished::Part(factors), _) => {
+                let stored = self.stored(index, factors)?;
+                Ok(self.install(|| stored.dense().into_owned()))
+            }
+            (Finished::Output(shard), Format::Factors) => {
+                let factors = factors_of(&shard, layer)?;
+                Ok(self.install(|| factors.reconstruct()))
+            }
+            (Finished::Output(shard), Format::Reconstructed) => dense(&shard, layer),
+            (Finished::Output(shard), other) => {
                 let problem =
                     format!("is stored in the format {other}, which is not read back once the job is finished");
                 Err(tensor_error(&shard.name(), &layer.name, problem))
@@ -64,9 +55,26 @@ impl JobContext {
         }
     }
 
-    fn product_of(&self, shard: &Shard, layer: &SelectedTensor) -> Result<Array2<f32>, CheckpointError> {
-        let factors = factors_of(shard, layer)?;
-        Ok(self.install(|| factors.reconstruct()))
+    /// Finds the result of a layer, whether its part is there or the whole output.
+    fn finished(&self, index: usize) -> Result<Finished, CheckpointError> {
+        if self.folder.has_layer(index) {
+            match self.part(index) {
+                // Another process may have finished the job since the check above, and removed the part.
+                Err(CheckpointError::Io { .. }) if self.is_finished() => {}
+                part => return Ok(Finished::Part(part?.result)),
+            }
+        }
+        if !self.is_finished() {
+            return Err(self.not_done(index));
+        }
+        let file = &self.selection.layers[index].file;
+        Shard::open(&self.settings.out.join(&*output_name(file, self.settings.format))).map(Finished::Output)
+    }
+
+    /// The error of a call that needs a layer which is not done.
+    pub fn not_done(&self, index: usize) -> CheckpointError {
+        let name = &self.selection.layers[index].name;
+        CheckpointError::Unfinished { problem: format!("layer {index}, {name}, is not done") }
     }
 }
 

@@ -16,7 +16,7 @@ impl JobContext {
             return Err(CheckpointError::Unfinished { problem });
         }
         if !self.folder.has_layer(index) {
-            return Err(CheckpointError::Unfinished { problem: format!("layer {index}, {}, is not done", layer.name) });
+            return Err(self.not_done(index));
         }
         let LayerPart { result, inputs, measured } = self.part(index)?;
         check_alike(&result, factors).map_err(|error| self.in_layer(index, error))?;

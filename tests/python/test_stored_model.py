@@ -8,7 +8,7 @@ from conftest import ROOT
 from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch")
-stored = importlib.import_module("armor_core.model.stored")
+stored, model_blocks = (importlib.import_module(f"armor_core.model.{name}") for name in ("stored", "blocks"))
 
 pytestmark = pytest.mark.field
 
@@ -31,7 +31,7 @@ def test_blocks_are_multiplied_as_one_matrix(rows, size):
         blocks[index, width:] = blocks[index, :, width:] = 0
         dense[start : start + width, start : start + width] = blocks[index, :width, :width]
     matrix = generator.normal(size=(rows, 5))
-    found = stored.times_blocks(torch.from_numpy(blocks), torch.from_numpy(matrix)).numpy()
+    found = model_blocks.times_blocks(torch.from_numpy(matrix).T, torch.from_numpy(blocks)).T.numpy()
     np.testing.assert_allclose(found, dense @ matrix)
 
 

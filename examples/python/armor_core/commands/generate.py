@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     if not prompt:
         raise UsageError("--prompt: is empty")
     started = time.perf_counter()
-    counts = generate(options, prompt, TYPES[options.dtype] if options.dtype else "auto", say)
+    counts = generate(options, prompt, TYPES[options.dtype] if options.dtype else "auto")
     if counts.tokens == 0:
         say("the model ended the text at once")
         return

@@ -19,8 +19,8 @@ import torch
 from torch.func import functional_call
 
 from armor_core.compression.states import UNFINISHED
-from armor_core.inference.factor_linear import FactorLinear, times_blocks
 from armor_core.inference.unpack import factor_linear, file_of
+from armor_core.model.blocks import product
 from armor_core.model.layer_file import ENDINGS, LayerFile
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from armor_core.calibration.layers import Layer
     from armor_core.compression.blocks import Call
     from armor_core.compression.places import Compression, Place
+    from armor_core.inference.factor_linear import FactorLinear
 
 RATE = 0.002  # of a tensor's mean magnitude, the size of a step at the beginning
 BATCH = 4  # sequences of a step
@@ -142,7 +143,8 @@ class Tuner:
         for part in self._parts:
             weight = part.layer.weight
             whole = weights.setdefault(self._names[id(weight)], weight.clone())
-            part.place.write(whole, part.layer, product(part.factors))
+            factors = part.factors
+            part.place.write(whole, part.layer, product(factors.left, factors.core(), factors.right))
         return self._call.run(Functional(self._module, weights), hidden.to(self._device))
 
     def _stored_error(self, pairs: Callable[[int], Pair], some: range) -> float:
@@ -168,11 +170,6 @@ class Functional:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever a block is handed and gives
         """Runs the module."""
         return functional_call(self.module, self.weights, args, kwargs)
-
-
-def product(factors: FactorLinear) -> torch.Tensor:
-    """A · S · B, (out, in)."""
-    return times_blocks(times_blocks(factors.core(), factors.right.mT).T, factors.left).T
 
 
 def parts_of(compression: Compression, layers: Iterable[Layer]) -> list[Part]:

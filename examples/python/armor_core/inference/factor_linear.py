@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.functional import pad
+
+from armor_core.model.blocks import times_blocks
 
 if TYPE_CHECKING:
     from armor_core.model.layer_file import Record
@@ -78,11 +79,3 @@ class FactorLinear(torch.nn.Module):
         """The shape, and the sizes of the blocks."""
         shape = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
         return f"{shape}, left_block={self.left.shape[1]}, right_block={self.right.shape[1]}"
-
-
-def times_blocks(x: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
-    """D x of every row x of (n, length), for D block-diagonal, given as (blocks, p, p)."""
-    count, size, _ = blocks.shape
-    rows, length = x.shape
-    parts = pad(x, (0, count * size - length)).reshape(rows, count, size).transpose(0, 1)
-    return (parts @ blocks.mT).transpose(0, 1).reshape(rows, count * size)[:, :length]

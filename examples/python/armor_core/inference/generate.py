@@ -11,10 +11,10 @@ import torch
 import transformers
 
 from armor_core.calibration.text import tokenizer_of
+from armor_core.commands.terminal import say
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
 
 @dataclasses.dataclass
@@ -43,7 +43,7 @@ class _Clock(transformers.TextStreamer):
         sys.stdout.flush()
 
 
-def generate(options: argparse.Namespace, prompt: str, dtype: str, say: Callable[[str], None]) -> Counts:
+def generate(options: argparse.Namespace, prompt: str, dtype: str) -> Counts:
     """Goes on with the prompt."""
     if options.threads:
         torch.set_num_threads(options.threads)

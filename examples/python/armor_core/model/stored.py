@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from armor_core.model.layer_file import LayerFile
+from armor_core.model.blocks import product
+from armor_core.model.layer_file import ENDINGS, SHAPE, LayerFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,13 +129,11 @@ class StoredModel:
 
     def layer_file(self, layer: str) -> LayerFile:
         """A layer that is stored in the format `factors`; `layer` is one of `compressed`'s."""
-        names = [layer + suffix for suffix in (*WRAPPERS, *CORES["factors"], HISTORY)]
-        tensors = {name.removeprefix(f"{layer}."): self._part(name) for name in names}
-        return LayerFile(tensors, self._words()[layer])
+        return LayerFile({end: self._part(f"{layer}.{end}") for end in ENDINGS}, self._words()[layer])
 
     def layer_shape(self, layer: str) -> tuple[int, int]:
         """Outputs and inputs of a layer that is stored in the format `factors`."""
-        rows, columns = self._part(layer + CORES["factors"][2]).tolist()
+        rows, columns = self._part(f"{layer}.{SHAPE}").tolist()
         return rows, columns
 
     @functools.cache  # noqa: B019 - there is one model, which lives as long as the program needs it
@@ -187,7 +186,7 @@ class StoredModel:
         """A · S · B of a layer, (out, in) of f32."""
         left, right = (self._part(layer + suffix).float() for suffix in WRAPPERS)
         core = self._core(layer).float()
-        return times_blocks(right.mT, times_blocks(left, core).mT).mT.contiguous()
+        return product(left, core, right).contiguous()
 
     def _core(self, layer: str) -> torch.Tensor:
         """S of a layer with its zeros, (out, in)."""
@@ -244,14 +243,6 @@ def compressed_files(folder: Path) -> list[Path]:
                 f"{folder}: holds no armor-*.safetensors, where its config.json says that it should"
             ) from None
         return found
-
-
-def times_blocks(blocks: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """The product of a block-diagonal matrix, given as (blocks, p, p), with (m, k), where m is at most blocks · p."""
-    count, size, _ = blocks.shape
-    rows, columns = matrix.shape
-    padded = torch.nn.functional.pad(matrix, (0, 0, 0, count * size - rows))
-    return (blocks @ padded.reshape(count, size, columns)).reshape(count * size, columns)[:rows]
 
 
 def core_of_cutlass(values: torch.Tensor, meta: torch.Tensor) -> torch.Tensor:
